@@ -1,0 +1,69 @@
+"""Backbones: any timm encoder with one linear layer of task outputs (Savchenko 2022, arXiv 2207.09508)."""
+
+from typing import Final
+
+import timm
+import torch
+from torch import Tensor, nn
+
+DEFAULT_ARCHITECTURE: Final = "tf_efficientnet_b0.ns_jft_in1k"
+
+
+class Backbone(nn.Module):
+    """Map images to pooled features, and those to task outputs by one linear layer.
+
+    Args:
+        architecture: Any timm model name.
+        num_outputs: Width of the linear layer; 0 leaves the features as they are.
+        hub_weights: Start the encoder from timm's published weights (needs the network once).
+
+    Attributes:
+        encoder: The timm network without classifier, (B, 3, H, W) to (B, num_features).
+        classifier: Linear(num_features, num_outputs), or Identity.
+        num_features: Width of the pooled features (1280 for EfficientNet-B0).
+
+    Raises:
+        ValueError: If timm knows no such architecture.
+    """
+
+    def __init__(self, architecture: str, num_outputs: int, hub_weights: bool = False) -> None:
+        super().__init__()
+        if not timm.is_model(architecture):
+            close = timm.list_models(f"*{architecture.split('.')[0].split('_')[-1]}*")[:5]
+            raise ValueError(f"timm knows no architecture {architecture!r}; some that it knows: {close}")
+        self.architecture = architecture
+        self.encoder = timm.create_model(architecture, pretrained=hub_weights, num_classes=0)
+        self.num_features: int = self.encoder.num_features
+        self.num_outputs = num_outputs
+        self.classifier = nn.Linear(self.num_features, num_outputs) if num_outputs else nn.Identity()
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Compute pooled features, shape (B, num_features), of normalised images, shape (B, 3, H, W)."""
+        return self.encoder(image)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute task outputs, shape (B, num_outputs), of normalised images, shape (B, 3, H, W)."""
+        return self.classifier(self.encoder(image))
+
+
+def input_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Look up the channel mean and standard deviation, in [0, 1], that an architecture was published with."""
+    config = timm.get_pretrained_cfg(architecture)
+    if config is None:  # an architecture without published weights
+        return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
+    return tuple(config.mean), tuple(config.std)
+
+
+def split_outputs(outputs: Tensor, num_expressions: int) -> tuple[Tensor, Tensor]:
+    """Split task outputs into expression logits (B, num_expressions) and valence/arousal (B, 2)."""
+    return outputs[:, :num_expressions], outputs[:, num_expressions : num_expressions + 2]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay convolution weights out channels-last, 1.4x faster on CPU and the tensor cores' own order."""
+    return module.to(memory_format=torch.channels_last)
