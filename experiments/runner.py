@@ -1,0 +1,180 @@
+"""What every experiment's run has in common: seed, run folder, logger, trainer, and how it closes."""
+
+import datetime
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytorch_lightning as pl
+import torch
+import wandb
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+
+from affect.atomic import write_json
+from experiments.config import RunConfig, TrainerConfig, plain, resumed_folder, save_config
+from experiments.provenance import describe_environment
+
+_FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
+
+
+class Run:
+    """One run of an experiment and its folder, `<output_dir>/<experiment>/<time>`.
+
+    Only the first process writes there. `latest` beside the folder points to the last run that finished.
+
+    Args:
+        experiment: Name of the experiment.
+        config: Its configuration, saved as `config.yaml`.
+
+    Attributes:
+        folder: The run folder.
+        logger: The W&B logger, or None when disabled.
+    """
+
+    def __init__(self, experiment: str, config: RunConfig) -> None:
+        self.experiment = experiment
+        self.config = config
+        self._start = time.perf_counter()
+        _quieten()
+        pl.seed_everything(config.seed, workers=True, verbose=False)
+        if config.trainer.num_threads:
+            torch.set_num_threads(config.trainer.num_threads)
+        self.folder = self._make_folder()
+        if _is_first():
+            self.folder.joinpath("figures").mkdir(parents=True, exist_ok=True)
+            save_config(config, self.folder / "config.yaml")
+        self.logger = self._make_logger()
+        self.say(f"[bold]{experiment}[/] · recipe {config.recipe} · {self.folder}")
+
+    def _make_folder(self) -> Path:
+        parent = Path(self.config.output_dir) / self.experiment
+        if self.config.resume:
+            return resumed_folder(self.config.output_dir, self.experiment, self.config.resume)
+        # Processes that Lightning starts for DDP inherit the first one's choice.
+        chosen = os.environ.get(_FOLDER_VARIABLE)
+        if chosen and "LOCAL_RANK" in os.environ:
+            return Path(chosen)
+        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        folder = parent / stamp
+        for number in range(2, 100):
+            if not folder.exists():
+                break
+            folder = parent / f"{stamp}_{number}"
+        os.environ[_FOLDER_VARIABLE] = str(folder)
+        return folder
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints; `last.ckpt` is what `resume` goes on from."""
+        return self.folder / "checkpoints"
+
+    @property
+    def resume_checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, or None for a fresh run or one stopped before its first epoch ended."""
+        last = self.checkpoints / "last.ckpt"
+        return last if self.config.resume and last.is_file() else None
+
+    def _make_logger(self) -> WandbLogger | None:
+        settings = self.config.wandb
+        mode = settings.mode
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        if mode not in ("online", "offline", "disabled"):
+            raise ValueError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
+        if mode == "disabled" or not _is_first():
+            return None
+        os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_DATA_DIR", str(self.folder / "wandb"))
+        self.folder.joinpath("wandb").mkdir(parents=True, exist_ok=True)
+        return WandbLogger(
+            name=self.folder.name, save_dir=str(self.folder), project=settings.project, entity=settings.entity,
+            group=self.experiment, job_type=self.experiment, offline=mode == "offline", config=plain(self.config),
+        )  # fmt: skip
+
+    def trainer(self, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
+        """Build a Trainer for this run; `overrides` are Trainer arguments."""
+        return build_trainer(self.config.trainer, callbacks, logger=self.logger or False, **overrides)
+
+    def say(self, message: Any) -> None:
+        """Print to the terminal, once."""
+        if _is_first():
+            Console().print(message, highlight=False, soft_wrap=isinstance(message, str))
+
+    @rank_zero_only
+    def finish(
+        self, metrics: Mapping[str, float], provenance: Mapping[str, Any], artifact: Path | None = None
+    ) -> None:
+        """Write `metrics.json` and `provenance.json`, close the W&B run, and make this run the latest.
+
+        Args:
+            metrics: Flat metric names and numbers; `wall_seconds` is added.
+            provenance: What else identifies the run: data fingerprints, digests of inputs.
+            artifact: File to keep as the run's W&B artifact.
+        """
+        metrics = {**metrics, "wall_seconds": round(time.perf_counter() - self._start, 1)}
+        write_json(self.folder / "metrics.json", metrics)
+        write_json(self.folder / "provenance.json", {**describe_environment(self.config.seed), **provenance})
+        if self.logger is not None:
+            run = self.logger.experiment
+            run.summary.update(metrics)
+            run.config.update(dict(provenance), allow_val_change=True)
+            if artifact is not None:
+                item = wandb.Artifact(
+                    f"{self.experiment}-{artifact.stem}", type="model", metadata=dict(provenance)
+                )
+                item.add_file(str(artifact))
+                run.log_artifact(item)
+            wandb.finish()
+        os.environ.pop(_FOLDER_VARIABLE, None)
+        link = self.folder.parent / "latest"
+        temporary = link.with_name(f".latest.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(self.folder.name)
+        temporary.replace(link)
+
+
+def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
+    """Build a Trainer from its configuration; `overrides` are Trainer arguments and come last."""
+    callbacks = list(callbacks)
+    if config.progress_bar:
+        callbacks.append(RichProgressBar(leave=False))
+    return pl.Trainer(**{
+        "accelerator": config.accelerator,
+        "devices": config.devices if config.devices == "auto" else int(config.devices),
+        "num_nodes": config.num_nodes,
+        "strategy": config.strategy,
+        "precision": config.precision,
+        "limit_train_batches": _batches(config.limit_train_batches),
+        "limit_val_batches": _batches(config.limit_val_batches),
+        "callbacks": callbacks,
+        "enable_progress_bar": config.progress_bar,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,  # our samplers shard by themselves, validation without padding
+        "log_every_n_steps": 10,
+        **overrides,
+    })  # fmt: skip
+
+
+def _is_first() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _batches(limit: float | None) -> float | int | None:
+    """Read 1 and above as a number of batches, less as a share."""
+    return int(limit) if limit is not None and limit >= 1 else limit
+
+
+def _quieten() -> None:
+    """Silence what a user of these experiments can do nothing about."""
+    import logging
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
