@@ -1,0 +1,95 @@
+"""The loader factory that every image DataModule shares."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from datamodules.images import ImageDataset, collate_images
+from datamodules.samplers import ShardSampler, shuffled
+from datamodules.transforms import DeviceTransform
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Load uint8 images in workers; normalise and flip them on the device.
+
+    Subclasses fill `datasets` by split name (`train`, `val`, `test`, `predict`) in `setup`.
+
+    Args:
+        image_size: Side of the square network input in pixels.
+        mean: Channel means for normalisation, in [0, 1], RGB.
+        std: Channel standard deviations for normalisation, RGB.
+        batch_size: Samples per process and step.
+        num_workers: Decoding processes; 0 decodes in the main one.
+        on_corrupt: `raise` or `skip` unreadable images.
+        flip: Probability of a horizontal flip while training.
+        seed: Of the order of training samples.
+
+    Attributes:
+        skipped: Reasons, one per skipped image, collected as batches arrive.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int,
+        num_workers: int,
+        on_corrupt: str = "raise",
+        flip: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.on_corrupt = on_corrupt
+        self.seed = seed
+        self.transform = DeviceTransform(mean, std, flip)
+        self.datasets: dict[str, ImageDataset] = {}
+        self.skipped: set[str] = set()
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffle by seed and epoch."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader:
+        """Give every validation sample once, over all processes."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Give every test sample once, over all processes."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Give every sample to predict once, over all processes."""
+        return self._loader("predict")
+
+    def _loader(self, split: str) -> DataLoader:
+        dataset = self.datasets[split]
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=shuffled(dataset, self.seed) if split == "train" else ShardSampler(dataset),
+            num_workers=self.num_workers,
+            collate_fn=collate_images,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0 and split in ("train", "val"),
+            worker_init_fn=_single_thread,
+        )
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Normalise (and while training flip) on the device; take note of skipped images."""
+        self.skipped.update(batch.pop("skipped", ()))
+        training = self.trainer is not None and self.trainer.training
+        return {**batch, "image": self.transform(batch["image"], training)}
+
+
+def _single_thread(worker: int) -> None:
+    """Keep OpenCV from starting its own threads inside each worker."""
+    import cv2
+
+    cv2.setNumThreads(0)

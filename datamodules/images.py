@@ -1,0 +1,168 @@
+"""Images on disk to uint8 arrays: read, checked, cropped and resized with OpenCV."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for its version at import
+
+ON_CORRUPT: Final = ("raise", "skip")
+
+
+class UnreadableImageError(Exception):
+    """An image is missing, truncated or no image; the message names the file."""
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Decode an image file.
+
+    Returns:
+        RGB values, shape (H, W, 3).
+
+    Raises:
+        UnreadableImageError: If the file is missing, no image, or a JPEG that ends early (OpenCV would fill the rest of
+            it with grey and say nothing).
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(f"{path}: {error.strerror or error}") from error
+    if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+        raise UnreadableImageError(
+            f"{path}: truncated JPEG ({len(content)} bytes); copy it again from the source"
+        )
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) if content else None
+    if image is None:
+        raise UnreadableImageError(f"{path}: not an image that OpenCV can decode ({len(content)} bytes)")
+    return image
+
+
+def crop_and_resize(image: NDArray[np.uint8], box: Sequence[int] | None, size: int) -> NDArray[np.uint8]:
+    """Cut a box out of an image, clipped to its borders, and resize it bilinearly.
+
+    Args:
+        image: RGB values, shape (H, W, 3).
+        box: Left, top, width and height in pixels; None takes the whole image.
+        size: Side of the square result in pixels.
+
+    Raises:
+        ValueError: If the box lies outside the image.
+    """
+    if box is not None:
+        left, top, width, height = (int(value) for value in box)
+        clipped = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+        if not clipped.size:
+            raise ValueError(
+                f"face box {left},{top} {width} x {height} lies outside an image of {image.shape[:2][::-1]}"
+            )
+        image = clipped
+    if image.shape[:2] != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image)
+
+
+class ImageDataset(Dataset[dict[str, Any]]):
+    """Images with their labels, decoded to uint8 when asked for.
+
+    Args:
+        root: Folder that the paths are relative to.
+        paths: One path per sample.
+        size: Side of the square images in pixels.
+        labels: Columns by batch key, each of length N (for the keys see the batch contract in the README).
+        names: One image id per sample; by default the paths.
+        boxes: Face boxes in pixels (left, top, width, height), shape (N, 4); by default whole images.
+        augment: Maps an RGB uint8 array to another before resizing, for instance an albumentations pipeline.
+        on_corrupt: `raise` stops at an unreadable image; `skip` gives the sample as `skipped`.
+
+    Raises:
+        ValueError: If `on_corrupt` is neither, or lengths differ.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        paths: Sequence[str],
+        size: int,
+        labels: Mapping[str, NDArray],
+        names: Sequence[str] | None = None,
+        boxes: NDArray[np.int32] | None = None,
+        augment: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+        on_corrupt: str = "raise",
+    ) -> None:
+        if on_corrupt not in ON_CORRUPT:
+            raise ValueError(f"on_corrupt must be one of {ON_CORRUPT}, not {on_corrupt!r}")
+        lengths = {key: len(column) for key, column in labels.items() if len(column) != len(paths)}
+        if lengths:
+            raise ValueError(f"{len(paths)} paths, but label columns of lengths {lengths}")
+        self.root = Path(root)
+        # One array of fixed-width text: a list of 287,651 strings is copied into every worker page by page.
+        self.paths = np.asarray(paths, dtype=np.str_)
+        self.names = self.paths if names is None else np.asarray(names, dtype=np.str_)
+        self.size = size
+        self.labels = {key: np.asarray(column) for key, column in labels.items()}
+        self.boxes = boxes
+        self.augment = augment
+        self.on_corrupt = on_corrupt
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.root / str(self.paths[index])
+        name = str(self.names[index])
+        try:
+            image = read_image(path)
+            if self.augment is not None:
+                image = self.augment(image)
+            box = None if self.boxes is None else self.boxes[index]
+            try:
+                image = crop_and_resize(image, box, self.size)
+            except ValueError as error:
+                raise UnreadableImageError(f"{path}: {error}") from error
+        except UnreadableImageError as error:
+            if self.on_corrupt == "raise":
+                remedy = "; repair the file, or leave such images out with data.on_corrupt=skip"
+                raise UnreadableImageError(str(error) + remedy) from None
+            return {"skipped": str(error)}
+        sample: dict[str, Any] = {"image": image, "name": name}
+        sample.update({key: column[index] for key, column in self.labels.items()})
+        return sample
+
+
+def collate_images(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack samples into a batch.
+
+    Returns:
+        `image` as uint8 (B, 3, H, W) in channels-last memory order, the label columns as tensors, `name` as a list, and
+        `skipped` as a list of reasons if any sample was.
+
+    Raises:
+        UnreadableImageError: If no sample of the batch could be read.
+    """
+    skipped = [sample["skipped"] for sample in samples if "skipped" in sample]
+    samples = [sample for sample in samples if "skipped" not in sample]
+    if not samples:
+        raise UnreadableImageError(f"not one image of a batch could be read, for example {skipped[0]}")
+    batch: dict[str, Any] = {
+        key: torch.from_numpy(np.stack([sample[key] for sample in samples]))
+        for key in samples[0]
+        if key not in ("image", "name")
+    }
+    batch["image"] = _stack_images([sample["image"] for sample in samples])
+    batch["name"] = [sample["name"] for sample in samples]
+    if skipped:
+        batch["skipped"] = skipped
+    return batch
+
+
+def _stack_images(images: list[NDArray[np.uint8]]) -> Tensor:
+    """Stack (H, W, 3) arrays; permuting the result gives channels-last memory without a copy."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
