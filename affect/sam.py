@@ -56,6 +56,8 @@ class SAM(Optimizer):
         self._raised = parameters
         self._original = [p.detach().clone() for p in parameters]
         torch._foreach_add_(parameters, offsets)
+        # Autocast keeps low-precision copies of weights until its context ends; these are of the old weights.
+        torch.clear_autocast_cache()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -1,0 +1,85 @@
+"""AffectNet for multi-task pretraining: expression, valence and arousal of one face per image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from affect.labels import BACKBONE_EXPRESSIONS
+from datamodules.affectnet_annotations import annotation_sources, find_layout, read_annotations
+from datamodules.annotation_errors import AnnotationError
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.images import ImageDataset
+from datamodules.index_cache import cached_table, fingerprint
+
+
+class AffectNetDataModule(ImageDataModule):
+    """Load AffectNet in either of its layouts.
+
+    Args:
+        root: Folder of the data set.
+        layout: `csv`, `npy`, or `auto` to look.
+        cache_dir: Folder of the annotation cache.
+        **loader: The arguments of ImageDataModule.
+
+    Attributes:
+        expressions: Names of the expression labels, in order.
+        index: One row per usable face, after `setup` (see affectnet_annotations).
+        fingerprint: State of the annotations, for provenance.
+
+    Raises:
+        AnnotationError: If the folder is not AffectNet, or its annotations are malformed.
+    """
+
+    expressions: Sequence[str] = BACKBONE_EXPRESSIONS
+
+    def __init__(
+        self, root: str, layout: str = "auto", cache_dir: str = ".cache/index", **loader: Any
+    ) -> None:
+        super().__init__(**loader)
+        self.root = Path(root)
+        self.layout = layout
+        self.cache_dir = cache_dir
+        self.index = pd.DataFrame()
+        self.fingerprint = ""
+
+    def prepare_data(self) -> None:
+        """Read the annotations once per host, so that the processes find them in the cache."""
+        self._read_index()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Build the training and validation sets."""
+        if self.datasets:
+            return
+        self.index = self._read_index()
+        for split in ("train", "val"):
+            rows = self.index[self.index["split"] == split]
+            if rows.empty:
+                raise AnnotationError(f"{self.root}: no usable face in the {split} part")
+            boxes = rows[["left", "top", "width", "height"]].to_numpy(np.int32)
+            self.datasets[split] = ImageDataset(
+                root=self.root,
+                paths=rows["path"].tolist(),
+                size=self.image_size,
+                labels={
+                    "expression": rows["expression"].to_numpy(np.int64),
+                    "valence_arousal": rows[["valence", "arousal"]].to_numpy(np.float32),
+                },
+                boxes=boxes if boxes[:, 2].any() else None,
+                on_corrupt=self.on_corrupt,
+            )
+
+    def class_counts(self) -> list[int]:
+        """Count the training faces of each expression, in label order."""
+        labels = self.datasets["train"].labels["expression"]
+        return np.bincount(labels, minlength=len(self.expressions)).tolist()
+
+    def _read_index(self) -> pd.DataFrame:
+        layout = find_layout(self.root, self.layout)
+        self.fingerprint = fingerprint(annotation_sources(self.root, layout))
+        key = f"affectnet {layout} {self.root.resolve()}"
+        return cached_table(
+            self.cache_dir, key, self.fingerprint, lambda: read_annotations(self.root, layout)
+        )
