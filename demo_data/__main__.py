@@ -1,0 +1,39 @@
+"""Command line of the demo data: `python -m demo_data faces --root DIR`, and so on for each set."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from demo_data.faces import write_faces
+
+
+def _add_set(
+    sets: Any, name: str, purpose: str, write: Callable[..., bool], **options: int
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = sets.add_parser(
+        name, help=purpose, description=purpose, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--root", required=True, help="folder of the set")
+    for option, default in options.items():
+        parser.add_argument(f"--{option.replace('_', '-')}", type=int, default=default, help="whole number")
+    parser.add_argument("--workers", type=int, default=None, help="processes; by default one per core")
+    parser.set_defaults(write=write)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw the set that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m demo_data", description="Draw the embedded demo data.")
+    sets = parser.add_subparsers(required=True, metavar="SET")
+    _add_set(
+        sets, "faces", "People for identity and landmark learning (VGGFace2's layout)", write_faces,
+        people=300, images_per_person=30, val_images_per_person=3, size=112, seed=0,
+    )  # fmt: skip
+    options = vars(parser.parse_args(arguments))
+    write, root = options.pop("write"), options.pop("root")
+    drawn = write(root, **options)
+    print(f"{root}: {'drawn' if drawn else 'up to date'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Draws whole data sets: over all cores, with a progress bar, and so that a set stands complete or not at all."""
+
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import cv2
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from affect.atomic import write_json
+from demo_data.renderer import RENDERER_VERSION
+
+STAMP: Final = "demo.json"
+"""File in a finished set's root: the parameters and renderer version it was drawn with."""
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def default_workers() -> int:
+    """Give the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None]) -> bool:
+    """Write a data set unless it stands already with the same recipe.
+
+    The set is written under a temporary name beside `root`, stamped with its recipe, and renamed: an interrupted
+    set is never taken for a whole one, and is drawn anew. Of several processes one draws, the others wait.
+
+    Args:
+        root: Folder of the set.
+        recipe: Plain values that determine every byte of the set; the renderer's version is added.
+        write: Draws the set into the folder it is given.
+
+    Returns:
+        Whether the set was drawn; False where it stood already.
+
+    Raises:
+        FileExistsError: If `root` holds something that this package did not draw.
+    """
+    root = Path(root)
+    stamp = {**recipe, "renderer": RENDERER_VERSION}
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with (root.parent / f".{root.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _read_stamp(root) == stamp:
+            return False
+        if root.exists() and any(root.iterdir()) and not (root / STAMP).is_file():
+            raise FileExistsError(
+                f"{root} holds files, but no {STAMP}: they were not drawn by demo_data and are left alone. "
+                "Choose another folder"
+            )
+        unfinished = root.parent / f".{root.name}.part"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        write(unfinished)
+        write_json(unfinished / STAMP, stamp)
+        if root.exists():
+            shutil.rmtree(root)
+        unfinished.rename(root)
+    return True
+
+
+def _read_stamp(root: Path) -> Any:
+    try:
+        return json.loads((root / STAMP).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def draw_all(
+    draw: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int | None = None, description: str
+) -> list[Result]:
+    """Run one function over many jobs, on several cores, under a progress bar.
+
+    Args:
+        draw: A module-level function; it must depend on its job alone, so that the result is the same for any
+            number of workers.
+        jobs: Plain values.
+        workers: Number of processes; by default one per core. 1 stays in this process.
+        description: What is being drawn, for the progress bar.
+
+    Returns:
+        The results in the order of the jobs.
+    """
+    workers = min(default_workers() if workers is None else workers, len(jobs))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=not sys.stdout.isatty()) as progress:
+        task = progress.add_task(description, total=len(jobs))
+        results = []
+        for result in _results(draw, jobs, workers):
+            results.append(result)
+            progress.advance(task)
+    return results
+
+
+def _results(draw: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+    if workers <= 1:
+        yield from map(draw, jobs)
+        return
+    # A forked worker starts at once; a spawned one would import the caller's main module first, torch and all.
+    method = "fork" if sys.platform == "linux" else "spawn"
+    with multiprocessing.get_context(method).Pool(workers, _single_thread) as pool:
+        yield from pool.imap(draw, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
+
+
+def _single_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def write_jpeg(path: str | Path, image: np.ndarray, quality: int) -> None:
+    """Store an RGB picture, shape (H, W, 3) uint8, as JPEG.
+
+    Raises:
+        OSError: If the file could not be written.
+    """
+    path = Path(path)
+    done, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise OSError(f"{path}: the picture could not be encoded as JPEG")
+    path.write_bytes(content.tobytes())
