@@ -26,16 +26,21 @@ class Backbone(nn.Module):
         ValueError: If timm knows no such architecture.
     """
 
+    num_features: int
+
     def __init__(self, architecture: str, num_outputs: int, hub_weights: bool = False) -> None:
         super().__init__()
         if not timm.is_model(architecture):
             close = timm.list_models(f"*{architecture.split('.')[0].split('_')[-1]}*")[:5]
             raise ValueError(f"timm knows no architecture {architecture!r}; some that it knows: {close}")
         self.architecture = architecture
-        self.encoder = timm.create_model(architecture, pretrained=hub_weights, num_classes=0)
-        self.num_features: int = self.encoder.num_features
+        self.encoder: nn.Module = timm.create_model(architecture, pretrained=hub_weights, num_classes=0)
+        # Some networks (MobileNetV3) widen the pooled features by one more layer before the classifier.
+        self.num_features = int(getattr(self.encoder, "head_hidden_size", None) or self.encoder.num_features)
         self.num_outputs = num_outputs
-        self.classifier = nn.Linear(self.num_features, num_outputs) if num_outputs else nn.Identity()
+        self.classifier: nn.Module = (
+            nn.Linear(self.num_features, num_outputs) if num_outputs else nn.Identity()
+        )
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Compute pooled features, shape (B, num_features), of normalised images, shape (B, 3, H, W)."""
@@ -59,11 +64,6 @@ def split_outputs(outputs: Tensor, num_expressions: int) -> tuple[Tensor, Tensor
     return outputs[:, :num_expressions], outputs[:, num_expressions : num_expressions + 2]
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Count trainable parameters."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def channels_last(module: nn.Module) -> nn.Module:
+def channels_last(backbone: Backbone) -> Backbone:
     """Lay convolution weights out channels-last, 1.4x faster on CPU and the tensor cores' own order."""
-    return module.to(memory_format=torch.channels_last)
+    return backbone.to(memory_format=torch.channels_last)

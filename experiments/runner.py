@@ -4,7 +4,7 @@ import datetime
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,20 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from affect.atomic import write_json
-from experiments.config import RunConfig, TrainerConfig, plain, resumed_folder, save_config
+from callbacks.finite_loss import NonFiniteLossError
+from datamodules.annotation_errors import AnnotationError
+from datamodules.images import UnreadableImageError
+from experiments.config import (
+    ConfigError,
+    ConfigT,
+    RunConfig,
+    TrainerConfig,
+    parse_command_line,
+    plain,
+    resumed_folder,
+    save_config,
+    stop,
+)
 from experiments.provenance import describe_environment
 
 _FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
@@ -46,7 +59,7 @@ class Run:
         if config.trainer.num_threads:
             torch.set_num_threads(config.trainer.num_threads)
         self.folder = self._make_folder()
-        if _is_first():
+        if self.is_first:
             self.folder.joinpath("figures").mkdir(parents=True, exist_ok=True)
             save_config(config, self.folder / "config.yaml")
         self.logger = self._make_logger()
@@ -70,14 +83,17 @@ class Run:
         return folder
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints; `last.ckpt` is what `resume` goes on from."""
-        return self.folder / "checkpoints"
+    def is_first(self) -> bool:
+        """Whether this is the first of the run's processes, the one that writes and speaks."""
+        return getattr(rank_zero_only, "rank", 0) == 0
 
-    @property
-    def resume_checkpoint(self) -> Path | None:
-        """The checkpoint to go on from, or None for a fresh run or one stopped before its first epoch ended."""
-        last = self.checkpoints / "last.ckpt"
+    def resume_checkpoint(self, name: str = "") -> Path | None:
+        """Find the checkpoint to go on from; None for a fresh run or one stopped before its first epoch ended.
+
+        Args:
+            name: Of the fit, where a run has several.
+        """
+        last = self.folder / name / "checkpoints" / "last.ckpt"
         return last if self.config.resume and last.is_file() else None
 
     def _make_logger(self) -> WandbLogger | None:
@@ -87,7 +103,7 @@ class Run:
             mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
         if mode not in ("online", "offline", "disabled"):
             raise ValueError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
-        if mode == "disabled" or not _is_first():
+        if mode == "disabled" or not self.is_first:
             return None
         os.environ.setdefault("WANDB_SILENT", "true")
         os.environ.setdefault("WANDB_DATA_DIR", str(self.folder / "wandb"))
@@ -103,21 +119,25 @@ class Run:
 
     def say(self, message: Any) -> None:
         """Print to the terminal, once."""
-        if _is_first():
+        if self.is_first:
             Console().print(message, highlight=False, soft_wrap=isinstance(message, str))
 
-    @rank_zero_only
     def finish(
         self, metrics: Mapping[str, float], provenance: Mapping[str, Any], artifact: Path | None = None
-    ) -> None:
+    ) -> dict[str, float]:
         """Write `metrics.json` and `provenance.json`, close the W&B run, and make this run the latest.
 
         Args:
             metrics: Flat metric names and numbers; `wall_seconds` is added.
             provenance: What else identifies the run: data fingerprints, digests of inputs.
             artifact: File to keep as the run's W&B artifact.
+
+        Returns:
+            The metrics as written.
         """
         metrics = {**metrics, "wall_seconds": round(time.perf_counter() - self._start, 1)}
+        if not self.is_first:
+            return metrics
         write_json(self.folder / "metrics.json", metrics)
         write_json(self.folder / "provenance.json", {**describe_environment(self.config.seed), **provenance})
         if self.logger is not None:
@@ -137,6 +157,7 @@ class Run:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(self.folder.name)
         temporary.replace(link)
+        return metrics
 
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
@@ -162,10 +183,6 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
     })  # fmt: skip
 
 
-def _is_first() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
 def _batches(limit: float | None) -> float | int | None:
     """Read 1 and above as a number of batches, less as a share."""
     return int(limit) if limit is not None and limit >= 1 else limit
@@ -177,4 +194,22 @@ def _quieten() -> None:
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+
+
+def run_experiment(
+    schema: type[ConfigT], experiment: str, function: Callable[[ConfigT], Any], default_recipe: str = "demo"
+) -> None:
+    """Run an experiment from the command line; what its user can mend ends it with a message, not a traceback."""
+    config = parse_command_line(schema, experiment, default_recipe)
+    try:
+        function(config)
+    except (
+        AnnotationError,
+        UnreadableImageError,
+        NonFiniteLossError,
+        ConfigError,
+        FileNotFoundError,
+    ) as error:
+        stop(str(error))

@@ -1,0 +1,49 @@
+"""The epochs' metrics as a table, kept through a resume."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from affect.atomic import atomic_path
+
+
+class History(Callback):
+    """Write one row per epoch to a csv file, for curves and for reading without W&B.
+
+    Args:
+        path: The file; rewritten atomically at each epoch's end.
+
+    Attributes:
+        rows: Metric names and values, with `epoch`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        metrics = {
+            name.removesuffix("_epoch"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.endswith("_step")
+        }
+        self.rows.append({"epoch": trainer.current_epoch, **metrics})
+        if trainer.is_global_zero:
+            with atomic_path(self.path) as temporary:
+                self.table().to_csv(temporary, index=False)
+
+    def table(self) -> pd.DataFrame:
+        """Give the rows as a table, one column per metric."""
+        return pd.DataFrame(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Save the rows."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the rows."""
+        self.rows = state_dict["rows"]

@@ -1,0 +1,112 @@
+"""Train in stages, each with its own rate, each ending with its best weights (arXiv 2207.09508, section 3.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A number of epochs at one learning rate.
+
+    Attributes:
+        name: What trains, for messages.
+        epochs: Length; 0 leaves the stage out.
+        learning_rate: Of the inner optimiser.
+        encoder_frozen: Whether only the classifier trains.
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float
+    encoder_frozen: bool
+
+
+class StagedTraining(Callback):
+    """Lead a StagedTrainingModule through stages within one fit.
+
+    A stage starts from the best weights of the one before, with a fresh optimiser, as if fit had been called anew; the
+    fit ends with the best weights of the last. Everything needed is in the checkpoint: a run resumed in any stage goes
+    on as if it had not stopped.
+
+    Args:
+        stages: In order.
+        monitor: Validation metric that is best when largest.
+        seed: Of each epoch's random numbers (flips, dropout), so that they do not depend on what ran before.
+
+    Attributes:
+        best_score: Best value of the metric in the current stage, None before its first validation.
+    """
+
+    def __init__(self, stages: Sequence[Stage], monitor: str, seed: int) -> None:
+        self.stages = [stage for stage in stages if stage.epochs > 0]
+        if not self.stages:
+            raise ValueError("at least one stage must have an epoch")
+        self.monitor = monitor
+        self.seed = seed
+        self.best_score: float | None = None
+        self._best_weights: dict[str, Tensor] = {}
+        self._starts = [0, *accumulate(stage.epochs for stage in self.stages)]
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all stages together."""
+        return self._starts[-1]
+
+    def stage_at(self, epoch: int) -> Stage:
+        """Tell the stage of an epoch, counted from 0; the last one for any later epoch."""
+        index = sum(start <= epoch for start in self._starts[:-1]) - 1
+        return self.stages[index]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Enter the epoch's stage; at its first epoch, from the best weights of the one before."""
+        epoch = trainer.current_epoch
+        stage = self.stage_at(epoch)
+        optimizer = trainer.optimizers[0]
+        if epoch in self._starts[1:-1]:
+            self._restore(pl_module)
+            optimizer.state.clear()
+        if epoch in self._starts[:-1]:
+            self.best_score = None
+        for group in optimizer.param_groups:
+            group["lr"] = stage.learning_rate
+        pl_module.encoder_frozen = stage.encoder_frozen  # type: ignore[assignment]
+        pl_module.log("train/learning_rate", stage.learning_rate)
+        torch.manual_seed(hash((self.seed, epoch, trainer.global_rank)) % 2**63)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights if they are the stage's best."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise ValueError(f"nothing logged {self.monitor}: has no validation sample a label for it?")
+        score = float(trainer.callback_metrics[self.monitor])
+        if self.best_score is None or score > self.best_score:
+            self.best_score = score
+            self._best_weights = {
+                key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()
+            }
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the module with the last stage's best weights."""
+        self._restore(pl_module)
+
+    def _restore(self, pl_module: pl.LightningModule) -> None:
+        if self._best_weights:
+            pl_module.load_state_dict(self._best_weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Save the stage's best so far."""
+        return {"best_score": self.best_score, "best_weights": self._best_weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the stage's best so far."""
+        self.best_score = state_dict["best_score"]
+        self._best_weights = state_dict["best_weights"]

@@ -1,0 +1,85 @@
+"""The training step that the networks share: exact SAM under manual optimisation, with the encoder frozen or not."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from affect.backbones import Backbone, channels_last
+from affect.sam import SAM, frozen_batch_statistics
+
+
+class StagedTrainingModule(pl.LightningModule, ABC):
+    """Train a backbone with SAM around Adam; StagedTraining (a callback) sets what trains at which rate.
+
+    Subclasses give `compute_losses`. Each step logs each loss once and moves BatchNorm statistics once, although SAM
+    passes through the network twice. Manual optimisation keeps this exact under DDP and bf16.
+
+    Args:
+        backbone: The network; kept in channels-last memory order.
+        sam_rho: Radius of SAM's ball; 0 trains with plain Adam.
+        gradient_clip_norm: Clip the norm of the gradient that Adam sees; None does not.
+
+    Attributes:
+        encoder_frozen: Whether only the classifier trains. The encoder stays in training mode, so that its BatchNorm
+            statistics move, as in the published training.
+    """
+
+    def __init__(self, backbone: Backbone, sam_rho: float, gradient_clip_norm: float | None = None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.backbone = channels_last(backbone)
+        self.sam_rho = sam_rho
+        self.gradient_clip_norm = gradient_clip_norm
+        self.encoder_frozen = False
+
+    @abstractmethod
+    def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Map outputs (B, K) and a batch to scalar terms; `loss` is what is minimised."""
+
+    def trainable_parameters(self) -> Iterable[torch.nn.Parameter]:
+        """Give what the optimiser holds; by default everything."""
+        return self.parameters()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Wrap Adam in SAM; the learning rate is set at each stage's start."""
+        if self.sam_rho and self.trainer.precision in ("16-mixed", "16-true"):
+            raise ValueError(
+                "SAM and float16 loss scaling do not go together; use trainer.precision=bf16-mixed"
+            )
+        adam = torch.optim.Adam(self.trainable_parameters(), lr=0.0, fused=True)
+        return SAM(adam, rho=self.sam_rho) if self.sam_rho else adam
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute outputs (B, K) of normalised images (B, 3, H, W)."""
+        return self.backbone(image)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Take one step, with SAM from the worst point nearby."""
+        optimizer: Any = self.optimizers()
+        features = self._encode(batch["image"])
+        losses = self.compute_losses(self.backbone.classifier(features), batch)
+        self.manual_backward(losses["loss"])
+        if self.sam_rho:
+            optimizer.optimizer.ascend()
+            optimizer.zero_grad()
+            with frozen_batch_statistics(self.backbone):
+                # A frozen encoder gives the same features again: only the classifier has moved.
+                if not self.encoder_frozen:
+                    features = self._encode(batch["image"])
+                second = self.compute_losses(self.backbone.classifier(features), batch)
+                self.manual_backward(second["loss"])
+        if self.gradient_clip_norm:
+            self.clip_gradients(optimizer, self.gradient_clip_norm, "norm")
+        optimizer.step()
+        optimizer.zero_grad()
+        detached = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(detached, on_step=True, on_epoch=True, batch_size=len(batch["image"]))
+        return losses["loss"].detach()
+
+    def _encode(self, image: Tensor) -> Tensor:
+        with torch.set_grad_enabled(not self.encoder_frozen):
+            return self.backbone.forward_features(image)
