@@ -3,9 +3,9 @@
 import numpy as np
 
 from demo_data.canvas import Canvas
-from demo_data.geometry import Projector, smooth
+from demo_data.geometry import Projector, smooth, vector
 from demo_data.head import brow_polygon, tone
-from demo_data.identity import Identity
+from demo_data.identity import Identity, mix
 from demo_data.landmarks import EYES, MOUTH_INNER, MOUTH_OUTER, NOSE_BASE, NOSE_BRIDGE, depth
 from demo_data.shade import Shade
 
@@ -51,7 +51,7 @@ def draw_eye(
         inside.fill(project((iris - iris.mean(axis=0)) * 0.8 + iris.mean(axis=0)), tone(identity.iris, 1.12))
         inside.fill(project(pupil), (14, 12, 12))
         inside.fill(glint + _RING * 0.026 * canvas.unit, (252, 252, 252))
-        inside.stroke(upper_px + (0, 0.02 * canvas.unit), (150, 132, 124), 0.05)
+        inside.stroke(upper_px + vector(0, 0.02 * canvas.unit), (150, 132, 124), 0.05)
 
     if opening > 0.02:
         canvas.clipped(outline, look)
@@ -60,7 +60,9 @@ def draw_eye(
     canvas.stroke(lower_px, tone(identity.skin, 0.62, 0.1), 0.018)
     canvas.stroke(upper_px, lash, lash_width)
     if identity.make_up > 0.2:
-        canvas.stroke(project(np.stack([lid[0], lid[0] + (sign * 0.07, -0.04, -0.05)])), lash, lash_width)
+        canvas.stroke(
+            project(np.stack([lid[0], lid[0] + vector(sign * 0.07, -0.04, -0.05)])), lash, lash_width
+        )
     fold = lid[2:-3] - (0, 0.045 + 0.035 * min(opening / 0.2, 1.0), 0)
     canvas.stroke(project(fold), tone(identity.skin, 0.66), 0.018)
 
@@ -68,7 +70,7 @@ def draw_eye(
 def draw_brow(canvas: Canvas, identity: Identity, points: np.ndarray, project: Projector, side: int) -> None:
     """Draw one eyebrow as a tapering band with a darker core."""
     colour = tone(identity.hair, 0.7 if sum(identity.hair) < 520 else 0.6)
-    colour = tuple(0.85 * c + 0.15 * s for c, s in zip(colour, tone(identity.skin, 0.55), strict=True))
+    colour = mix(colour, tone(identity.skin, 0.55), 0.15)
     canvas.patch(project(brow_polygon(points, side, 0.062 * identity.brow_thickness)), colour, 0.75, 0.008)
     canvas.fill(project(brow_polygon(points, side, 0.035 * identity.brow_thickness)), colour)
 
@@ -77,23 +79,24 @@ def shade_nose(shade: Shade, points: np.ndarray, light: float, turn: float) -> N
     """Shade the nose's sides, back and underside, away from the light (-1 left to 1 right) and the viewer (turn)."""
     bridge, base = points[list(NOSE_BRIDGE)], points[list(NOSE_BASE)]
     for end, sign in ((0, -1.0), (4, 1.0)):
-        root = bridge[0] + (sign * 0.13, -0.05, -0.10)
+        root = bridge[0] + vector(sign * 0.13, -0.05, -0.10)
         wing = base[end]
-        side = np.stack([bridge[0] + (sign * 0.03, -0.12, 0), bridge[2], bridge[3] + (sign * 0.05, 0, 0), wing,
-                                 wing * (0.75, 0.72, 1) + (0, 0, -0.03), root])  # fmt: skip
+        base_of_wing = wing * vector(0.75, 0.72, 1) - vector(0, 0, 0.03)
+        top, tip = bridge[0] + vector(sign * 0.03, -0.12, 0), bridge[3] + vector(sign * 0.05, 0, 0)
+        side = np.stack([top, bridge[2], tip, wing, base_of_wing, root])
         shade.add(side, -0.13 - 0.10 * max(0.0, -sign * light) - 0.10 * max(0.0, sign * turn))
         arc = np.stack(
             [
-                wing + (-sign * 0.03, -0.13, 0.0),
-                wing + (sign * 0.005, -0.05, 0),
-                wing + (-sign * 0.02, 0.03, 0),
+                wing + vector(-sign * 0.03, -0.13, 0.0),
+                wing + vector(sign * 0.005, -0.05, 0),
+                wing + vector(-sign * 0.02, 0.03, 0),
             ]
         )
         shade.add(smooth(arc), -0.42, 0.025, fine=True)
-    under = np.concatenate([base, base[::-1] + (0, 0.05, -0.05)])
+    under = np.concatenate([base, base[::-1] + vector(0, 0.05, -0.05)])
     shade.add(under, -0.34)
-    shade.add(bridge[:3] + (0.02 * light, 0, 0), 0.16, 0.07)
-    shade.add(bridge[[3]] + np.column_stack([_RING * 0.06, 0 * _CIRCLE]) - (0, 0.02, 0), 0.22)
+    shade.add(bridge[:3] + vector(0.02 * light, 0, 0), 0.16, 0.07)
+    shade.add(bridge[[3]] + np.column_stack([_RING * 0.06, 0 * _CIRCLE]) - vector(0, 0.02, 0), 0.22)
 
 
 def draw_nostrils(canvas: Canvas, identity: Identity, points: np.ndarray, project: Projector) -> None:
@@ -101,8 +104,8 @@ def draw_nostrils(canvas: Canvas, identity: Identity, points: np.ndarray, projec
     base = points[list(NOSE_BASE)]
     dark = tone(identity.skin, 0.30, 0.12)
     for end, half in ((0, 1), (4, 3)):
-        hole = 0.62 * base[half] + 0.38 * base[end] - (0, 0.012, 0)
-        shape = np.column_stack([_RING * (0.052, 0.024), 0 * _CIRCLE]) + hole
+        hole = 0.62 * base[half] + 0.38 * base[end] - vector(0, 0.012, 0)
+        shape = np.column_stack([_RING * vector(0.052, 0.024), 0 * _CIRCLE]) + hole
         canvas.patch(project(shape), dark, 0.9, 0.006)
     canvas.stroke(project(smooth(base[1:4])), tone(identity.skin, 0.62, 0.05), 0.014)
 
@@ -140,7 +143,7 @@ def draw_mouth(
         )
         canvas.stroke(project(seam), tone(identity.lip, 0.40), 0.022 + 0.012 * pressed)
     for corner, sign in ((0, -1.0), (6, 1.0)):
-        spot = project(outer[[corner]] + np.column_stack([_RING * (0.035, 0.025), 0 * _CIRCLE]))
+        spot = project(outer[[corner]] + np.column_stack([_RING * vector(0.035, 0.025), 0 * _CIRCLE]))
         canvas.patch(spot, tone(identity.skin, 0.45, 0.1), 0.4, 0.015)
         del sign
 
@@ -154,16 +157,16 @@ def _draw_inside(
     back = np.array([0, 0, -0.08])
     if gap > 0.16:
         tongue = np.column_stack([_RING * (0.6 * abs(inner[4, 0]), 0.10 + 0.16 * gap), 0 * _CIRCLE - 0.06])
-        canvas.fill(project(tongue + inner[6] - (0, 0.02, 0)), (176, 78, 82))
+        canvas.fill(project(tongue + inner[6] - vector(0, 0.02, 0)), (176, 78, 82))
     # The upper teeth are fixed to the skull: their edge stays level whatever shape the lips take.
     reach, half = min(0.115, 0.4 * gap + 0.04), abs(inner[4, 0] - inner[0, 0]) / 2
     x = np.linspace(-half, half, 9)
     edge = inner[2, 1] + reach * (1 - 0.35 * (x / half) ** 2)
     row = np.concatenate([np.column_stack([x, edge]), [(half, edge[0] - 0.4), (-half, edge[0] - 0.4)]])
-    teeth = np.column_stack([row, np.full(len(row), inner[2, 2])]) + (inner[2, 0], 0, 0) + back
+    teeth = np.column_stack([row, np.full(len(row), inner[2, 2])]) + vector(inner[2, 0], 0, 0) + back
     canvas.fill(project(teeth), (236, 231, 220))
     if gap > 0.24:
-        lower = floor[3:-3] * (0.9, 1, 1)
-        row = np.concatenate([lower + (0, 0.03, 0), lower[::-1] - (0, 0.035, 0)])
+        lower = floor[3:-3] * vector(0.9, 1, 1)
+        row = np.concatenate([lower + vector(0, 0.03, 0), lower[::-1] - vector(0, 0.035, 0)])
         canvas.fill(project(row + back), (214, 206, 194))
-    canvas.stroke(project(roof + (0, 0.008, 0)), (104, 62, 58), 0.028)
+    canvas.stroke(project(roof + vector(0, 0.008, 0)), (104, 62, 58), 0.028)

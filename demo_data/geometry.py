@@ -96,3 +96,8 @@ def _catmull_rom(count: int, closed: bool, steps: int) -> np.ndarray:
 def smooth(points: np.ndarray, *, closed: bool = False, steps: int = 6) -> np.ndarray:
     """Draw a Catmull-Rom curve through points, shape (N, D), with `steps` points per span."""
     return _catmull_rom(len(points), closed, steps) @ points
+
+
+def vector(*components: float) -> np.ndarray:
+    """Give a vector to move or scale points by."""
+    return np.array(components)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from demo_data.canvas import Canvas
-from demo_data.geometry import Projector, smooth
+from demo_data.geometry import Projector, smooth, vector
 from demo_data.identity import Colour, Identity
 from demo_data.landmarks import BROWS, JAW, MOUTH_OUTER, NOSE_BASE, depth
 
@@ -57,13 +57,14 @@ def draw_behind(canvas: Canvas, identity: Identity, points: np.ndarray, project:
     """Draw all that the face covers: back hair, neck, shoulders, skull and ears."""
     unit = project.unit
     chin = project(points[[8]])[0]
-    neck = project.centre + (0, 0.62 * unit)
+    neck = project.centre + vector(0, 0.62 * unit)
     if identity.hair_style == "long":
         flow = np.array(
             [(-1.12, -0.3), (-1.2, 0.5), (-1.12, 1.5), (1.12, 1.5), (1.2, 0.5), (1.12, -0.3), (0, -1.2)]
         )
         canvas.fill(
-            smooth(neck + flow * (unit, unit) - (0, 0.3 * unit), closed=True), tone(identity.hair, 0.75)
+            smooth(neck + flow * vector(unit, unit) - vector(0, 0.3 * unit), closed=True),
+            tone(identity.hair, 0.75),
         )
     elif identity.hair_style == "bun":
         canvas.fill(ellipsoid(project, (0.0, -1.25, -0.55), (0.42, 0.4, 0.4)), tone(identity.hair, 0.85))
@@ -74,8 +75,8 @@ def draw_behind(canvas: Canvas, identity: Identity, points: np.ndarray, project:
     column = np.array(
         [(-0.60, -0.7), (-0.58, 0.2), (-0.75, 0.55), (0, 0.8), (0.75, 0.55), (0.58, 0.2), (0.60, -0.7)]
     )
-    canvas.fill(smooth(shoulders + (neck[0], low), closed=True), identity.clothes)
-    canvas.fill(smooth(column * unit + (neck[0], low), closed=True), tone(identity.skin, 0.72))
+    canvas.fill(smooth(shoulders + vector(neck[0], low), closed=True), identity.clothes)
+    canvas.fill(smooth(column * unit + vector(neck[0], low), closed=True), tone(identity.skin, 0.72))
     growth = {"curly": 1.16, "beanie": 1.08, "bald": 1.0}.get(identity.hair_style, 1.07)
     crown = skull(identity, project, growth)
     colour = identity.skin if identity.hair_style == "bald" else identity.hair
@@ -85,7 +86,7 @@ def draw_behind(canvas: Canvas, identity: Identity, points: np.ndarray, project:
         for x, y in crown[locks.permutation(len(crown))]:
             radius = unit * locks.uniform(0.13, 0.22)
             ring = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], axis=1) * radius
-            canvas.fill(ring + (x, y), tone(identity.hair, locks.uniform(0.8, 1.1)))
+            canvas.fill(ring + vector(x, y), tone(identity.hair, locks.uniform(0.8, 1.1)))
     for sign in (-1, 1):
         _draw_ear(canvas, identity, project, sign)
 
@@ -97,7 +98,7 @@ def _draw_ear(canvas: Canvas, identity: Identity, project: Projector, sign: int)
     y, z = np.sin(_CIRCLE), np.cos(_CIRCLE)
     rim = np.stack([x + sign * (0.08 + 0.05 * z), 0.22 + 0.27 * size * y, -0.34 + 0.15 * size * z], axis=1)
     canvas.fill(project(rim), tone(identity.skin, 0.9, 0.08))
-    canvas.fill(project(rim * (1, 0.6, 1) + (0, 0.09, 0.03)), tone(identity.skin, 0.72, 0.1))
+    canvas.fill(project(rim * vector(1, 0.6, 1) + vector(0, 0.09, 0.03)), tone(identity.skin, 0.72, 0.1))
 
 
 def draw_hair(canvas: Canvas, identity: Identity, points: np.ndarray, project: Projector) -> None:
@@ -118,9 +119,9 @@ def draw_hair(canvas: Canvas, identity: Identity, points: np.ndarray, project: P
         "bun": [(-0.99, -0.1), (-0.84, -0.55), (-0.48, -0.83), (0, -0.9), (0.48, -0.83), (0.84, -0.55), (0.99, -0.1)],
         "curly": [(-1.04, 0.1), (-0.88, -0.44), (-0.5, -0.70), (0, -0.74), (0.5, -0.70), (0.88, -0.44), (1.04, 0.1)],
     }  # fmt: skip
-    front = np.array(fronts[style]) * (width, 1) - (0, 0.55 * (line - 1))
+    front = np.array(fronts[style]) * vector(width, 1) - (0, 0.55 * (line - 1))
     if style == "parted" and identity.marks_seed % 2:
-        front = front[::-1] * (-1, 1)
+        front = front[::-1] * vector(-1, 1)
     rise = np.sqrt(np.clip(1 - (front[:, 0] / 1.1) ** 2, 0.0, 1))
     edge = smooth(np.column_stack([front, -0.24 + 0.68 * rise]), steps=5)
     shape = _above(project(edge), project)
@@ -128,7 +129,11 @@ def draw_hair(canvas: Canvas, identity: Identity, points: np.ndarray, project: P
     for share in (0.18, 0.38, 0.62, 0.82):
         start = edge[int(share * (len(edge) - 1))]
         lock = np.stack(
-            [start, start * (0.9, 1, 0.8) - (0, 0.18, 0.0), start * (0.55, 1, 0.5) - (0, 0.38, 0.1)]
+            [
+                start,
+                start * vector(0.9, 1, 0.8) - vector(0, 0.18, 0.0),
+                start * vector(0.55, 1, 0.5) - vector(0, 0.38, 0.1),
+            ]
         )
         bright = 1.25 if share in (0.38, 0.82) else 0.8
         canvas.stroke(project(smooth(lock)), tone(colour, bright), 0.03)
@@ -149,14 +154,16 @@ def _above(edge: np.ndarray, project: Projector) -> np.ndarray:
 
 def _draw_beanie(canvas: Canvas, identity: Identity, project: Projector) -> None:
     width = identity.face_width
-    band = np.array([(-1.05, -0.45), (-0.6, -0.68), (0, -0.74), (0.6, -0.68), (1.05, -0.45)]) * (width, 1)
+    band = np.array([(-1.05, -0.45), (-0.6, -0.68), (0, -0.74), (0.6, -0.68), (1.05, -0.45)]) * vector(
+        width, 1
+    )
     rise = np.sqrt(np.clip(1 - (band[:, 0] / 1.1) ** 2, 0.0, 1))
     low = smooth(np.column_stack([band, -0.2 + 0.72 * rise]))
-    high = low * (1, 1, 0.95) - (0, 0.27, 0.02)
+    high = low * vector(1, 1, 0.95) - vector(0, 0.27, 0.02)
     top = np.array(
         [(0.95, -0.9, -0.3), (0.55, -1.38, -0.3), (0, -1.5, -0.3), (-0.55, -1.38, -0.3), (-0.95, -0.9, -0.3)]
     )
-    cap = smooth(top * (width, 1, 1), closed=False)
+    cap = smooth(top * vector(width, 1, 1), closed=False)
     canvas.fill(np.concatenate([project(high), project(cap)]), identity.accent)
     canvas.fill(np.concatenate([project(low), project(high[::-1])]), tone(identity.accent, 0.8))
 
@@ -168,17 +175,24 @@ def draw_beard(canvas: Canvas, identity: Identity, points: np.ndarray, project: 
     colour, jaw, lips = tone(identity.hair, 0.85), points[list(JAW)], points[list(MOUTH_OUTER)]
     base, corners = points[list(NOSE_BASE)], lips[[0, 6]]
     if identity.beard in ("stubble", "full"):
-        cheeks = np.stack([jaw[3] * (0.9, 1, 1), corners[0] - (0.16, 0.14, 0), base[0] + (-0.06, 0.12, 0),
-                           base[4] + (0.06, 0.12, 0), corners[1] + (0.16, -0.14, 0), jaw[13] * (0.9, 1, 1)])  # fmt: skip
-        area = np.concatenate([jaw[2:15] * (0.99, 1.0, 1), cheeks[::-1]])
+        lift, drop = vector(0.16, 0.14, 0), vector(0.06, -0.12, 0)
+        left = [jaw[3] * vector(0.9, 1, 1), corners[0] - lift, base[0] - drop]
+        right = [
+            base[4] + drop * vector(1, -1, 1),
+            corners[1] + lift * vector(1, -1, 1),
+            jaw[13] * vector(0.9, 1, 1),
+        ]
+        cheeks = np.stack(left + right)
+        area = np.concatenate([jaw[2:15] * vector(0.99, 1.0, 1), cheeks[::-1]])
         canvas.patch(project(area), colour, 0.30 if identity.beard == "stubble" else 0.82, 0.05)
     if identity.beard in ("moustache", "goatee"):
-        top = np.stack([corners[0] + (-0.05, 0.03, 0), base[0] + (-0.02, 0.13, 0), base[2] + (0, 0.06, 0),
-                        base[4] + (0.02, 0.13, 0), corners[1] + (0.05, 0.03, 0)])  # fmt: skip
+        edge = np.stack([corners[0], base[0], base[2], base[4], corners[1]])
+        shift = [(-0.05, 0.03, 0), (-0.02, 0.13, 0), (0, 0.06, 0), (0.02, 0.13, 0), (0.05, 0.03, 0)]
+        top = edge + np.array(shift)
         canvas.patch(project(np.concatenate([smooth(top), lips[5:0:-1]])), colour, 0.85, 0.02)
     if identity.beard == "goatee":
-        chin = np.stack([lips[10] + (0, 0.05, 0), jaw[7] * (0.8, 0.97, 1), jaw[8] * (1, 1.0, 1),
-                         jaw[9] * (0.8, 0.97, 1), lips[8] + (0, 0.05, 0)])  # fmt: skip
+        low, inwards = vector(0, 0.05, 0), vector(0.8, 0.97, 1)
+        chin = np.stack([lips[10] + low, jaw[7] * inwards, jaw[8], jaw[9] * inwards, lips[8] + low])
         canvas.patch(project(smooth(chin, closed=True)), colour, 0.85, 0.03)
 
 
@@ -192,7 +206,7 @@ def draw_glasses(canvas: Canvas, identity: Identity, points: np.ndarray, project
     for side, sign in enumerate((-1, 1)):
         centre = sign * 0.46 * identity.eye_spacing
         ring = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], axis=1)
-        ring = np.sign(ring) * np.abs(ring) ** power * (0.31, 0.25) + (centre, 0.03)
+        ring = np.sign(ring) * np.abs(ring) ** power * vector(0.31, 0.25) + vector(centre, 0.03)
         frame = project(np.column_stack([ring, np.full(len(ring), 0.72) - 0.35 * (ring[:, 0] ** 2)]))
         canvas.patch(frame, (225, 235, 245), 0.10)
         canvas.stroke(frame, colour, width, closed=True)

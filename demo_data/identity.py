@@ -83,7 +83,7 @@ class Identity:
         make_up = 0.0 if masculine or rng.random() < 0.5 else float(rng.uniform(0.3, 1.0))
         lip_target = (172.0, 62.0, 70.0) if rng.random() < 0.7 else (148.0, 44.0, 84.0)
         share = lip_red * 0.8 + 0.35 * make_up
-        lip = _mix((skin[0] * 0.88, skin[1] * 0.72, skin[2] * 0.70), lip_target, min(share, 0.8))
+        lip = mix((skin[0] * 0.88, skin[1] * 0.72, skin[2] * 0.70), lip_target, min(share, 0.8))
 
         def factor(spread: float) -> float:
             return float(np.clip(rng.normal(1.0, spread), 1.0 - 2.2 * spread, 1.0 + 2.2 * spread))
@@ -151,7 +151,8 @@ def generator(stream: str, seed: int, *indices: int) -> np.random.Generator:
     return np.random.default_rng((PEOPLE_STREAMS[stream], seed, *indices, 1))
 
 
-def _mix(first: Colour, second: Colour, share: float) -> Colour:
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """Give the colour that lies a share of the way from the first to the second."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return float(red), float(green), float(blue)
 
@@ -159,7 +160,7 @@ def _mix(first: Colour, second: Colour, share: float) -> Colour:
 def _between(rng: np.random.Generator, tones: tuple[Colour, ...], jitter: float) -> Colour:
     """Draw a colour somewhere between two neighbouring tones."""
     place = rng.uniform(0, len(tones) - 1.001)
-    base = _mix(tones[int(place)], tones[int(place) + 1], place % 1)
+    base = mix(tones[int(place)], tones[int(place) + 1], place % 1)
     red, green, blue = np.clip(np.array(base) + rng.normal(0, jitter, 3), 8, 250)
     return float(red), float(green), float(blue)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from demo_data.action_units import UNIT_INDEX
-from demo_data.geometry import smooth
+from demo_data.geometry import smooth, vector
 from demo_data.head import on_face
 from demo_data.identity import Identity
 from demo_data.landmarks import BROWS, EYES, JAW, MOUTH_OUTER, NOSE_BASE, NOSE_BRIDGE
@@ -42,15 +42,14 @@ def _shade_cheek(
     # Nasolabial fold: from the nose's wing round the mouth's corner.
     depth = 0.03 + 0.15 * identity.age + 0.26 * units["AU12"] + 0.34 * units["AU10"] + 0.30 * units["AU9"]
     depth += 0.12 * units["AU6"] + 0.12 * units["AU20"]
-    fold = smooth(np.stack([
-        wing + (sign * 0.05, -0.06, 0), wing * 0.55 + corner * 0.45 + (sign * (0.13 + 0.06 * bulge), -0.03, 0.02),
-        corner + (sign * 0.12, -0.02 + 0.05 * units["AU12"], 0),
-    ]))  # fmt: skip
+    halfway = wing * 0.55 + corner * 0.45 + vector(sign * (0.13 + 0.06 * bulge), -0.03, 0.02)
+    end = corner + vector(sign * 0.12, -0.02 + 0.05 * units["AU12"], 0)
+    fold = smooth(np.stack([wing + vector(sign * 0.05, -0.06, 0), halfway, end]))
     shade.add(fold, -0.8 * depth, 0.09)
     shade.add(fold, -min(depth, 0.7), 0.022, fine=True)
     # Cheek: a highlight that rises, under it a shadow.
     centre = np.array([sign * 0.60, 0.42 - 0.10 * bulge, 0.5])
-    shade.add(centre + _RING * (0.20, 0.13 + 0.03 * bulge, 0), 0.07 + 0.16 * bulge)
+    shade.add(centre + _RING * vector(0.20, 0.13 + 0.03 * bulge, 0), 0.07 + 0.16 * bulge)
     furrow = 0.06 + 0.14 * identity.age + 0.34 * units["AU6"] + 0.10 * units["AU7"]
     below = points[[inner, *lower, outer]] + np.array(
         [(0, 0.06, 0), (0, 0.10, 0), (0, 0.10, 0), (sign * 0.03, 0.10, 0)]
@@ -59,12 +58,16 @@ def _shade_cheek(
     # Crow's feet.
     feet = 0.9 * units["AU6"] - 0.25 + 0.35 * identity.age * (0.3 + units["AU6"])
     for rise in (-0.10, 0.0, 0.10):
-        start = points[outer] + (sign * 0.06, 0.02 + rise * 0.5, -0.03)
+        start = points[outer] + vector(sign * 0.06, 0.02 + rise * 0.5, -0.03)
         line = np.stack(
-            [start, start + (sign * 0.075, rise * 0.55, -0.06), start + (sign * 0.15, rise * 1.3, -0.14)]
+            [
+                start,
+                start + vector(sign * 0.075, rise * 0.55, -0.06),
+                start + vector(sign * 0.15, rise * 1.3, -0.14),
+            ]
         )
         shade.add(smooth(line), -0.5 * max(feet, 0.0), 0.02, fine=True)
-    shade.add(points[inner] + (-sign * 0.08, -0.03, 0) + _RING * (0.07, 0.10, 0), -0.20)
+    shade.add(points[inner] + vector(-sign * 0.08, -0.03, 0) + _RING * vector(0.07, 0.10, 0), -0.20)
 
 
 def _shade_mouth_corner(
@@ -83,7 +86,7 @@ def _shade_mouth_corner(
                                     (sign * shift, 0.17, -0.05)])  # fmt: skip
         shade.add(smooth(crease), -0.34 * stretch, 0.024, fine=True)
     press = units["AU24"]
-    shade.add(corner + (sign * 0.05, 0, 0) + _RING * (0.06, 0.08, 0), 0.25 * press)
+    shade.add(corner + vector(sign * 0.05, 0, 0) + _RING * vector(0.06, 0.08, 0), 0.25 * press)
 
 
 def _shade_brow(
@@ -92,7 +95,7 @@ def _shade_brow(
 ) -> None:  # fmt: skip
     ends = points[list(BROWS[side])]
     socket = 0.14 + 0.22 * units["AU4"] + 0.10 * units["AU9"]
-    shade.add(smooth(ends + (0, 0.11, -0.04)), -socket, 0.10)
+    shade.add(smooth(ends + vector(0, 0.11, -0.04)), -socket, 0.10)
     frown = 0.75 * units["AU4"] * (1 - 0.3 * units["AU1"]) + 0.10 * identity.age + 0.25 * units["AU9"]
     inner = ends[4]
     x = sign * (max(sign * inner[0] - 0.06, 0.075) - np.array([0.0, 0.014, 0.0]))
@@ -100,8 +103,10 @@ def _shade_brow(
     shade.add(on_face(x, y, 0.05), -0.62 * frown, 0.028, fine=True)
     shade.add(on_face(x + sign * 0.1, y - 0.05, 0.05), 0.25 * units["AU4"], 0.08)
     for height in (0.10, 0.19):  # AU9: oblique lines on the nose's root
-        top = points[NOSE_BRIDGE[0]] + (sign * 0.02, height - 0.02, 0)
-        line = np.stack([top, top + (sign * 0.09, -0.05, -0.05), top + (sign * 0.16, -0.02, -0.14)])
+        top = points[NOSE_BRIDGE[0]] + vector(sign * 0.02, height - 0.02, 0)
+        line = np.stack(
+            [top, top + vector(sign * 0.09, -0.05, -0.05), top + vector(sign * 0.16, -0.02, -0.14)]
+        )
         shade.add(smooth(line), -0.42 * units["AU9"], 0.026, fine=True)
 
 
@@ -123,17 +128,17 @@ def _shade_forehead(shade: Shade, identity: Identity, points: np.ndarray, units:
 
 def _shade_chin(shade: Shade, points: np.ndarray, units: dict[str, float]) -> None:
     lip, chin = points[MOUTH_OUTER[9]], points[JAW[8]]
-    boss = lip * 0.45 + chin * 0.55 + (0, -0.02, 0.08)
-    shade.add(lip + (0, 0.07, 0) + _RING * (0.20, 0.035, 0), -0.26 - 0.2 * units["AU24"])
-    shade.add(boss + _RING * (0.20, 0.11, 0), 0.10 + 0.16 * units["AU17"])
+    boss = lip * 0.45 + chin * 0.55 + vector(0, -0.02, 0.08)
+    shade.add(lip + vector(0, 0.07, 0) + _RING * vector(0.20, 0.035, 0), -0.26 - 0.2 * units["AU24"])
+    shade.add(boss + _RING * vector(0.20, 0.11, 0), 0.10 + 0.16 * units["AU17"])
     arch = boss + np.array(
         [(-0.2, 0.04, -0.03), (-0.11, -0.10, 0), (0, -0.135, 0), (0.11, -0.10, 0), (0.2, 0.04, -0.03)]
     )
     shade.add(smooth(arch), -0.42 * units["AU17"], 0.03, fine=True)
     for x, y in ((-0.08, 0.0), (0.07, 0.03), (0.0, -0.05), (-0.02, 0.06), (0.1, -0.03), (-0.11, 0.06)):
-        shade.add(boss + (x, y, 0) + _RING * (0.018, 0.014, 0), -0.32 * units["AU17"], fine=True)
+        shade.add(boss + vector(x, y, 0) + _RING * vector(0.018, 0.014, 0), -0.32 * units["AU17"], fine=True)
     above = points[MOUTH_OUTER[3]]
-    shade.add(np.stack([above - (0, 0.13, 0), above - (0, 0.02, 0)]), -0.10, 0.06)
+    shade.add(np.stack([above - vector(0, 0.13, 0), above - vector(0, 0.02, 0)]), -0.10, 0.06)
     squeeze = 0.5 * units["AU23"] + 0.4 * units["AU18"]
     for x in (-0.2, -0.1, 0.1, 0.2):
         line = above + np.array([(x, -0.09, 0), (x * 0.85, -0.01, 0)])
