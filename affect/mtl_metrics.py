@@ -1,0 +1,158 @@
+"""P_MTL, the measure of the ABAW-4 multi-task challenge (Kollias 2022, arXiv 2207.01138, section 4).
+
+P_MTL = mean CCC of valence and arousal + macro F1 of 8 expressions + mean F1 of 12 action units, in [-1, 3].
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION, VALENCE_AROUSAL
+from affect.metrics import f1_per_class
+
+TASKS: Final = ("valence_arousal", "expression", "action_units")
+DEFAULT_THRESHOLD: Final = 0.5
+
+
+class MultiTaskScore(Metric):
+    """Accumulate P_MTL and its parts from batches of any size, under DDP too.
+
+    The states are counts and float64 sums, a few hundred numbers however many frames there are. Every label is used
+    where it is present: a frame without an expression still counts for valence/arousal, and so on for each action unit.
+
+    Args:
+        thresholds: Probability from which each action unit counts as active (>=), shape (12,); None is 0.5 for all.
+    """
+
+    full_state_update = False
+    moments: Tensor
+    confusion: Tensor
+    detections: Tensor
+    thresholds: Tensor
+
+    def __init__(self, thresholds: Tensor | Sequence[float] | None = None) -> None:
+        super().__init__()
+        # n, sum x, sum y, sum xx, sum yy, sum xy of predictions x and labels y.
+        self.add_state(
+            "moments", torch.zeros(6, len(VALENCE_AROUSAL), dtype=torch.float64), dist_reduce_fx="sum"
+        )
+        num_expressions = len(AFFWILD2_EXPRESSIONS)
+        self.add_state(
+            "confusion", torch.zeros(num_expressions, num_expressions, dtype=torch.long), dist_reduce_fx="sum"
+        )
+        # True positives, predicted, present, labelled.
+        self.add_state(
+            "detections", torch.zeros(4, len(ACTION_UNITS), dtype=torch.long), dist_reduce_fx="sum"
+        )
+        values = [DEFAULT_THRESHOLD] * len(ACTION_UNITS) if thresholds is None else thresholds
+        self.register_buffer("thresholds", torch.as_tensor(values, dtype=torch.float64), persistent=False)
+
+    def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+        """Count a batch.
+
+        Args:
+            preds: Any of `valence_arousal` (B, 2); `expression`, logits or probabilities (B, 8); `action_units`,
+                probabilities (B, 12).
+            target: Labels of the tasks that `preds` holds, as in the batch contract: NaN or -1 where missing.
+
+        Raises:
+            ValueError: If a prediction for a labelled frame is NaN.
+        """
+        if "valence_arousal" in preds:
+            self._count_values(preds["valence_arousal"], target["valence_arousal"])
+        if "expression" in preds:
+            self._count_classes(preds["expression"], target["expression"])
+        if "action_units" in preds:
+            self._count_units(preds["action_units"], target["action_units"])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the scores by name, float64 scalars; a part without any label is absent, and P_MTL with it.
+
+        The names are `valence_ccc`, `arousal_ccc`, `va_ccc` (their mean), `expression_f1` (macro),
+        `expression_f1/<Class>`, `expression_accuracy`, `au_f1` (mean), `au_f1/<AU>` and `mtl_score`.
+        """
+        scores = {**self._value_scores(), **self._class_scores(), **self._unit_scores()}
+        parts = [scores[name] for name in ("va_ccc", "expression_f1", "au_f1") if name in scores]
+        if len(parts) == len(TASKS):
+            scores["mtl_score"] = torch.stack(parts).sum()
+        return scores
+
+    def _count_values(self, preds: Tensor, target: Tensor) -> None:
+        labelled = ~target.isnan()
+        _refuse_nan("valence_arousal", preds, labelled)
+        x = torch.where(labelled, preds, 0).double()
+        y = torch.where(labelled, target, 0).double()
+        self.moments += torch.stack([labelled.double(), x, y, x * x, y * y, x * y]).sum(1)
+
+    def _count_classes(self, preds: Tensor, target: Tensor) -> None:
+        labelled = target != MISSING_EXPRESSION
+        _refuse_nan("expression", preds, labelled[:, None].expand_as(preds))
+        size = len(AFFWILD2_EXPRESSIONS)
+        cells = target[labelled] * size + preds[labelled].argmax(1)
+        self.confusion += torch.bincount(cells, minlength=size * size).view(size, size)
+
+    def _count_units(self, preds: Tensor, target: Tensor) -> None:
+        labelled = ~target.isnan()
+        _refuse_nan("action_units", preds, labelled)
+        active = labelled & (preds.double() >= self.thresholds)
+        present = labelled & (target > 0.5)
+        self.detections += torch.stack([active & present, active, present, labelled]).sum(1)
+
+    def _value_scores(self) -> dict[str, Tensor]:
+        labels = self.moments[0]
+        if not bool((labels > 0).all()):
+            return {}
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy = self.moments[1:] / labels
+        covariance = mean_xy - mean_x * mean_y
+        spread = (mean_xx - mean_x**2) + (mean_yy - mean_y**2) + (mean_x - mean_y) ** 2
+        # Both constant and equal: what is left of the spread is rounding, and the coefficient counts as 0.
+        constant = spread <= 1e-12 * (mean_xx + mean_yy)
+        ccc = torch.where(constant, 0.0, 2 * covariance / torch.where(constant, 1.0, spread))
+        names = [f"{name.lower()}_ccc" for name in VALENCE_AROUSAL]
+        return {**dict(zip(names, ccc, strict=True)), "va_ccc": ccc.mean()}
+
+    def _class_scores(self) -> dict[str, Tensor]:
+        total = self.confusion.sum()
+        if not int(total):
+            return {}
+        f1 = f1_per_class(self.confusion)
+        return {
+            "expression_f1": f1.mean(),
+            **{f"expression_f1/{name}": value for name, value in zip(AFFWILD2_EXPRESSIONS, f1, strict=True)},
+            "expression_accuracy": self.confusion.diagonal().sum().double() / total,
+        }
+
+    def _unit_scores(self) -> dict[str, Tensor]:
+        hits, active, present, labelled = self.detections.double()
+        if not bool(labelled.any()):
+            return {}
+        f1 = 2 * hits / (active + present).clamp(min=1)
+        return {
+            "au_f1": f1.mean(),
+            **{f"au_f1/{name}": value for name, value in zip(ACTION_UNITS, f1, strict=True)},
+        }
+
+
+def multi_task_score(
+    preds: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    thresholds: Tensor | Sequence[float] | None = None,
+) -> dict[str, float]:
+    """Compute P_MTL and its parts of a whole set at once; see MultiTaskScore for shapes, names and missing values."""
+    metric = MultiTaskScore(thresholds)
+    metric.update(preds, target)
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def _refuse_nan(task: str, preds: Tensor, labelled: Tensor) -> None:
+    if preds.shape != labelled.shape:
+        raise ValueError(
+            f"{task}: predictions of shape {tuple(preds.shape)} for labels of {tuple(labelled.shape)}"
+        )
+    if bool((preds.isnan() & labelled).any()):
+        raise ValueError(
+            f"{task}: a prediction for a labelled frame is NaN; its loss or features were not finite"
+        )
