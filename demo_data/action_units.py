@@ -49,6 +49,11 @@ def activation(units: Mapping[str, float | tuple[float, float]]) -> np.ndarray:
     return active
 
 
+def by_name(intensities: np.ndarray) -> dict[str, float]:
+    """Name the intensities of `RENDERED_UNITS`, shape (19,)."""
+    return dict(zip(RENDERED_UNITS, intensities.tolist(), strict=True))
+
+
 def deform(landmarks: np.ndarray, active: np.ndarray) -> np.ndarray:
     """Move a neutral face's landmarks by its action units.
 
@@ -61,7 +66,7 @@ def deform(landmarks: np.ndarray, active: np.ndarray) -> np.ndarray:
     """
     moved = landmarks.copy()
     for side in (0, 1):
-        units = {name: float(active[side, index]) for name, index in UNIT_INDEX.items()}
+        units = by_name(active[side])
         _move_brow(moved, units, side)
         _move_eye(moved, units, side)
         _move_nose(moved, units, side)
@@ -82,7 +87,7 @@ def _move_brow(points: np.ndarray, units: dict[str, float], side: int) -> None:
 
 def _move_eye(points: np.ndarray, units: dict[str, float], side: int) -> None:
     outer, upper, inner, lower = EYES[side]
-    middle = points[[outer, inner], 1].mean()
+    middle = (points[outer, 1] + points[inner, 1]) / 2
     wide = 1 + 0.55 * units["AU5"]
     narrow = (1 - 0.16 * units["AU6"]) * (1 - 0.34 * units["AU7"]) * (1 - 0.10 * units["AU4"])
     raised = 0.50 * units["AU6"] + 0.62 * units["AU7"] + 0.25 * units["AU9"] + 0.12 * units["AU12"]
@@ -103,7 +108,7 @@ def _move_nose(points: np.ndarray, units: dict[str, float], side: int) -> None:
 
 def _move_mouth(points: np.ndarray, active: np.ndarray) -> None:
     """Shape lips and jaw: corners per side, width, thickness and gap from both sides together."""
-    unit = {name: float(active[:, index].mean()) for name, index in UNIT_INDEX.items()}
+    unit = by_name(active.mean(axis=0))
     lips = np.array(MOUTH_OUTER + MOUTH_INNER)
     upper = np.array(MOUTH_OUTER[1:6] + MOUTH_INNER[1:4])
     lower = np.array(MOUTH_OUTER[7:] + MOUTH_INNER[5:])
@@ -119,7 +124,7 @@ def _move_mouth(points: np.ndarray, active: np.ndarray) -> None:
     points[lips, 0] = centre[0] + (points[lips, 0] - centre[0]) * width
 
     for side, sign in enumerate(SIDES):
-        own = {name: float(active[side, index]) for name, index in UNIT_INDEX.items()}
+        own = by_name(active[side])
         share = np.clip(place[lips] * sign, 0, 1)
         out = 0.13 * own["AU12"] + 0.14 * own["AU20"] - 0.035 * own["AU14"] + 0.02 * own["AU15"]
         drop = 0.16 * own["AU15"] + 0.05 * own["AU20"] - 0.20 * own["AU12"] - 0.025 * own["AU14"]

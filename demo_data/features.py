@@ -142,10 +142,9 @@ def draw_mouth(
             np.concatenate([outer[[0]], 0.5 * (inner[1:4] + inner[[7, 6, 5]]), outer[[6]]]), steps=6
         )
         canvas.stroke(project(seam), tone(identity.lip, 0.40), 0.022 + 0.012 * pressed)
-    for corner, sign in ((0, -1.0), (6, 1.0)):
+    for corner in (0, 6):
         spot = project(outer[[corner]] + np.column_stack([_RING * vector(0.035, 0.025), 0 * _CIRCLE]))
-        canvas.patch(spot, tone(identity.skin, 0.45, 0.1), 0.4, 0.015)
-        del sign
+        canvas.patch(spot, tone(identity.skin, 0.45, 0.1), 0.35, 0.015)
 
 
 def _draw_inside(

@@ -70,7 +70,7 @@ def render(
     canvas.fill(outline, identity.skin)
     if identity.hair_style == "bald":
         canvas.fill(skull(identity, project), identity.skin)
-    _draw_complexion(canvas, identity, project)
+    _draw_blush(canvas, identity, project)
 
     shade = Shade()
     shade_nose(shade, points, light=scene.light[0], turn=float(project.rotation[0, 2]))
@@ -106,15 +106,9 @@ def _by_side(action_units: np.ndarray) -> np.ndarray:
     return full
 
 
-def _draw_complexion(canvas: Canvas, identity: Identity, project: Projector) -> None:
-    """Draw blush and freckles."""
+def _draw_blush(canvas: Canvas, identity: Identity, project: Projector) -> None:
+    """Draw the cheeks' blush."""
     ring = np.linspace(0, 2 * np.pi, 14, endpoint=False)
     for sign in (-1, 1):
         blush = on_face(sign * 0.6 + 0.24 * np.cos(ring), 0.42 + 0.17 * np.sin(ring))
         canvas.patch(project(blush), tone(identity.skin, 0.96, 0.35), 0.25 + 0.3 * identity.make_up, 0.09)
-    if identity.freckles > 0:
-        marks = np.random.default_rng(identity.marks_seed)
-        x, y = marks.normal(0, 0.42, 26), marks.normal(0.35, 0.12, 26)
-        for spot in project(on_face(np.clip(x, -0.85, 0.85), y)):
-            dot = spot + np.stack([np.cos(ring), np.sin(ring)], axis=1) * 0.018 * project.unit
-            canvas.patch(dot, tone(identity.skin, 0.72, 0.05), 0.4 + 0.5 * identity.freckles)

@@ -8,6 +8,8 @@ import numpy as np
 from demo_data.geometry import Projector
 from demo_data.identity import Colour
 
+_UNIT_GAIN = 112  # light is kept in bytes, in which this stands for a factor of 1
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -98,9 +100,10 @@ def apply_light(pixels: np.ndarray, scene: Scene, project: Projector) -> np.ndar
     lambert = (x * scene.light[0] + y * scene.light[1] + facing) * lean
     level = 1 - scene.contrast * (0.72 - np.clip(lambert, 0.0, 1.0))
     cast = 1 + scene.warmth * np.array((0.10, 0.01, -0.13))
-    gain = (level[..., None] * cast * scene.exposure).astype(np.float32)
-    full = cv2.resize(gain * 96, (side, side), interpolation=cv2.INTER_LINEAR)
-    return cv2.multiply(pixels, np.clip(full, 0, 255).astype(np.uint8), scale=1 / 96)
+    gain = np.clip(level[..., None] * cast * (scene.exposure * _UNIT_GAIN), 0, 255).astype(np.uint8)
+    return cv2.multiply(
+        pixels, cv2.resize(gain, (side, side), interpolation=cv2.INTER_LINEAR), scale=1 / _UNIT_GAIN
+    )
 
 
 def expose(pixels: np.ndarray, scene: Scene, frame: int = 0) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Folds, furrows and bulges of the skin: those of age, and those that action units dig."""
+"""Folds, furrows and bulges of the skin: those of the person, and those that action units dig."""
 
 import numpy as np
 
-from demo_data.action_units import UNIT_INDEX
+from demo_data.action_units import by_name
 from demo_data.geometry import smooth, vector
 from demo_data.head import on_face
 from demo_data.identity import Identity
@@ -23,13 +23,18 @@ def shade_skin(shade: Shade, identity: Identity, points: np.ndarray, active: np.
         active: Activation, shape (2, 19).
     """
     for side, sign in enumerate((-1.0, 1.0)):
-        units = {name: float(active[side, index]) for name, index in UNIT_INDEX.items()}
+        units = by_name(active[side])
         _shade_cheek(shade, identity, points, units, side, sign)
         _shade_mouth_corner(shade, points, units, side, sign)
         _shade_brow(shade, identity, points, units, side, sign)
-    both = {name: float(active[:, index].mean()) for name, index in UNIT_INDEX.items()}
+    both = by_name(active.mean(axis=0))
     _shade_forehead(shade, identity, points, both)
     _shade_chin(shade, points, both)
+    if identity.freckles > 0:
+        marks = np.random.default_rng(identity.marks_seed)
+        x, y = np.clip(marks.normal(0, 0.42, 26), -0.85, 0.85), marks.normal(0.35, 0.12, 26)
+        for spot in on_face(x, y):
+            shade.add(spot + _RING[::3] * 0.018, -0.12 - 0.2 * identity.freckles, fine=True)
 
 
 def _shade_cheek(
