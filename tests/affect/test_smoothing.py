@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+import affect.smoothing
+from affect.smoothing import Smoothing, smooth
+
+
+def reference(values: np.ndarray, video: np.ndarray, frame: np.ndarray, how: Smoothing) -> np.ndarray:
+    """Plain loops over rows and neighbours; without a limit on rows."""
+    result = np.full(values.shape, np.nan)
+    for row in range(len(values)):
+        for column in range(values.shape[1]):
+            total = weights = 0.0
+            for other in range(len(values)):
+                distance = int(frame[other]) - int(frame[row])
+                near = video[other] == video[row] and abs(distance) <= how.window
+                if near and not np.isnan(values[other, column]):
+                    weight = np.exp(-(distance**2) / how.sigma) if how.kernel == "gaussian" else 1.0
+                    total += weight * values[other, column]
+                    weights += weight
+            if weights:
+                result[row, column] = total / weights
+    return result
+
+
+def random_rows(seed: int, size: int = 90) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    frame = random.integers(0, 60, size)  # some frames twice, some missing
+    return random.normal(size=(size, 3)), random.integers(0, 3, size) * 7, frame
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "box"])
+@pytest.mark.parametrize("window", [1, 5, 40, 500])
+def test_agrees_with_loops(kernel: str, window: int) -> None:
+    values, video, frame = random_rows(window)
+    how = Smoothing(window, kernel, sigma=30.0)  # type: ignore[arg-type]
+    np.testing.assert_allclose(
+        smooth(values, video, frame, how), reference(values, video, frame, how), atol=1e-12
+    )
+
+
+def test_missing_values_take_no_part_and_are_filled() -> None:
+    values, video, frame = random_rows(3)
+    values[::4, 1] = np.nan
+    values[video == 7] = np.nan
+    how = Smoothing(6, sigma=20.0)
+    found = smooth(values, video, frame, how)
+    np.testing.assert_allclose(found, reference(values, video, frame, how), atol=1e-12)
+    assert np.isnan(found[video == 7]).all(), "nothing to go by in the whole video"
+    assert not np.isnan(found[video != 7]).any()
+
+
+def test_pieces_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, video, frame = random_rows(4)
+    whole = smooth(values, video, frame, Smoothing(20))
+    monkeypatch.setattr(affect.smoothing, "_PAIRS_AT_ONCE", 50)
+    np.testing.assert_array_equal(smooth(values, video, frame, Smoothing(20)), whole)
+
+
+def test_constants_stay_constant() -> None:
+    _, video, frame = random_rows(5)
+    values = np.full((90, 12), 0.25, np.float32)
+    found = smooth(values, video, frame, Smoothing(30))
+    np.testing.assert_allclose(found, values, rtol=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_nothing_crosses_videos_or_wide_gaps() -> None:
+    frame = np.array([0, 1, 2, 103, 104, 2, 3])
+    video = np.array([0, 0, 0, 0, 0, 1, 1])
+    values = np.array([0.0, 0, 0, 1, 1, 5, 5])[:, None]
+    np.testing.assert_array_equal(smooth(values, video, frame, Smoothing(100, "box")), values)
+
+
+def test_neighbours_limit_the_rows_on_each_side() -> None:
+    values = np.arange(9.0)[:, None] ** 2
+    video, frame = np.zeros(9, int), np.arange(9) * 5
+    found = smooth(values, video, frame, Smoothing(1000, "box", neighbours=1))
+    inner = (values[:-2] + values[1:-1] + values[2:]) / 3
+    np.testing.assert_allclose(found[1:-1], inner)
+    np.testing.assert_allclose(found[[0, -1], 0], [0.5, (49 + 64) / 2])
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    values, video, frame = random_rows(6)
+    frame = np.arange(90)
+    shuffled = np.random.default_rng(0).permutation(90)
+    found = smooth(values[shuffled], video[shuffled], frame[shuffled], Smoothing(9))
+    np.testing.assert_array_equal(found, smooth(values, video, frame, Smoothing(9))[shuffled])
+
+
+def test_no_window_and_no_rows_change_nothing() -> None:
+    values, video, frame = random_rows(7)
+    np.testing.assert_array_equal(smooth(values, video, frame, Smoothing(0)), values)
+    assert smooth(values[:0], video[:0], frame[:0], Smoothing(5)).shape == (0, 3)
+
+
+def test_huge_frame_numbers_cost_nothing() -> None:
+    found = smooth(np.ones((2, 1)), np.zeros(2, int), np.array([0, 2**40]), Smoothing(5))
+    np.testing.assert_array_equal(found, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"window": -1}, {"sigma": 0.0}, {"kernel": "boxx"}, {"neighbours": -1}])
+def test_wrong_settings_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="smoothing"):
+        Smoothing(**wrong)
+
+
+def test_wrong_shapes_are_refused() -> None:
+    values, video, frame = random_rows(8)
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        smooth(values, video[1:], frame, Smoothing(3))
