@@ -1,15 +1,18 @@
 """Train in stages, each with its own rate, each ending with its best weights (arXiv 2207.09508, section 3.1)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, Final
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+
+SCHEDULES: Final = ("constant", "cosine")
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,24 @@ class Stage:
         epochs: Length; 0 leaves the stage out.
         learning_rate: Of the inner optimiser.
         encoder_frozen: Whether only the classifier trains.
+        schedule: `constant`, or `cosine`: from the rate to 0 over the stage.
     """
 
     name: str
     epochs: int
     learning_rate: float
     encoder_frozen: bool
+    schedule: str = "constant"
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"the schedule must be one of {SCHEDULES}, not {self.schedule!r}")
+
+    def rate_at(self, progress: float) -> float:
+        """Give the learning rate at a share, in [0, 1], of the stage."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 class StagedTraining(Callback):
@@ -75,11 +90,20 @@ class StagedTraining(Callback):
             optimizer.state.clear()
         if epoch in self._starts[:-1]:
             self.best_score = None
-        for group in optimizer.param_groups:
-            group["lr"] = stage.learning_rate
         pl_module.encoder_frozen = stage.encoder_frozen  # type: ignore[assignment]
-        pl_module.log("train/learning_rate", stage.learning_rate)
         torch.manual_seed(hash((self.seed, epoch, trainer.global_rank)) % 2**63)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the learning rate."""
+        epoch = trainer.current_epoch
+        stage = self.stage_at(epoch)
+        start = self._starts[self.stages.index(stage)]
+        rate = stage.rate_at((epoch - start + batch_idx / trainer.num_training_batches) / stage.epochs)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+        pl_module.log("train/learning_rate", rate, on_step=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights if they are the stage's best."""

@@ -25,6 +25,7 @@ class ImageDataModule(pl.LightningDataModule):
         num_workers: Decoding processes; 0 decodes in the main one.
         on_corrupt: `raise` or `skip` unreadable images.
         flip: Probability of a horizontal flip while training.
+        grey: Probability of a grey-scale image while training.
         seed: Of the order of training samples.
 
     Attributes:
@@ -40,6 +41,7 @@ class ImageDataModule(pl.LightningDataModule):
         num_workers: int,
         on_corrupt: str = "raise",
         flip: float = 0.0,
+        grey: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -48,7 +50,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.on_corrupt = on_corrupt
         self.seed = seed
-        self.transform = DeviceTransform(mean, std, flip)
+        self.transform = DeviceTransform(mean, std, flip, grey)
         self.datasets: dict[str, ImageDataset] = {}
         self.skipped: set[str] = set()
 

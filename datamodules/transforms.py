@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 
 class DeviceTransform:
@@ -15,20 +16,25 @@ class DeviceTransform:
         mean: Channel means in [0, 1], RGB.
         std: Channel standard deviations, RGB.
         flip: Probability of a horizontal flip, per image.
+        grey: Probability of a grey-scale image, per image.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], flip: float = 0.0) -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], flip: float = 0.0, grey: float = 0.0
+    ) -> None:
         self.mean = torch.tensor(mean, dtype=torch.float32)
         self.std = torch.tensor(std, dtype=torch.float32)
         self.flip = flip
+        self.grey = grey
         levels = torch.arange(256, dtype=torch.float32)[:, None] / 255
         self._table = ((levels - self.mean) / self.std).numpy()[None]
 
     def __call__(self, image: Tensor, training: bool = False) -> Tensor:
         """Map uint8 images, shape (B, 3, H, W), to normalised float32 of the same shape and memory order."""
         if training and self.flip:
-            chosen = torch.rand(len(image), device=image.device) < self.flip
-            image = torch.where(chosen[:, None, None, None], image.flip(-1), image)
+            image = _sometimes(image, image.flip(-1), self.flip)
+        if training and self.grey:
+            image = _sometimes(image, rgb_to_grayscale(image, num_output_channels=3), self.grey)
         return self._look_up(image) if image.device.type == "cpu" else self._compute(image)
 
     def _look_up(self, image: Tensor) -> Tensor:
@@ -44,7 +50,6 @@ class DeviceTransform:
         return (image.float() / 255 - mean) / std
 
 
-def denormalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Map normalised images, shape (B, 3, H, W), back to uint8 RGB, for pictures."""
-    means, stds = (torch.tensor(value, device=image.device)[None, :, None, None] for value in (mean, std))
-    return ((image.float() * stds + means) * 255).round().clamp(0, 255).to(torch.uint8)
+def _sometimes(image: Tensor, changed: Tensor, probability: float) -> Tensor:
+    chosen = torch.rand(len(image), device=image.device) < probability
+    return torch.where(chosen[:, None, None, None], changed, image)

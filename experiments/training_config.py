@@ -1,6 +1,6 @@
 """Config groups of the experiments that train a backbone."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from affect.backbones import DEFAULT_ARCHITECTURE
 from callbacks.staged_training import Stage
@@ -23,6 +23,7 @@ class StageConfig:
 
     epochs: int = option(3, "length; 0 leaves the stage out")
     learning_rate: float = option(1e-3, "of Adam")
+    schedule: str = option("constant", "constant, or cosine: from the rate to 0 over the stage")
 
 
 @dataclass
@@ -35,8 +36,8 @@ class StagesConfig:
     def build(self) -> list[Stage]:
         """Give the stages as the callback takes them."""
         return [
-            Stage("classifier", self.classifier.epochs, self.classifier.learning_rate, encoder_frozen=True),
-            Stage("everything", self.everything.epochs, self.everything.learning_rate, encoder_frozen=False),
+            Stage("classifier", **asdict(self.classifier), encoder_frozen=True),
+            Stage("everything", **asdict(self.everything), encoder_frozen=False),
         ]
 
 

@@ -1,0 +1,126 @@
+"""Faces by person: VGGFace2's tree, with landmarks where files of them lie beside the images (arXiv 1710.08092).
+
+<root>/train/<person>/<image>, <root>/val/<person>/<image>     `val` shows the people of `train`
+<root>/<person>/<image>                                        without splits, every 20th image is held out
+.../<person>/landmarks.csv                                     header `file,x0,y0,...`; pixels of that image
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from datamodules.annotation_errors import AnnotationError
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.images import ImageDataset
+from datamodules.index_cache import cached_table, fingerprint
+
+LANDMARK_FILE: Final = "landmarks.csv"
+HELD_OUT_EVERY: Final = 20
+_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+
+
+class PeopleDataModule(ImageDataModule):
+    """Load faces with the index of their person and, where known, their landmarks.
+
+    Batches hold `person` (B,) int64 and `landmarks` (B, 2 K) float32: x and y in turn, -1 at the left and top border of
+    the image and 1 at the right and bottom, NaN where there are none.
+
+    Args:
+        root: Folder of the tree.
+        cache_dir: Folder of the index cache.
+        **loader: The arguments of ImageDataModule.
+
+    Attributes:
+        people: Names of the folders, in label order, after `setup`.
+        num_landmarks: Points per face, K; 0 without landmark files.
+    """
+
+    def __init__(self, root: str, cache_dir: str = ".cache/index", **loader: Any) -> None:
+        super().__init__(**loader)
+        self.root = Path(root)
+        self.cache_dir = cache_dir
+        self.people: list[str] = []
+        self.num_landmarks = 0
+        self.fingerprint = ""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the images of every person."""
+        if self.datasets:
+            return
+        folders = list(self._folders())
+        self.fingerprint = fingerprint(folder for _, folder in folders)
+        key = f"people {self.root.resolve()}"
+        index = cached_table(self.cache_dir, key, self.fingerprint, lambda: read_people(self.root, folders))
+        self.people = sorted(index["person"].unique())
+        points = [column for column in index if str(column)[0] in "xy" and str(column)[1:].isdigit()]
+        self.num_landmarks = len(points) // 2
+        for split in ("train", "val"):
+            rows = index[index["split"] == split]
+            if rows.empty:
+                raise AnnotationError(f"{self.root}: no {split} image")
+            self.datasets[split] = ImageDataset(
+                root=self.root,
+                paths=rows["path"].tolist(),
+                size=self.image_size,
+                labels={
+                    "person": pd.Categorical(rows["person"], self.people).codes.astype(np.int64),
+                    "landmarks": rows[points].to_numpy(np.float32),
+                },
+                on_corrupt=self.on_corrupt,
+            )
+
+    def _folders(self) -> Iterator[tuple[str, Path]]:
+        if not self.root.is_dir():
+            raise AnnotationError(f"there is no folder {self.root}; it should hold one folder per person")
+        splits = [split for split in ("train", "val") if (self.root / split).is_dir()]
+        for split in splits or [""]:
+            for folder in sorted((self.root / split).iterdir()):
+                if folder.is_dir():
+                    yield split, folder
+
+
+def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
+    """List the images of the folders, with columns `split`, `path`, `person` and, if any, x0, y0, ... in [-1, 1].
+
+    Raises:
+        AnnotationError: If there are no images, a landmark file is malformed, or `val` shows unknown people.
+    """
+    parts = []
+    for split, folder in folders:
+        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        part = pd.DataFrame({"path": [f"{folder.relative_to(root)}/{name}" for name in names]}, index=names)
+        held_out = (np.arange(len(names)) + 1) % HELD_OUT_EVERY == 0
+        part["split"] = split or np.where(held_out, "val", "train")
+        part["person"] = folder.name
+        if (folder / LANDMARK_FILE).is_file():
+            part = part.join(_read_landmarks(folder))
+        parts.append(part)
+    index = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if index.empty:
+        raise AnnotationError(f"{root} holds no folder of images per person")
+    known = set(index.loc[index["split"] == "train", "person"])
+    strangers = sorted(set(index["person"]) - known)
+    if strangers and (root / "val").is_dir():
+        raise AnnotationError(f"{root}/val shows people that train does not, such as {strangers[:3]}")
+    return index
+
+
+def _read_landmarks(folder: Path) -> pd.DataFrame:
+    """Read a person's landmark file and scale the points by the size of their image."""
+    path = folder / LANDMARK_FILE
+    table = pd.read_csv(path).set_index("file") if path.stat().st_size else pd.DataFrame()
+    expected = [f"{axis}{point}" for point in range(len(table.columns) // 2) for axis in "xy"]
+    if not expected or list(table.columns) != expected:
+        raise AnnotationError(
+            f"{path}: expected the header file,x0,y0,x1,y1,..., got {list(table.columns)[:5]}"
+        )
+    absent = [name for name in table.index if not (folder / str(name)).is_file()]
+    if absent:
+        raise AnnotationError(f"{path}: names images that are not beside it, such as {absent[0]}")
+    sizes = np.array([Image.open(folder / str(name)).size for name in table.index], dtype=np.float32)
+    scaled = table.to_numpy(np.float32).reshape(len(table), -1, 2) / sizes[:, None] * 2 - 1
+    return pd.DataFrame(scaled.reshape(len(table), -1), table.index, table.columns)

@@ -1,0 +1,90 @@
+"""Stage 0: learn faces without any emotion label, so that stage 1 need not start from nothing.
+
+    python -m experiments.faces [recipe=demo] [key=value ...]
+
+Trains identity, and landmarks where files of them lie beside the images. Stage 1 starts from the run folder's
+`backbone.safetensors` with `model.weights=`.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from affect.backbone_file import BackboneSpec, file_digest, save_backbone
+from affect.backbones import DEFAULT_ARCHITECTURE, Backbone, input_statistics
+from callbacks.staged_training import Stage
+from datamodules.people import PeopleDataModule
+from experiments import figures
+from experiments.config import LoaderConfig, RunConfig, option
+from experiments.demo import ensure_demo_data
+from experiments.runner import Run, run_experiment
+from experiments.staged_fit import fit_in_stages
+from experiments.tables import results_table
+from lightning_modules.faces import FacesModule
+
+
+@dataclass
+class DataConfig(LoaderConfig):
+    """Faces by person."""
+
+    root: str = option("data/demo/faces", "one folder per person; the demo set is drawn if it is missing")
+    image_size: int = option(224, "side of the network's input in pixels")
+    grey: float = option(
+        0.5, "probability of a grey-scale image, so that colour alone does not tell people apart"
+    )
+    cache_dir: str = option(".cache/index", "folder of the index cache")
+
+
+@dataclass
+class FacesConfig(RunConfig):
+    """Everything that can be set."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    architecture: str = option(DEFAULT_ARCHITECTURE, "any timm name")
+    epochs: int = option(12, "length")
+    learning_rate: float = option(1e-3, "of Adam at the start; it falls to 0 along a cosine")
+    landmark_weight: float = option(10.0, "weight of the landmark loss beside cross entropy over people")
+
+
+def train_faces(config: FacesConfig) -> dict[str, float]:
+    """Run the experiment and return the metrics that it wrote."""
+    ensure_demo_data("faces", config.data.root)
+    run = Run("faces", config)
+    mean, std = input_statistics(config.architecture)
+    data = PeopleDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
+    data.setup()
+    run.say(
+        f"{len(data.datasets['train'])} images of {len(data.people)} people, {data.num_landmarks} landmarks"
+    )
+
+    module = FacesModule(config.architecture, len(data.people), data.num_landmarks, config.landmark_weight)
+    stage = Stage("faces", config.epochs, config.learning_rate, encoder_frozen=False, schedule="cosine")
+    fit = fit_in_stages(run, module, data, [stage], "val/identity_accuracy")
+
+    path = run.folder / "backbone.safetensors"
+    if run.is_first:
+        encoder = Backbone(config.architecture, num_outputs=0)
+        encoder.encoder.load_state_dict(module.backbone.encoder.state_dict())
+        notes = {"task": "identity and landmarks", "metrics": fit.metrics, "config": asdict(config)}
+        spec = BackboneSpec(config.architecture, config.data.image_size, mean, std, notes=notes)
+        save_backbone(path, encoder, spec, torch.float16)
+        curves = figures.training_curves(fit.history, {
+            "loss": ["train/identity", "train/landmarks"],
+            "identity": ["val/identity_accuracy"],
+            "landmarks": ["val/landmark_error"],
+        })  # fmt: skip
+        figures.save_figure(curves, run.folder / "figures" / "training_curves.png")
+    metrics = run.finish(
+        fit.metrics, {"data_fingerprint": data.fingerprint, "weights_sha256": file_digest(path)}, path
+    )
+    run.say(results_table("Faces", metrics, {}))
+    return metrics
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(FacesConfig, "faces", train_faces)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Faces before emotions: who it is and where its landmarks are, the start of the emotion network.
+
+The published system starts from a network that identifies the people of VGGFace2 (arXiv 2207.09508, section 3.1);
+landmarks are a second task where they are known.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from affect.backbones import Backbone
+from lightning_modules.staged_training import StagedTrainingModule
+
+
+class FacesModule(StagedTrainingModule):
+    """Train person logits and landmark positions by one linear layer on a timm encoder.
+
+    Args:
+        architecture: timm name of the encoder.
+        num_people: Number of person logits.
+        num_landmarks: Points per face; 0 trains identity alone.
+        landmark_weight: Weight of the landmark loss beside cross entropy.
+    """
+
+    def __init__(
+        self, architecture: str, num_people: int, num_landmarks: int, landmark_weight: float = 10.0
+    ) -> None:
+        super().__init__(Backbone(architecture, num_people + 2 * num_landmarks), sam_rho=0.0)
+        self.save_hyperparameters()
+        self.num_people = num_people
+        self.landmark_weight = landmark_weight
+        self.accuracy = MulticlassAccuracy(num_people, average="micro")
+        self.landmark_error = MeanMetric()
+
+    def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Compute cross entropy over people and the smooth L1 distance of landmarks where they are known."""
+        logits, points = self._split(outputs)
+        terms = {"identity": F.cross_entropy(logits, batch["person"])}
+        known = ~batch["landmarks"].isnan().any(1)
+        if points.shape[1] and bool(known.any()):
+            # beta: beyond a twentieth of the image's half side, outliers of hard poses count linearly.
+            distance = F.smooth_l1_loss(points[known], batch["landmarks"][known], beta=0.05)
+            terms["landmarks"] = self.landmark_weight * distance
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Score a batch and return its outputs."""
+        outputs = self(batch["image"])
+        logits, points = self._split(outputs)
+        self.accuracy.update(logits, batch["person"])
+        known = ~batch["landmarks"].isnan().any(1)
+        if points.shape[1] and bool(known.any()):
+            offsets = (points - batch["landmarks"])[known].unflatten(1, (-1, 2))
+            self.landmark_error.update(offsets.norm(dim=2).mean(1) / 2)
+        return outputs
+
+    def on_validation_epoch_end(self) -> None:
+        """Log identity accuracy and the mean landmark error as a share of the image's side."""
+        scores = {"val/identity_accuracy": self.accuracy.compute()}
+        if self.landmark_error.update_called:
+            scores["val/landmark_error"] = self.landmark_error.compute()
+        self.log_dict(scores)
+        self.accuracy.reset()
+        self.landmark_error.reset()
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = outputs.float()
+        return outputs[:, : self.num_people], outputs[:, self.num_people :]
