@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from affect.calibration import Calibrator, cross_fit_predictions, fit_calibrator
+from affect.expression_bias import apply_log_bias
+from affect.mtl_metrics import multi_task_score
+from affect.smoothing import Smoothing, smooth
+from affect.thresholds import tune_thresholds
+
+Arrays = dict[str, np.ndarray]
+
+
+def random_set(
+    seed: int, informative: bool, size: int = 900
+) -> tuple[Arrays, Arrays, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    target = {
+        "valence_arousal": random.uniform(-1, 1, (size, 2)).astype(np.float32),
+        "expression": random.integers(-1, 8, size),
+        "action_units": (random.random((size, 12)) < 0.2).astype(np.float32),
+    }
+    expression = random.dirichlet(np.geomspace(4, 0.4, 8), size)
+    units = random.random((size, 12)) * 0.5
+    if informative:
+        expression += 0.5 * np.eye(8)[target["expression"]]
+        units += 0.2 * target["action_units"]
+    preds = {
+        "valence_arousal": (target["valence_arousal"] + random.normal(size=(size, 2))).astype(np.float32),
+        "expression": (expression / expression.sum(1, keepdims=True)).astype(np.float32),
+        "action_units": units.astype(np.float32),
+    }
+    return preds, target, np.repeat(np.arange(30), size // 30), np.tile(np.arange(size // 30), 30)
+
+
+def score(preds: Arrays, target: Arrays, thresholds: tuple[float, ...] | None = None) -> dict[str, float]:
+    return multi_task_score(
+        {task: torch.from_numpy(values) for task, values in preds.items()},
+        {task: torch.from_numpy(values) for task, values in target.items()},
+        thresholds,
+    )
+
+
+def test_apply_smooths_then_biases() -> None:
+    preds, _, video, frame = random_set(0, True)
+    bias = np.linspace(-1, 1, 8)
+    how = Smoothing(3, sigma=9.0)
+    treated = Calibrator({"expression": how}, tuple(bias.tolist())).apply(preds, video, frame)
+    expected = apply_log_bias(smooth(preds["expression"], video, frame, how), bias)
+    np.testing.assert_array_equal(treated["expression"], expected)
+    np.testing.assert_array_equal(treated["action_units"], preds["action_units"])
+
+
+def test_decisions_follow_the_metric() -> None:
+    preds, target, *_ = random_set(1, True)
+    preds["action_units"] = preds["action_units"].round(1)
+    calibrator = fit_calibrator(preds, target, {})
+    np.testing.assert_array_equal(
+        calibrator.thresholds, tune_thresholds(preds["action_units"], target["action_units"])
+    )
+    decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
+    assert score(decided, target) == score(preds, target, calibrator.thresholds)
+    assert np.isnan(calibrator.decide(np.full((1, 12), np.nan))).all()
+
+
+def test_what_is_fitted_gains_in_sample() -> None:
+    preds, target, video, frame = random_set(2, True)
+    calibrator = fit_calibrator(preds, target, {})
+    after = score(calibrator.apply(preds, video, frame), target, calibrator.thresholds)
+    before = score(preds, target)
+    assert after["expression_f1"] > before["expression_f1"]
+    assert after["au_f1"] > before["au_f1"]
+    assert after["va_ccc"] == before["va_ccc"]
+
+
+def test_cross_fitting_shows_that_noise_cannot_be_calibrated() -> None:
+    preds, target, video, frame = random_set(3, False)
+    calibrator = fit_calibrator(preds, target, {}, grid=None)
+    in_sample = score(calibrator.apply(preds, video, frame), target, calibrator.thresholds)
+    honest = score(cross_fit_predictions(preds, target, video, grid=None), target)
+    assert honest["expression_f1"] < in_sample["expression_f1"]
+    assert honest["au_f1"] < in_sample["au_f1"]
+    assert honest["va_ccc"] == in_sample["va_ccc"]
+
+
+def test_without_bias_expressions_stay() -> None:
+    preds, target, video, _ = random_set(4, True)
+    assert not any(fit_calibrator(preds, target, {}, with_bias=False).log_bias)
+    treated = cross_fit_predictions(preds, target, video, with_bias=False)
+    assert score(treated, target)["expression_f1"] == score(preds, target)["expression_f1"]
+
+
+def test_the_file_gives_the_same_calibrator_back(tmp_path: Path) -> None:
+    preds, target, *_ = random_set(5, True)
+    smoothing = {
+        "expression": Smoothing(100, "box", neighbours=7),
+        "valence_arousal": Smoothing(10, sigma=99.0),
+    }
+    calibrator = fit_calibrator(preds, target, smoothing, grid=None)
+    calibrator.save(tmp_path / "calibrator.json")
+    assert Calibrator.load(tmp_path / "calibrator.json") == calibrator
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(ValueError, match="is not a calibrator"):
+        Calibrator.load(tmp_path / "other.json")
