@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
 
 
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sets, "faces", "People for identity and landmark learning (VGGFace2's layout)", write_faces,
         people=300, images_per_person=30, val_images_per_person=3, size=112, seed=0,
     )  # fmt: skip
+    affectnet = _add_set(
+        sets, "affectnet", "AffectNet, csv or npy layout", write_affectnet,
+        train=1600, validation=400, size=136, seed=0,
+    )  # fmt: skip
+    affectnet.add_argument("--layout", choices=("a", "b"), default="a", help="a: csv files, b: npy files")
     options = vars(parser.parse_args(arguments))
     write, root = options.pop("write"), options.pop("root")
     drawn = write(root, **options)
