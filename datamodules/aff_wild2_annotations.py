@@ -14,27 +14,11 @@ import numpy as np
 
 from affect.frames import name_fault, video_of
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION
+from datamodules.annotation_errors import AnnotationError, raise_for_problems
 
 MISSING_VALENCE_AROUSAL: Final = -5.0
 MISSING_CODE: Final = -1.0
 COLUMNS: Final = ("valence", "arousal", "expression", *ACTION_UNITS)
-FAULTS_SHOWN: Final = 20
-
-
-class MalformedAnnotations(ValueError):
-    """An annotation file has lines that cannot be read; the message names the first of them.
-
-    Attributes:
-        faults: `(line number, reason)` of every bad line, in file order.
-    """
-
-    def __init__(self, path: Path, faults: Sequence[tuple[int, str]]) -> None:
-        self.faults = sorted(faults)
-        shown = [f"  {path}:{line}: {reason}" for line, reason in self.faults[:FAULTS_SHOWN]]
-        if len(self.faults) > FAULTS_SHOWN:
-            shown.append(f"  ... and {len(self.faults) - FAULTS_SHOWN} more")
-        count = f"{len(self.faults)} malformed line{'s' if len(self.faults) > 1 else ''} in {path}"
-        super().__init__("\n".join([f"{count}; correct them or fetch the file again:", *shown]))
 
 
 @dataclass(frozen=True)
@@ -102,8 +86,7 @@ def read_annotations(path: str | Path) -> Annotations:
     lines and a byte-order mark are accepted. Rows without any label are dropped and counted; duplicates are kept.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        MalformedAnnotations: If any line is malformed.
+        AnnotationError: If there is no such file, or any line is malformed; the message names file, line and reason of the first twenty.
     """
     path = Path(path)
     rows, faults = _read_rows(path, width=1 + len(COLUMNS))
@@ -114,8 +97,7 @@ def read_annotations(path: str | Path) -> Annotations:
         for position in np.flatnonzero(wrong):
             row = dict(zip(COLUMNS, rows[position][1][1:], strict=True))
             faults.append((int(lines[position]), fault.format(**row)))
-    if faults:
-        raise MalformedAnnotations(path, faults)
+    raise_for_problems(path, faults)
     return _annotations(names, values)
 
 
@@ -125,13 +107,11 @@ def read_test_list(path: str | Path) -> list[str]:
     Trailing commas (the later edition has them), CRLF, blank lines and a byte-order mark are accepted.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        MalformedAnnotations: If any line is malformed.
+        AnnotationError: If there is no such file, or any line is malformed.
     """
     path = Path(path)
     rows, faults = _read_rows(path, width=1)
-    if faults:
-        raise MalformedAnnotations(path, faults)
+    raise_for_problems(path, faults)
     return [row[0] for _, row in rows]
 
 
@@ -145,7 +125,7 @@ def _read_rows(path: Path, width: int) -> tuple[list[tuple[int, list[str]]], lis
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # with universal newlines: CRLF is gone
     except UnicodeDecodeError as error:
         number = error.object.count(b"\n", 0, error.start) + 1
-        raise MalformedAnnotations(path, [(number, f"not UTF-8 text ({error.reason})")]) from error
+        raise AnnotationError(f"{path}:{number}: not UTF-8 text ({error.reason})") from error
     rows: list[tuple[int, list[str]]] = []
     faults: list[tuple[int, str]] = []
     if name_fault(lines[0].split(",")[0].strip()) is None:

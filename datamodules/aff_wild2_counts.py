@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from datamodules.aff_wild2_annotations import AnnotationReport
+from datamodules.annotation_errors import AnnotationError
 
 TRAINING_LIST: Final = "training_set_annotations.txt"
 VALIDATION_LIST: Final = "validation_set_annotations.txt"
@@ -41,7 +42,7 @@ OFFICIAL_TEST_ROWS: Final = 51_159
 OFFICIAL_TEST_IMAGES: Final = 50_441
 
 
-class UnexpectedCounts(ValueError):
+class UnexpectedCounts(AnnotationError):
     """A list looks like the official one but does not hold what the official one holds."""
 
 
