@@ -1,0 +1,1 @@
+"""Real-ESRGAN: its networks, its weights, and two engines that enlarge images with them."""

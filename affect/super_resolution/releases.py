@@ -1,0 +1,100 @@
+"""Official weights by name: downloaded once, verified against a pinned SHA-256, kept in a cache."""
+
+import hashlib
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from affect.atomic import atomic_path
+
+DEFAULT_CACHE: Final = Path(".cache/super_resolution")
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published weights file.
+
+    Attributes:
+        url: Its address.
+        sha256: Digest of the whole file.
+        num_bytes: Its length.
+    """
+
+    url: str
+    sha256: str
+    num_bytes: int
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+_REALESRGAN: Final = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+_GFPGAN: Final = "https://github.com/TencentARC/GFPGAN/releases/download"
+
+RELEASES: Final = {
+    "x4plus": Release(
+        f"{_REALESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
+        "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+        67_040_989,
+    ),
+    "x2plus": Release(
+        f"{_REALESRGAN}/v0.2.1/RealESRGAN_x2plus.pth",
+        "49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+        67_061_725,
+    ),
+    "general-x4v3": Release(
+        f"{_REALESRGAN}/v0.2.5.0/realesr-general-x4v3.pth",
+        "8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+        4_885_111,
+    ),
+    "animevideov3": Release(
+        f"{_REALESRGAN}/v0.2.5.0/realesr-animevideov3.pth",
+        "b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
+        2_504_012,
+    ),
+}
+"""Networks of Real-ESRGAN by short name."""
+
+
+def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
+    """Return the path of a release's file, downloading it if the cache lacks it.
+
+    Args:
+        release: What to fetch.
+        cache: Folder that keeps the files.
+
+    Raises:
+        FileNotFoundError: If the file is not in the cache and cannot be downloaded.
+        ValueError: If what the cache or the address holds is not the pinned file.
+    """
+    path = Path(cache) / release.file_name
+    if path.is_file():
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != release.sha256:
+            raise ValueError(
+                f"{path} has SHA-256 {found}, expected {release.sha256}; remove it to download it again"
+            )
+        return path
+    digest, length = hashlib.sha256(), 0
+    try:
+        with atomic_path(path) as temporary:
+            with urllib.request.urlopen(release.url, timeout=30) as response, temporary.open("wb") as file:
+                while (part := response.read(_CHUNK)) and length <= release.num_bytes:
+                    digest.update(part)
+                    length += len(part)
+                    file.write(part)
+            if digest.hexdigest() != release.sha256:
+                raise ValueError(
+                    f"{release.url} gave {length} bytes with SHA-256 {digest.hexdigest()}, expected "
+                    f"{release.num_bytes} bytes with {release.sha256}; nothing was kept"
+                )
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{path} is missing and {release.url} cannot be downloaded ({error}); fetch it elsewhere and put it there"
+        ) from error
+    return path

@@ -1,0 +1,71 @@
+"""The interface of the upscaling engines: RGB bytes in, larger RGB bytes out."""
+
+from abc import ABC, abstractmethod
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class Upscaler(nn.Module, ABC):
+    """Enlarges images with a super-resolution network.
+
+    Args:
+        scale: Enlargement of the network.
+        outscale: Enlargement of the result; where it differs from `scale`, the network's picture is resized.
+
+    Raises:
+        ValueError: If `outscale` is not positive.
+    """
+
+    def __init__(self, scale: int, outscale: float | None = None) -> None:
+        super().__init__()
+        self.scale = scale
+        self.outscale = float(scale if outscale is None else outscale)
+        if self.outscale <= 0:
+            raise ValueError(f"outscale must be positive, not {outscale}")
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Enlarge a batch.
+
+        Args:
+            images: RGB, uint8, shape (B, 3, H, W), on any device.
+
+        Returns:
+            RGB, uint8, shape (B, 3, int(H outscale), int(W outscale)), on the CPU, in channels-last memory order.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, str | int | float | bool]:
+        """Return every setting that changes the picture, the network's digest among them."""
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the result in pixels, rounded down as Real-ESRGAN does."""
+        return int(height * self.outscale), int(width * self.outscale)
+
+    def upscale(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        """Enlarge RGB arrays of shape (H, W, 3) and equal size, on the CPU."""
+        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        return list(self(batch).permute(0, 2, 3, 1).contiguous().numpy())
+
+
+def resize_lanczos(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize a batch with OpenCV's Lanczos kernel over 8 x 8 pixels, as Real-ESRGAN does.
+
+    The kernel is not widened when shrinking: pixels are skipped rather than averaged.
+
+    Args:
+        images: Shape (B, H, W, 3).
+        height: Rows of the result.
+        width: Columns of the result.
+
+    Returns:
+        Shape (B, height, width, 3).
+    """
+    resized = np.empty((len(images), height, width, images.shape[3]), np.uint8)
+    for image, target in zip(images, resized, strict=True):
+        cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LANCZOS4)
+    return resized

@@ -1,0 +1,41 @@
+"""One way to name a super-resolution network: an official release, a packaged one or the user's file."""
+
+from pathlib import Path
+from typing import Final
+
+from affect.super_resolution.checkpoints import read_network
+from affect.super_resolution.ncnn import packaged_network
+from affect.super_resolution.networks import SuperResolutionNetwork
+from affect.super_resolution.releases import DEFAULT_CACHE, RELEASES, fetch
+
+PACKAGED_PREFIX: Final = "packaged:"
+
+
+def load_network(weights: str | Path, cache: str | Path = DEFAULT_CACHE) -> SuperResolutionNetwork:
+    """Load a network with its weights.
+
+    Args:
+        weights: `x4plus`, `x2plus`, `general-x4v3` or `animevideov3` (official files, downloaded once);
+            `packaged:x4plus` or `packaged:animevideov3` (float16 copies out of a package, no network needed); or the
+            path of a `.pth` or `.safetensors` file.
+        cache: Folder that keeps downloaded files.
+
+    Returns:
+        The network, in evaluation mode and without gradients.
+
+    Raises:
+        FileNotFoundError: If the file, the package or the download is not to be had.
+        ValueError: If the name is unknown, or the file is not a whole network of Real-ESRGAN.
+    """
+    name = str(weights)
+    if name in RELEASES:
+        try:
+            return read_network(fetch(RELEASES[name], cache))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; or use packaged:x4plus, which needs no download") from error
+    if name.startswith(PACKAGED_PREFIX):
+        return packaged_network(name.removeprefix(PACKAGED_PREFIX))
+    if not Path(name).suffix:
+        known = ", ".join([*RELEASES, f"{PACKAGED_PREFIX}x4plus", f"{PACKAGED_PREFIX}animevideov3"])
+        raise ValueError(f"no network {name!r}; there are {known}, or give the path of a .pth file")
+    return read_network(name)
