@@ -86,7 +86,8 @@ def read_annotations(path: str | Path) -> Annotations:
     lines and a byte-order mark are accepted. Rows without any label are dropped and counted; duplicates are kept.
 
     Raises:
-        AnnotationError: If there is no such file, or any line is malformed; the message names file, line and reason of the first twenty.
+        AnnotationError: If there is no such file, or any line is malformed; the message names file,
+            line and reason of the first twenty.
     """
     path = Path(path)
     rows, faults = _read_rows(path, width=1 + len(COLUMNS))
@@ -118,7 +119,7 @@ def read_test_list(path: str | Path) -> list[str]:
 def _read_rows(path: Path, width: int) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
     """Cut the lines after the header at commas; return sound rows and faults, each with its line number."""
     if not path.is_file():
-        raise FileNotFoundError(
+        raise AnnotationError(
             f"no annotation file at {path}; data.root must be the folder that holds the lists"
         )
     try:
