@@ -49,7 +49,7 @@ class FacesConfig(RunConfig):
 def train_faces(config: FacesConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("faces", config.data.root)
-    run = Run("faces", config)
+    run = Run("faces", config, config.data.root)
     mean, std = input_statistics(config.architecture)
     data = PeopleDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
     data.setup()
@@ -68,12 +68,12 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         notes = {"task": "identity and landmarks", "metrics": fit.metrics, "config": asdict(config)}
         spec = BackboneSpec(config.architecture, config.data.image_size, mean, std, notes=notes)
         save_backbone(path, encoder, spec, torch.float16)
-        curves = figures.training_curves(fit.history, {
-            "loss": ["train/identity", "train/landmarks"],
-            "identity": ["val/identity_accuracy"],
-            "landmarks": ["val/landmark_error"],
-        })  # fmt: skip
-        figures.save_figure(curves, run.folder / "figures" / "training_curves.png")
+    curves = figures.training_curves(fit.history, {
+        "loss": ["train/identity", "train/landmarks"],
+        "identity": ["val/identity_accuracy"],
+        "landmarks": ["val/landmark_error"],
+    })  # fmt: skip
+    run.save_figure("training_curves", curves)
     metrics = run.finish(
         fit.metrics, {"data_fingerprint": data.fingerprint, "weights_sha256": file_digest(path)}, path
     )

@@ -20,7 +20,7 @@ from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
 from experiments import figures
 from experiments.config import LoaderConfig, RunConfig, option
-from experiments.demo import ensure_demo_data, is_demo
+from experiments.demo import ensure_demo_data
 from experiments.runner import Run, run_experiment
 from experiments.staged_fit import FitResult, fit_in_stages
 from experiments.tables import results_table
@@ -53,7 +53,7 @@ class PretrainConfig(RunConfig):
 def pretrain(config: PretrainConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("affectnet", config.data.root)
-    run = Run("pretrain", config)
+    run = Run("pretrain", config, config.data.root)
 
     mean, std = input_statistics(config.model.architecture)
     data = AffectNetDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
@@ -63,7 +63,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
 
     module = build_module(config, data, run)
-    panels = WandbPanels(data.expressions, mean, std, config.wandb.log_images or is_demo(config.data.root))
+    panels = WandbPanels(data.expressions, mean, std, run.log_images)
     fit = fit_in_stages(run, module, data, config.stages.build(), "val/expression_accuracy", [panels])
 
     metrics = fit.metrics
@@ -76,7 +76,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
             (*data.expressions, *VALENCE_AROUSAL), {"recipe": config.recipe, "data": data.fingerprint},
         )  # fmt: skip
         save_backbone(run.folder / "backbone.safetensors", module.backbone, spec)
-        draw_figures(run, data, fit)
+    draw_figures(run, data, fit)
     provenance = {"data_root": str(data.root), "data_fingerprint": data.fingerprint}
     if config.model.weights not in ("none", "hub"):
         provenance["weights_sha256"] = file_digest(config.model.weights)
@@ -104,7 +104,7 @@ def build_module(config: PretrainConfig, data: AffectNetDataModule, run: Run) ->
 
 def draw_figures(run: Run, data: AffectNetDataModule, fit: FitResult) -> None:
     """Draw confusion matrix, valence/arousal scatter, training curves and the worst mistakes."""
-    outputs, folder = fit.outputs, run.folder / "figures"
+    outputs = fit.outputs
     target = outputs.labels["expression"]
     preds = outputs.outputs[:, : len(data.expressions)].argmax(1)
     accuracy = fit.metrics["val/expression_accuracy"]
@@ -128,7 +128,7 @@ def draw_figures(run: Run, data: AffectNetDataModule, fit: FitResult) -> None:
             outputs.labels["valence_arousal"], values, ccc
         )
     for name, figure in pictures.items():
-        figures.save_figure(figure, folder / f"{name}.png")
+        run.save_figure(name, figure, shows_images=name == "worst_mistakes")
 
 
 def worst_mistakes(data: AffectNetDataModule, outputs: ValidationOutputs, num_images: int = 24) -> Figure:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytorch_lightning as pl
 import torch
 import wandb
+from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -31,6 +32,8 @@ from experiments.config import (
     save_config,
     stop,
 )
+from experiments.demo import is_demo
+from experiments.figures import save_figure
 from experiments.provenance import describe_environment
 
 _FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
@@ -44,15 +47,18 @@ class Run:
     Args:
         experiment: Name of the experiment.
         config: Its configuration, saved as `config.yaml`.
+        data_root: Folder of the data set, which tells whether its images are drawn or licensed.
 
     Attributes:
         folder: The run folder.
         logger: The W&B logger, or None when disabled.
+        log_images: Whether images of the data set may be sent to W&B: drawn ones always, others if the user says so.
     """
 
-    def __init__(self, experiment: str, config: RunConfig) -> None:
+    def __init__(self, experiment: str, config: RunConfig, data_root: str | Path) -> None:
         self.experiment = experiment
         self.config = config
+        self.log_images = config.wandb.log_images or is_demo(data_root)
         self._start = time.perf_counter()
         _quieten()
         pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -106,16 +112,26 @@ class Run:
         if mode == "disabled" or not self.is_first:
             return None
         os.environ.setdefault("WANDB_SILENT", "true")
-        os.environ.setdefault("WANDB_DATA_DIR", str(self.folder / "wandb"))
-        self.folder.joinpath("wandb").mkdir(parents=True, exist_ok=True)
+        # All runs lie in one W&B folder, so that one command browses them; each run folder links to its own.
+        shared = Path(self.config.output_dir) / "wandb"
+        shared.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("WANDB_DATA_DIR", str(shared.resolve()))
         return WandbLogger(
-            name=self.folder.name, save_dir=str(self.folder), project=settings.project, entity=settings.entity,
+            name=self.folder.name, save_dir=self.config.output_dir, project=settings.project, entity=settings.entity,
             group=self.experiment, job_type=self.experiment, offline=mode == "offline", config=plain(self.config),
         )  # fmt: skip
 
     def trainer(self, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
         """Build a Trainer for this run; `overrides` are Trainer arguments."""
         return build_trainer(self.config.trainer, callbacks, logger=self.logger or False, **overrides)
+
+    def save_figure(self, name: str, figure: Figure, shows_images: bool = False) -> None:
+        """Write a figure to `figures/<name>.png`, and to W&B unless it shows images that must stay here."""
+        if not self.is_first:
+            return
+        path = save_figure(figure, self.folder / "figures" / f"{name}.png")
+        if self.logger is not None and (self.log_images or not shows_images):
+            self.logger.experiment.log({f"figures/{name}": wandb.Image(str(path))})
 
     def say(self, message: Any) -> None:
         """Print to the terminal, once."""
@@ -150,13 +166,11 @@ class Run:
                 )
                 item.add_file(str(artifact))
                 run.log_artifact(item)
+            files = Path(run.dir).parent
             wandb.finish()
+            _link(self.folder / "wandb", Path(os.path.relpath(files, self.folder)))
         os.environ.pop(_FOLDER_VARIABLE, None)
-        link = self.folder.parent / "latest"
-        temporary = link.with_name(f".latest.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(self.folder.name)
-        temporary.replace(link)
+        _link(self.folder.parent / "latest", Path(self.folder.name))
         return metrics
 
 
@@ -181,6 +195,14 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
         "log_every_n_steps": 10,
         **overrides,
     })  # fmt: skip
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a symbolic link, new or old, to a target, atomically."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
 
 
 def _batches(limit: float | None) -> float | int | None:

@@ -1,0 +1,54 @@
+# MT-EmotiEffNet suite. `make` lists the commands.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# DATA=/path/to/set runs the paper's recipe on it; without it, the demo recipe on the embedded drawn faces.
+RECIPE ?= $(if $(DATA),paper,demo)
+OPTIONS = recipe=$(RECIPE) $(if $(DATA),data.root="$(DATA)") $(ARGS)
+
+.PHONY: help setup lint format test bench dashboard clean faces pretrain
+
+help: ## list the commands
+	@echo "usage: make COMMAND [DATA=/path/to/set] [RECIPE=name] [ARGS=\"key=value ...\"]"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment with pinned versions
+
+$(READY): pyproject.toml constraints.txt
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer")'
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt setuptools --editable '.[dev,demo,export]'
+	# Real-ESRGAN's own engine: a plain install would replace OpenCV and build torch anew.
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation realesrgan==0.3.0 basicsr==1.4.2
+	touch $@
+
+lint: $(READY) ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(READY) ## lay out the code
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+test: $(READY) ## run the tests
+	OMP_WAIT_POLICY=passive $(VENV)/bin/pytest $(ARGS)
+
+faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
+	$(PYTHON) -m experiments.faces recipe=$(if $(DATA),vggface2,demo) $(if $(DATA),data.root="$(DATA)") $(ARGS)
+
+pretrain: $(READY) ## stage 1: MT-EmotiEffNet on AffectNet [DATA=...] [WEIGHTS=face weights]
+	$(PYTHON) -m experiments.pretrain $(OPTIONS) $(if $(WEIGHTS),model.weights="$(WEIGHTS)")
+
+bench: $(READY) ## measure speed against the peers, into benchmarks/results/
+	$(PYTHON) -m benchmarks.pretraining
+
+dashboard: $(READY) ## look at the local W&B runs in the terminal
+	$(VENV)/bin/wandb leet runs/wandb
+
+clean: ## remove caches and the virtual environment; runs and data stay
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
