@@ -24,8 +24,12 @@ def read_network(path: str | Path) -> SuperResolutionNetwork:
     """
     try:
         return build_network(read_state_dict(path))
-    except ValueError as error:
-        message = str(error)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # PyTorch meets some truncated files with an OSError
+        message = (
+            str(error) if isinstance(error, ValueError) else f"cannot be read ({error}); is it complete?"
+        )
         raise ValueError(message if str(path) in message else f"{path}: {message}") from error
 
 
