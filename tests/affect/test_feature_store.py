@@ -1,0 +1,198 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
+from affect.feature_store_writer import FeatureStoreWriter
+
+NAMES = [f"video{number % 3}/{number:05d}.jpg" for number in range(23)]
+
+
+def make_plan(**changes: object) -> StorePlan:
+    sources = {"backbone": "abc", "transform": {"image_size": 224, "mean": (0.5, 0.4)}, "images": "123"}
+    fields = {"names": NAMES, "columns": {"features": 5, "outputs": 2}, "sources": sources, "chunk_rows": 4}
+    return StorePlan(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def rows_for(plan: StorePlan, chunk: int) -> np.ndarray:
+    return np.random.default_rng(chunk).normal(size=(len(plan.names[plan.rows_of(chunk)]), plan.width))
+
+
+def fill(writer: FeatureStoreWriter, chunks: list[int]) -> None:
+    for chunk in chunks:
+        names = writer.plan.names[writer.plan.rows_of(chunk)]
+        writer.write(
+            chunk, rows_for(writer.plan, chunk), {name: "gone" for name in names if name == NAMES[6]}
+        )
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    writer.prepare()
+    fill(writer, writer.pending())
+    writer.merge()
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
+    plan = make_plan(dtype=dtype)
+    writer = FeatureStoreWriter(tmp_path / "store", plan)
+    assert writer.prepare() == 0
+    fill(writer, [5, 0, 3, 2, 4, 1])
+    writer.merge()
+    store = FeatureStore.open(tmp_path / "store", plan)
+    expected = np.concatenate([rows_for(plan, chunk) for chunk in range(6)]).astype(dtype)
+    expected[6] = np.nan
+    np.testing.assert_array_equal(store.features, expected)
+    assert store.features.dtype == dtype
+    assert store.names == NAMES
+    assert store.missing == {NAMES[6]: "gone"}
+    assert store.columns == {"features": 5, "outputs": 2}
+    np.testing.assert_array_equal(store.rows([NAMES[7], NAMES[2], NAMES[7]]), [7, 2, 7])
+    assert sorted(file.name for file in (tmp_path / "store").iterdir()) == [
+        "features.npy", "metadata.json", "names.txt",
+    ]  # fmt: skip
+    assert not (tmp_path / "store.partial").exists()
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(store: Path, tmp_path: Path) -> None:
+    first = FeatureStoreWriter(tmp_path / "other", make_plan())
+    first.prepare()
+    fill(first, [0, 4])
+    (first.partial / "000003.npy").write_bytes(b"\x93NUMPY cut short")
+    second = FeatureStoreWriter(tmp_path / "other", make_plan())
+    assert second.prepare() == 2
+    assert second.pending() == [1, 2, 3, 5]
+    fill(second, second.pending())
+    (tmp_path / "other.merging").mkdir()  # a run was stopped while merging
+    second.merge()
+    assert content(tmp_path / "other") == content(store)
+
+
+def test_processes_share_the_chunks_without_talking(store: Path, tmp_path: Path) -> None:
+    writer = FeatureStoreWriter(tmp_path / "other", make_plan())
+    writer.prepare()
+    shares = [writer.pending(rank, 2) for rank in range(2)]
+    assert shares == [[0, 2, 4], [1, 3, 5]]
+    fill(writer, shares[1])
+    assert writer.pending(0, 2) == shares[0], "another process's progress must not change the share"
+    fill(writer, shares[0])
+    writer.merge()
+    assert content(tmp_path / "other") == content(store)
+
+
+def test_chunks_of_another_plan_are_not_used(tmp_path: Path) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    writer.prepare()
+    fill(writer, [0, 1])
+    other = FeatureStoreWriter(tmp_path / "store", make_plan(sources={"backbone": "other"}))
+    assert other.prepare() == 0
+    assert len(other.pending()) == 6
+
+
+def test_merging_an_unfinished_store_is_refused(tmp_path: Path) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    writer.prepare()
+    fill(writer, [0, 1])
+    with pytest.raises(FeatureStoreError, match="4 of 6 chunks"):
+        writer.merge()
+
+
+def test_a_finished_store_replaces_a_stale_one(store: Path) -> None:
+    plan = make_plan(dtype="float16")
+    writer = FeatureStoreWriter(store, plan)
+    writer.prepare()
+    fill(writer, writer.pending())
+    writer.merge()
+    assert FeatureStore.open(store, plan).features.dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"dtype": "float16"}, "dtype changed"),
+        ({"names": NAMES[::-1]}, "names changed"),
+        ({"sources": {"backbone": "x", "transform": {}, "images": "123"}}, "sources.backbone changed"),
+        (
+            {
+                "sources": {
+                    "backbone": "abc",
+                    "transform": {"image_size": 112, "mean": (0.5, 0.4)},
+                    "images": "9",
+                }
+            },
+            "sources.transform.image_size, sources.images changed",
+        ),
+    ],
+)
+def test_a_stale_store_is_recognised(store: Path, changes: dict, named: str) -> None:
+    FeatureStore.open(store, make_plan())
+    with pytest.raises(FeatureStoreError, match=named):
+        FeatureStore.open(store, make_plan(**changes))
+
+
+def _flip_a_byte(path: Path) -> None:
+    data = bytearray((path / "features.npy").read_bytes())
+    data[-3] ^= 1
+    (path / "features.npy").write_bytes(bytes(data))
+
+
+def _swap_names(path: Path) -> None:
+    lines = (path / "names.txt").read_text().splitlines()
+    (path / "names.txt").write_text("\n".join(lines[::-1]) + "\n")
+
+
+def _change_format(path: Path) -> None:
+    (path / "metadata.json").write_text(json.dumps({"format": "another"}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _flip_a_byte,
+        _swap_names,
+        _change_format,
+        lambda path: (path / "features.npy").write_bytes((path / "features.npy").read_bytes()[:-40]),
+        lambda path: (path / "features.npy").unlink(),
+        lambda path: (path / "metadata.json").write_text("{"),
+        lambda path: np.save(path / "features.npy", np.zeros((23, 8), np.float32)),
+        shutil.rmtree,
+    ],
+)
+def test_damage_is_recognised(store: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    damage(store)
+    with pytest.raises(FeatureStoreError):
+        FeatureStore.open(store)
+
+
+def test_wrong_chunks_are_refused(tmp_path: Path) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan(dtype="float16"))
+    writer.prepare()
+    with pytest.raises(ValueError, match="needs shape"):
+        writer.write(0, np.zeros((3, 7)), {})
+    values = np.zeros((4, 7))
+    values[2, 1] = 1e6  # beyond float16
+    with pytest.raises(ValueError, match=f"features of {NAMES[2]} are not finite in float16"):
+        writer.write(0, values, {})
+    assert 0 in writer.pending()
+
+
+def test_an_unknown_image_is_named(store: Path) -> None:
+    with pytest.raises(FeatureStoreError, match=r"no image 'video9/1\.jpg'"):
+        FeatureStore.open(store).rows(["video9/1.jpg"])
+
+
+def test_impossible_plans_are_refused() -> None:
+    with pytest.raises(ValueError, match="each once"):
+        make_plan(names=[*NAMES, NAMES[0]])
+    with pytest.raises(ValueError, match="dtype must be"):
+        make_plan(dtype="int8")
