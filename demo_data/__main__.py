@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
 
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train=1600, validation=400, size=136, seed=0,
     )  # fmt: skip
     affectnet.add_argument("--layout", choices=("a", "b"), default="a", help="a: csv files, b: npy files")
+    _add_set(
+        sets, "aff-wild2", "s-Aff-Wild2 videos", write_aff_wild2, train=3000, validation=800, test=400, seed=0,
+    )  # fmt: skip
     options = vars(parser.parse_args(arguments))
     write, root = options.pop("write"), options.pop("root")
     drawn = write(root, **options)

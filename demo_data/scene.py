@@ -1,6 +1,6 @@
 """Everything about a picture that is neither person nor expression: background, light and camera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -61,6 +61,14 @@ class Scene:
             gaze=(float(np.clip(across, -0.08, 0.08)), float(np.clip(along, -0.04, 0.04))),
             seed=int(rng.integers(2**31)),
         )
+
+    def filmed(self) -> "Scene":
+        """Give the scene as a small, compressed video frame has it: softer, with more of the codec's marks."""
+        return replace(self, blur=max(self.blur, 0.35), jpeg_quality=min(self.jpeg_quality, 82))
+
+    def looking(self, right: float, down: float) -> "Scene":
+        """Give the scene with the irises elsewhere, in face units."""
+        return replace(self, gaze=(right, down))
 
 
 def _colour(values: np.ndarray) -> Colour:
