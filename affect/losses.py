@@ -76,13 +76,15 @@ class MultiTaskLoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, outputs: Tensor, expression: Tensor, valence_arousal: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, outputs: Tensor, expression: Tensor, valence_arousal: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Compute the terms that the batch has labels for.
 
         Args:
             outputs: Expression logits, then valence and arousal, shape (B, C + 2), or (B, C) without these.
             expression: Class indices, shape (B,); -1 is missing.
-            valence_arousal: Values in [-1, 1], shape (B, 2); NaN is missing.
+            valence_arousal: Values in [-1, 1], shape (B, 2); NaN is missing, None is missing everywhere.
 
         Returns:
             Scalars `loss` (always; 0 with a graph if nothing is labelled) and, where there are labels,
@@ -97,7 +99,9 @@ class MultiTaskLoss(nn.Module):
                 logits, expression, self.class_weights, ignore_index=MISSING_EXPRESSION,
                 label_smoothing=self.label_smoothing,
             )  # fmt: skip
-        for column, name in enumerate(("valence", "arousal")[: predicted.shape[1]]):
+        if valence_arousal is None:
+            valence_arousal = torch.full_like(logits[:, :2], torch.nan)
+        for column, name in enumerate(("valence", "arousal")):
             annotated = ~valence_arousal[:, column].isnan()
             if int(annotated.sum()) >= 2:
                 pair = predicted[annotated, column, None], valence_arousal[annotated, column, None]

@@ -86,7 +86,7 @@ class StagedTraining(Callback):
         stage = self.stage_at(epoch)
         optimizer = trainer.optimizers[0]
         if epoch in self._starts[1:-1]:
-            self._restore(pl_module)
+            self.restore_best(pl_module)
             optimizer.state.clear()
         if epoch in self._starts[:-1]:
             self.best_score = None
@@ -120,9 +120,10 @@ class StagedTraining(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the module with the last stage's best weights."""
-        self._restore(pl_module)
+        self.restore_best(pl_module)
 
-    def _restore(self, pl_module: pl.LightningModule) -> None:
+    def restore_best(self, pl_module: pl.LightningModule) -> None:
+        """Give the module the best weights of the stage so far."""
         if self._best_weights:
             pl_module.load_state_dict(self._best_weights)
 

@@ -79,7 +79,7 @@ class ImageDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=collate_images,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0 and split in ("train", "val"),
+            # Workers live for one epoch: their seeds then follow from the epoch's, also in a resumed run.
             worker_init_fn=_single_thread,
         )
 

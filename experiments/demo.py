@@ -3,12 +3,22 @@
 from pathlib import Path
 from typing import Final
 
+from demo_data.aff_wild2 import write_aff_wild2
+from demo_data.affectnet import write_affectnet
+from demo_data.faces import write_faces
+from demo_data.production import STAMP
+
 DEMO_ROOT: Final = Path("data/demo")
+WRITERS: Final = {
+    "faces": write_faces,
+    "affectnet": write_affectnet,
+    "aff_wild2": write_aff_wild2,
+}
 
 
 def is_demo(root: str | Path) -> bool:
     """Tell whether a folder holds a drawn set, whose images may be shown anywhere."""
-    return (Path(root) / "demo.json").is_file()
+    return (Path(root) / STAMP).is_file()
 
 
 def ensure_demo_data(kind: str, root: str | Path) -> None:
@@ -19,6 +29,4 @@ def ensure_demo_data(kind: str, root: str | Path) -> None:
         root: The folder that the experiment reads.
     """
     if Path(root) == DEMO_ROOT / kind:
-        from demo_data.__main__ import WRITERS
-
         WRITERS[kind](root)

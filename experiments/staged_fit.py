@@ -63,6 +63,7 @@ def fit_in_stages(
         max_epochs=staged.num_epochs if limit is None else min(limit, staged.num_epochs),
     )
     trainer.fit(module, data, ckpt_path=run.resume_checkpoint(name), weights_only=True)
+    staged.restore_best(module)  # fit does it too, unless a resumed run had nothing left to train
     metrics = {key: float(value) for key, value in trainer.validate(module, data, verbose=False)[0].items()}
     if throughput.images_per_second is not None:
         metrics["train/images_per_second"] = throughput.images_per_second

@@ -1,0 +1,136 @@
+"""The synthetic set of ABAW-4 (LSD): generated faces to learn from, real ones to validate and test on.
+
+<root>/training_set_synthetic_images/<CLASS>/*.jpg     CLASS as officially spelt, ANGRER included
+<root>/validation_set_real_images/<CLASS>/*.jpg
+<root>/LSD_Challenge_test_set_release.txt              header `image,expression`, then names
+<root>/test_set_images/<name>
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
+from datamodules.augmentation import ColourJitter
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.images import ImageDataset
+from datamodules.index_cache import fingerprint
+
+TRAIN_FOLDER: Final = "training_set_synthetic_images"
+VALIDATION_FOLDER: Final = "validation_set_real_images"
+TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"
+_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+
+
+class SyntheticFacesDataModule(ImageDataModule):
+    """Load synthetic faces for training, real ones for validation and, if listed, for test.
+
+    Args:
+        root: Folder of the set.
+        train_folder: Folder with the training classes, for instance an upscaled copy; by default the official one.
+        validation_folder: The same for validation.
+        test_images: Folder that the names of the test list are relative to; by default `<root>/test_set_images`.
+        jitter: Largest changes of brightness, contrast, saturation and hue while training; None changes nothing.
+        **loader: The arguments of ImageDataModule.
+
+    Attributes:
+        expressions: Names of the labels, in order.
+        fingerprint: State of the folders, for provenance.
+
+    Raises:
+        AnnotationError: If a class folder is missing or empty, or the test list is malformed.
+    """
+
+    expressions: Sequence[str] = SYNTHETIC_EXPRESSIONS
+
+    def __init__(
+        self,
+        root: str,
+        train_folder: str | None = None,
+        validation_folder: str | None = None,
+        test_images: str | None = None,
+        jitter: Sequence[float] | None = (0.3, 0.3, 0.3, 0.1),
+        **loader: Any,
+    ) -> None:
+        super().__init__(**loader)
+        self.root = Path(root)
+        self.folders = {
+            "train": Path(train_folder) if train_folder else self.root / TRAIN_FOLDER,
+            "val": Path(validation_folder) if validation_folder else self.root / VALIDATION_FOLDER,
+        }
+        self.test_images = Path(test_images) if test_images else self.root / "test_set_images"
+        self.jitter = ColourJitter(*jitter) if jitter is not None else None
+        self.fingerprint = ""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the images; the test set only when predicting."""
+        if "train" not in self.datasets:
+            for split, folder in self.folders.items():
+                paths, labels = list_classes(folder)
+                self.datasets[split] = ImageDataset(
+                    root=folder, paths=paths, size=self.image_size, labels={"expression": labels},
+                    augment=self.jitter if split == "train" else None, on_corrupt=self.on_corrupt,
+                )  # fmt: skip
+            classes = [folder / name for folder in self.folders.values() for name in SYNTHETIC_FOLDERS]
+            self.fingerprint = fingerprint(classes)
+        if stage == "predict" and "predict" not in self.datasets:
+            names = read_test_list(self.root / TEST_LIST)
+            self.datasets["predict"] = ImageDataset(
+                root=self.test_images,
+                paths=names,
+                size=self.image_size,
+                labels={},
+                on_corrupt=self.on_corrupt,
+            )
+
+    def class_counts(self) -> list[int]:
+        """Count the training faces of each expression, in label order."""
+        return np.bincount(
+            self.datasets["train"].labels["expression"], minlength=len(self.expressions)
+        ).tolist()
+
+
+def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
+    """List the images of the class folders.
+
+    Returns:
+        Paths relative to `folder`, sorted within each class, and their labels, shape (N,), int64.
+
+    Raises:
+        AnnotationError: If a class folder is missing or holds no image.
+    """
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(SYNTHETIC_FOLDERS):
+        if not (folder / name).is_dir():
+            raise AnnotationError(
+                f"{folder / name} is missing; the set has the class folders {SYNTHETIC_FOLDERS}"
+            )
+        found = sorted(path.name for path in (folder / name).iterdir() if path.suffix.lower() in _SUFFIXES)
+        if not found:
+            raise AnnotationError(f"{folder / name} holds no image")
+        paths += [f"{name}/{file}" for file in found]
+        labels += [label] * len(found)
+    return paths, np.array(labels, np.int64)
+
+
+def read_test_list(path: Path) -> list[str]:
+    """Read the image names of the test list, in order; the header is skipped by position, blank lines are.
+
+    Raises:
+        AnnotationError: If the file is missing or empty, or a name leaves the image folder.
+    """
+    if not path.is_file():
+        raise AnnotationError(f"there is no test list {path}")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()[1:]
+    names = [(number, line.split(",")[0].strip()) for number, line in enumerate(lines, start=2)]
+    names = [(number, name) for number, name in names if name]
+    raise_for_problems(
+        path, [(number, f"{name} leaves the folder") for number, name in names if leaves_root(name)]
+    )
+    if not names:
+        raise AnnotationError(f"{path} lists no image")
+    return [name for _, name in names]

@@ -1,0 +1,66 @@
+"""Fine-tuning on synthetic faces: a new classifier on the pre-trained encoder (arXiv 2207.09508, section 3.3)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affect.backbones import Backbone
+from affect.losses import MultiTaskLoss
+from affect.metrics import ExpressionMetrics
+from lightning_modules.staged_training import StagedTrainingModule
+
+
+class FinetuningModule(StagedTrainingModule):
+    """Train expression logits by one linear layer on a timm encoder.
+
+    Args:
+        architecture: timm name of the encoder.
+        expressions: Names of the expressions, in label order.
+        class_weights: One weight per expression; None weighs all alike.
+        sam_rho: Radius of SAM's ball; 0 trains with plain Adam.
+        label_smoothing: Share of the target spread over all classes.
+        gradient_clip_norm: Clip the gradient's norm; None does not.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        expressions: Sequence[str],
+        class_weights: Sequence[float] | None = None,
+        sam_rho: float = 0.05,
+        label_smoothing: float = 0.1,
+        gradient_clip_norm: float | None = None,
+    ) -> None:
+        super().__init__(Backbone(architecture, len(expressions)), sam_rho, gradient_clip_norm)
+        self.save_hyperparameters({
+            "architecture": architecture,
+            "expressions": list(expressions),
+            "class_weights": None if class_weights is None else [float(weight) for weight in class_weights],
+            "sam_rho": sam_rho,
+            "label_smoothing": label_smoothing,
+            "gradient_clip_norm": gradient_clip_norm,
+        })  # fmt: skip
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.loss = MultiTaskLoss(len(expressions), weights, label_smoothing)
+        self.metrics = ExpressionMetrics(expressions)
+
+    def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Compute the class-weighted, smoothed cross entropy."""
+        return {"loss": self.loss(outputs, batch["expression"])["loss"]}
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Score a batch and return its logits (B, C)."""
+        logits = self(batch["image"]).float()
+        self.metrics.update(logits, batch["expression"])
+        return logits
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy, macro F1 and F1 of each class."""
+        self.log_dict({f"val/{name}": value.float() for name, value in self.metrics.compute().items()})
+        self.metrics.reset()
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> tuple[list[str], Tensor]:
+        """Return names and logits (B, C)."""
+        return batch["name"], self(batch["image"]).float()
