@@ -150,11 +150,11 @@ def _episodes(rng: np.random.Generator, total: int) -> list[str]:
 
 
 def _labelled(rng: np.random.Generator, names: list[str], share: float) -> np.ndarray:
-    """Choose the episodes whose expression is annotated: the same share of each expression, at least two of it."""
+    """Choose the episodes whose expression is annotated: the same share of each, three of a rare one."""
     keep = np.zeros(len(names), dtype=bool)
     for name in sorted(set(names)):
         own = np.flatnonzero(np.array(names) == name)
-        keep[rng.permutation(own)[: max(2, round(share * len(own)))]] = True
+        keep[rng.permutation(own)[: max(3, round(share * len(own)))]] = True
     return keep
 
 

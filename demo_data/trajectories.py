@@ -79,7 +79,7 @@ def film(rng: np.random.Generator, expressions: Sequence[str], frames: int) -> T
     """
     frame = kept_frames(rng, frames)
     length = int(frame[-1]) + 1
-    cuts = np.sort(rng.uniform(-0.3, 0.3, len(expressions) - 1) + np.arange(1, len(expressions)))
+    cuts = np.sort(rng.uniform(-0.25, 0.25, len(expressions) - 1) + np.arange(1, len(expressions)))
     bounds = np.round(np.concatenate([[0], cuts, [len(expressions)]]) / len(expressions) * length).astype(int)
 
     mimic = np.zeros((length, 2, len(RENDERED_UNITS)))
@@ -89,7 +89,7 @@ def film(rng: np.random.Generator, expressions: Sequence[str], frames: int) -> T
     for index, name in enumerate(expressions):
         part = slice(int(bounds[index]), int(bounds[index + 1]))
         span = part.stop - part.start
-        level = rng.uniform(0.55, 1.0) * envelope(rng, span) * (1 + 0.08 * drift(rng, span, 1.0)[:, 0])
+        level = rng.uniform(0.6, 1.0) * envelope(rng, span) * (1 + 0.08 * drift(rng, span, 1.0)[:, 0])
         mimic[part] = level[:, None, None] * prototype(name, rng)
         circumplex[part] = [
             valence_arousal(name, value, units) for value, units in zip(level, mimic[part], strict=True)
@@ -120,11 +120,11 @@ def film(rng: np.random.Generator, expressions: Sequence[str], frames: int) -> T
 def _habits(rng: np.random.Generator, length: int) -> np.ndarray:
     """Draw what a face does beside expressing itself: passing units, speech, blinks; shape (length, 19)."""
     active = np.zeros((length, len(RENDERED_UNITS)))
-    for _ in range(max(1, length // 260)):  # a unit comes and goes by itself
+    for _ in range(max(1, length // 140)):  # a unit comes and goes by itself
         start, span = int(rng.integers(length)), int(rng.integers(40, 160))
         part = slice(start, min(start + span, length))
         unit = int(rng.integers(UNIT_INDEX["AU26"] + 1))
-        pulse = rng.uniform(0.2, 0.7) * envelope(rng, part.stop - part.start)
+        pulse = rng.uniform(0.3, 0.8) * envelope(rng, part.stop - part.start)
         active[part, unit] = np.maximum(active[part, unit], pulse)
     talking = rng.uniform(0.0, 0.7) * np.clip(0.5 + drift(rng, length, 3.0)[:, 0], 0, 1)
     syllables = np.clip(0.45 + 0.4 * drift(rng, length, 0.10, 2), 0, 1)
