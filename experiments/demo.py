@@ -1,5 +1,6 @@
 """The embedded default data: drawn when an experiment is asked for it and it is not there."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +10,7 @@ from demo_data.faces import write_faces
 from demo_data.production import STAMP
 
 DEMO_ROOT: Final = Path("data/demo")
-WRITERS: Final = {
+WRITERS: Final[dict[str, Callable[..., bool]]] = {
     "faces": write_faces,
     "affectnet": write_affectnet,
     "aff_wild2": write_aff_wild2,
