@@ -1,0 +1,183 @@
+"""The upscaler's output: a folder tree that mirrors its source, and the manifest that says how it was made.
+
+Every file appears whole or not at all, so that whatever is there, and ends as its format ends, is finished. The
+manifest is written when the tree is begun, with `complete: false`, and again when it is done.
+"""
+
+import errno
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.atomic import write_bytes, write_json
+
+MANIFEST: Final = "manifest.json"
+JPEG_QUALITY: Final = 95
+SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+_FORMAT: Final = "upscaled-tree-1"
+_ENDS: Final = {".png": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"), ".jpg": (b"\xff\xd8", b"\xff\xd9")}
+
+
+class StaleTreeError(Exception):
+    """A folder holds images made otherwise than asked for; the message says what differs."""
+
+
+class StorageError(Exception):
+    """An image could not be written, for instance because the disk is full; nothing of it is left."""
+
+
+class UpscaledTree:
+    """A mirrored tree of upscaled images.
+
+    Args:
+        root: Its folder.
+        settings: What made the pictures: network digest, scale and the like; plain values.
+        source_digest: Identifies the source's files.
+        names: Paths of the source's images relative to its root, `/`-separated.
+    """
+
+    def __init__(
+        self, root: str | Path, settings: Mapping[str, Any], source_digest: str, names: Sequence[str]
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.names = names
+        self._identity = {
+            "format": _FORMAT,
+            "settings": {**settings, "jpeg_quality": JPEG_QUALITY},
+            "source": {"digest": source_digest, "images": len(names)},
+        }
+
+    def open(self, rebuild: bool = False) -> None:
+        """Begin the tree, or go on with it; for one process, before any other uses it.
+
+        Args:
+            rebuild: Remove a tree that was made otherwise instead of refusing it.
+
+        Raises:
+            StaleTreeError: If the folder holds another tree (and `rebuild` is off), or files that are no tree's.
+        """
+        manifest = self.root / MANIFEST
+        found = read_manifest(self.root)
+        if found is None and self.root.is_dir() and any(self.root.iterdir()):
+            raise StaleTreeError(
+                f"{self.root} is not empty and has no {MANIFEST} of an upscaled tree; choose another"
+            )
+        if found is not None:
+            self._remove_files(partial_only=True)
+            differences = _differences(found, self._identity)
+            if not differences:
+                return
+            if not rebuild:
+                raise StaleTreeError(
+                    f"{self.root} was made otherwise: {'; '.join(differences)}. Choose another folder, or rebuild it "
+                    "(rebuild=true removes its images first)"
+                )
+            manifest.unlink()
+            self._remove_files(partial_only=False)
+        write_json(manifest, {**self._identity, "complete": False, "unreadable": []})
+
+    def is_finished(self, name: str) -> bool:
+        """Tell whether an image is there, and whole as far as its first and last bytes show."""
+        start, end = _ENDS[".png" if name.lower().endswith(".png") else ".jpg"]
+        try:
+            with (self.root / name).open("rb") as file:
+                if file.read(len(start)) != start:
+                    return False
+                file.seek(-len(end), 2)
+                return file.read() == end
+        except OSError:
+            return False
+
+    def known_unreadable(self) -> set[str]:
+        """Return the names that a finished pass over the same source found unreadable."""
+        found = read_manifest(self.root) or {}
+        return {entry["name"] for entry in found.get("unreadable", [])} if found.get("complete") else set()
+
+    def write(self, name: str, image: NDArray[np.uint8]) -> None:
+        """Write one image, JPEG or PNG by its name; safe to call from several threads and processes.
+
+        Args:
+            name: Path relative to the root.
+            image: RGB, shape (H, W, 3).
+
+        Raises:
+            ValueError: If the name leaves the root or has another suffix.
+            StorageError: If the file cannot be written.
+        """
+        path = self.root / name
+        if path.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"{name} has none of the suffixes {', '.join(SUFFIXES)}")
+        if self.root not in path.parent.resolve().parents and path.parent.resolve() != self.root:
+            raise ValueError(f"{name} leaves the folder {self.root}")
+        options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        encoded, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+        if not encoded:
+            raise StorageError(f"{path} of shape {image.shape} cannot be encoded")
+        try:
+            write_bytes(path, content.tobytes())
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "free some space" if full else "mend the cause"
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}. Nothing of it is left and finished images stay; {remedy} "
+                "and run the same command again to go on"
+            ) from error
+
+    def finish(self, unreadable: Sequence[tuple[str, str]]) -> None:
+        """Complete the manifest; for one process, after all have written.
+
+        Args:
+            unreadable: Names and reasons of the source's files that could not be read.
+
+        Raises:
+            StorageError: If an image that could be read is missing.
+        """
+        rejected = {name for name, _ in unreadable}
+        missing = [name for name in self.names if name not in rejected and not self.is_finished(name)]
+        if missing:
+            raise StorageError(
+                f"{len(missing)} images are missing in {self.root}, for example {missing[0]}; run again"
+            )
+        entries = [{"name": name, "reason": reason} for name, reason in sorted(unreadable)]
+        write_json(self.root / MANIFEST, {**self._identity, "complete": True, "unreadable": entries})
+
+    def _remove_files(self, partial_only: bool) -> None:
+        """Remove what interrupted writers left, or all images."""
+        for path in [each for each in self.root.rglob("*") if each.suffix.lower() in (*SUFFIXES, ".json")]:
+            partial = path.name.startswith(".") and ".part." in f"{path.name}."
+            if partial or (not partial_only and path.name != MANIFEST and path.suffix.lower() in SUFFIXES):
+                path.unlink(missing_ok=True)
+
+
+def read_manifest(root: str | Path) -> dict[str, Any] | None:
+    """Read the manifest of a tree; None if the folder has none.
+
+    Raises:
+        StaleTreeError: If it is damaged, or another program's.
+    """
+    path = Path(root) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StaleTreeError(f"{path} is damaged ({error}); remove the folder or choose another") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise StaleTreeError(f"{path} is not the manifest of an upscaled tree; choose another folder")
+    return manifest
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Say which settings or source facts differ."""
+    lines = []
+    for part in ("settings", "source"):
+        before, after = found.get(part, {}), wanted[part]
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                lines.append(f"{part} {key} was {before.get(key)!r}, now {after.get(key)!r}")
+    return lines

@@ -1,0 +1,34 @@
+"""Super-resolution as a predict pass."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from affect.super_resolution.upscaler import Upscaler
+
+
+class UpscalingModule(pl.LightningModule):
+    """Enlarges batches of images with either engine.
+
+    Args:
+        upscaler: The engine with its network.
+    """
+
+    def __init__(self, upscaler: Upscaler) -> None:
+        super().__init__()
+        self.upscaler = upscaler
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Enlarge each group of equal-sized images.
+
+        Args:
+            batch: `groups`, dicts of `image` (uint8 RGB, shape (B, 3, H, W)) and `name`; `unreadable` is passed on.
+            batch_idx: Not used.
+
+        Returns:
+            The same structure; images are on the CPU, enlarged.
+        """
+        groups = [
+            {"image": self.upscaler(group["image"]), "name": group["name"]} for group in batch["groups"]
+        ]
+        return {"groups": groups, "unreadable": batch["unreadable"]}
