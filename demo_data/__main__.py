@@ -7,6 +7,7 @@ from typing import Any
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
+from demo_data.synthetic_faces import write_synthetic_faces
 
 
 def _add_set(
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     affectnet.add_argument("--layout", choices=("a", "b"), default="a", help="a: csv files, b: npy files")
     _add_set(
         sets, "aff-wild2", "s-Aff-Wild2 videos", write_aff_wild2, train=3000, validation=800, test=400, seed=0,
+    )  # fmt: skip
+    _add_set(
+        sets, "synthetic", "Synthetic training and real validation faces", write_synthetic_faces,
+        train=600, validation=300, test=100, seed=0,
     )  # fmt: skip
     options = vars(parser.parse_args(arguments))
     write, root = options.pop("write"), options.pop("root")

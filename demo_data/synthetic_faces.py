@@ -1,0 +1,136 @@
+"""Draws a small set for learning from synthetic data, as the 4th ABAW challenge released it (arXiv 2207.01138).
+
+    training_set_synthetic_images/<CLASS>/<number>.jpg    generated faces: small, soft, warped, compressed
+    validation_set_real_images/<CLASS>/<number>.jpg       other people before other backgrounds, 112 px and sharp
+    LSD_Challenge_test_set_release.txt                    header `image,expression`, then image names
+    test_set_images/<number>.jpg                          like the validation images, of yet other people
+    test_set_labels.txt                                   the test list's truth, which the challenge kept
+
+Folder names are the official ones, ANGRER included.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from demo_data.action_units import UNIT_INDEX
+from demo_data.expressions import express
+from demo_data.flaws import generated_look
+from demo_data.geometry import Pose
+from demo_data.identity import generator, person
+from demo_data.production import build, draw_all, write_jpeg
+from demo_data.renderer import render
+from demo_data.scene import Scene
+
+TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"
+TEST_TRUTH: Final = "test_set_labels.txt"
+TEST_HEADER: Final = "image,expression"
+FOLDERS: Final = {
+    "train": "training_set_synthetic_images", "val": "validation_set_real_images", "test": "test_set_images",
+}  # fmt: skip
+SYNTHETIC_COUNTS: Final = (18286, 15150, 10923, 73285, 144631, 14976)
+"""Images per class of the real training set."""
+REAL_COUNTS: Final = (4555, 3168, 3122, 18135, 7609, 5228)
+"""Frames per class of s-Aff-Wild2's training list, from whose kind the real images are."""
+
+_RARE_SHARE: Final = 0.05
+_SIDES: Final = (56, 64, 80, 112)
+_SIDE_SHARES: Final = (0.45, 0.30, 0.15, 0.10)
+_SIZE: Final = 112
+_IMAGES_PER_PERSON: Final = {"train": 12, "val": 5, "test": 5}
+
+
+@dataclass(frozen=True)
+class _Picture:
+    root: Path
+    split: str
+    number: int
+    label: int
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        folder = self.root / FOLDERS[self.split]
+        return (
+            folder if self.split == "test" else folder / SYNTHETIC_FOLDERS[self.label]
+        ) / f"{self.number}.jpg"
+
+
+def write_synthetic_faces(
+    root: str | Path,
+    *,
+    train: int = 600,
+    validation: int = 300,
+    test: int = 100,
+    seed: int = 0,
+    workers: int | None = None,
+) -> bool:
+    """Draw the synthetic-data demo, unless it stands already with these parameters.
+
+    Args:
+        root: Folder of the set.
+        train: Synthetic training images, 56 to 112 px, unbalanced as published (no class under a twentieth).
+        validation: Real-looking validation images, 112 px.
+        test: Real-looking test images, 112 px.
+        seed: The same seed gives the same bytes.
+        workers: Number of processes; by default one per core.
+
+    Returns:
+        Whether the set was drawn; False where it stood already.
+    """
+    recipe = {"set": "synthetic", "train": train, "validation": validation, "test": test, "seed": seed}
+
+    def write(folder: Path) -> None:
+        sizes = {"train": train, "val": validation, "test": test}
+        pictures = [
+            picture for split, total in sizes.items() for picture in _plan(folder, split, total, seed)
+        ]
+        for place in {picture.path.parent for picture in pictures}:
+            place.mkdir(parents=True)
+        draw_all(_take, pictures, workers=workers, description="Drawing synthetic and real faces")
+        listed = [picture for picture in pictures if picture.split == "test"]
+        names = [picture.path.name for picture in listed]
+        truth = [f"{name},{picture.label}" for name, picture in zip(names, listed, strict=True)]
+        for file, lines in ((TEST_LIST, names), (TEST_TRUTH, truth)):
+            (folder / file).write_text("\n".join([TEST_HEADER, *lines]) + "\n", encoding="utf-8")
+
+    return build(root, recipe, write)
+
+
+def class_counts(total: int, published: tuple[int, ...]) -> list[int]:
+    """Share images among the classes as published, none of them rarer than a twentieth."""
+    shares = np.maximum(np.array(published) / sum(published), _RARE_SHARE)
+    counts = np.floor(shares / shares.sum() * total).astype(int)
+    counts[counts.argmax()] += total - counts.sum()
+    return [int(count) for count in counts]
+
+
+def _plan(root: Path, split: str, total: int, seed: int) -> list[_Picture]:
+    counts = class_counts(total, SYNTHETIC_COUNTS if split == "train" else REAL_COUNTS)
+    labels = generator(f"synthetic/{split}", seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    return [_Picture(root, split, number, int(label), seed) for number, label in enumerate(labels)]
+
+
+def _take(picture: _Picture) -> None:
+    """Draw one picture and write it."""
+    stream = f"synthetic/{picture.split}"
+    rng = generator(stream, picture.seed, picture.number)
+    who = person(stream, picture.seed, picture.number // _IMAGES_PER_PERSON[picture.split])
+    active = express(SYNTHETIC_EXPRESSIONS[picture.label], rng).action_units
+    if picture.split != "train":
+        scene = Scene.sample(rng)
+        image = render(who, active, Pose.sample(rng, scale=0.35, spread=0.8), scene, _SIZE).image
+        write_jpeg(picture.path, image, max(scene.jpeg_quality, 75))
+        return
+    # A generator starts from a portrait and changes the mouth more than the eyes.
+    active = active.copy()
+    active[:, [UNIT_INDEX[name] for name in ("AU5", "AU6", "AU7")]] *= rng.uniform(0.3, 1.0)
+    scene = replace(
+        Scene.sample(rng), blur=0.0, noise=0.0, texture=6.0, contrast=float(rng.uniform(0.1, 0.4))
+    )
+    image, landmarks = render(who, active, Pose.sample(rng, scale=0.37, spread=0.55), scene, _SIZE)
+    side = int(rng.choice(_SIDES, p=_SIDE_SHARES))
+    write_jpeg(picture.path, generated_look(image, landmarks, side, rng), int(rng.integers(50, 85)))
