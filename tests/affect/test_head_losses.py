@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_sample_weight
+
+from affect.head_losses import HeadLoss, balanced_unit_loss, balanced_unit_weights, valence_arousal_loss
+
+
+def random_units(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    target = (torch.rand(200, 12, generator=generator) < torch.linspace(0.05, 0.7, 12)).float()
+    target[torch.rand(200, generator=generator) < 0.3] = torch.nan
+    target[:, 3][torch.rand(200, generator=generator) < 0.3] = torch.nan
+    return torch.randn(200, 12, generator=generator), target
+
+
+def test_unit_loss_agrees_with_scikit_learn() -> None:
+    logits, target = random_units()
+    total, count = 0.0, 0
+    for unit in range(12):
+        known = ~target[:, unit].isnan()
+        label = target[known, unit].numpy()
+        weight = compute_sample_weight("balanced", label)
+        chance = torch.sigmoid(logits[known, unit].double()).numpy()
+        total += log_loss(label, chance, sample_weight=weight, normalize=False, labels=[0, 1])
+        count += len(label)
+    found = balanced_unit_loss(logits, target, balanced_unit_weights(target))
+    assert float(found) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_unit_weights_make_both_sides_weigh_as_much() -> None:
+    _, target = random_units(1)
+    weights = balanced_unit_weights(target)
+    counts = torch.stack([(target == 0).sum(0), (target == 1).sum(0)])
+    torch.testing.assert_close(weights[0] * counts[0], weights[1] * counts[1])
+    target[:, 5] = 0
+    target[:, 6] = torch.nan
+    weights = balanced_unit_weights(target)
+    np.testing.assert_array_equal(weights[:, 5:7], [[0.5, 0], [0, 0]])
+
+
+def test_missing_labels_have_no_gradient() -> None:
+    logits, target = random_units(2)
+    logits.requires_grad_()
+    balanced_unit_loss(logits, target, balanced_unit_weights(target)).backward()
+    assert not logits.grad.isnan().any()
+    assert ((logits.grad != 0) == ~target.isnan()).all()
+
+
+def test_valence_arousal_loss() -> None:
+    target = torch.rand(50, 2) * 2 - 1
+    assert float(valence_arousal_loss(target, target)) == pytest.approx(0, abs=1e-6)
+    assert float(valence_arousal_loss(-(target - target.mean(0)) + target.mean(0), target)) == pytest.approx(
+        2, abs=1e-5
+    )
+    part = target.clone()
+    part[::2, 0] = torch.nan
+    preds = torch.randn(50, 2)
+    torch.testing.assert_close(
+        valence_arousal_loss(preds, part), valence_arousal_loss(preds[1::2], target[1::2])
+    )
+
+
+def test_nothing_labelled_gives_zero_with_a_graph() -> None:
+    loss = HeadLoss(torch.ones(8))
+    target = {
+        "valence_arousal": torch.full((3, 2), torch.nan),
+        "expression": torch.full((3,), -1),
+        "action_units": torch.full((3, 12), torch.nan),
+    }
+    outputs = {
+        "valence_arousal": torch.randn(3, 2, requires_grad=True),
+        "expression": torch.randn(3, 8, requires_grad=True),
+        "action_units": torch.randn(3, 12, requires_grad=True),
+    }
+    for value in loss.total(outputs, target).values():
+        assert value == 0
+        value.backward()
+    assert all(not preds.grad.any() for preds in outputs.values())
+
+
+def test_expression_loss_weighs_classes() -> None:
+    weights = torch.linspace(1, 3, 8)
+    logits, target = torch.randn(40, 8), torch.randint(-1, 8, (40,))
+    known = target >= 0
+    chosen = logits.log_softmax(1)[known, target[known]]
+    expected = -(chosen * weights[target[known]]).sum() / weights[target[known]].sum()
+    torch.testing.assert_close(HeadLoss(weights)("expression", logits, target), expected)
