@@ -7,47 +7,62 @@ from typing import Any
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
+from demo_data.sheet import write_sheets
 from demo_data.synthetic_faces import write_synthetic_faces
 
 
-def _add_set(
-    sets: Any, name: str, purpose: str, write: Callable[..., bool], **options: int
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = sets.add_parser(
-        name, help=purpose, description=purpose, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--root", required=True, help="folder of the set")
-    for option, default in options.items():
-        parser.add_argument(f"--{option.replace('_', '-')}", type=int, default=default, help="whole number")
-    parser.add_argument("--workers", type=int, default=None, help="processes; by default one per core")
-    parser.set_defaults(write=write)
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw the set that the command line names."""
+    """Draw what the command line names."""
+    options = vars(_parser().parse_args(arguments))
+    write, root = options.pop("write"), options.pop("root")
+    try:
+        written = write(root, **options)
+    except FileExistsError as error:
+        raise SystemExit(f"error: {error}") from None
+    if isinstance(written, bool):
+        print(f"{root}: {'drawn' if written else 'up to date'}")
+    else:
+        print("\n".join(str(path) for path in written))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo_data", description="Draw the embedded demo data.")
     sets = parser.add_subparsers(required=True, metavar="SET")
-    _add_set(
-        sets, "faces", "People for identity and landmark learning (VGGFace2's layout)", write_faces,
+    _add(
+        sets, "faces", "people for identity and landmark learning (VGGFace2's layout)", write_faces,
         people=300, images_per_person=30, val_images_per_person=3, size=112, seed=0,
     )  # fmt: skip
-    affectnet = _add_set(
+    affectnet = _add(
         sets, "affectnet", "AffectNet, csv or npy layout", write_affectnet,
         train=1600, validation=400, size=136, seed=0,
     )  # fmt: skip
     affectnet.add_argument("--layout", choices=("a", "b"), default="a", help="a: csv files, b: npy files")
-    _add_set(
-        sets, "aff-wild2", "s-Aff-Wild2 videos", write_aff_wild2, train=3000, validation=800, test=400, seed=0,
+    _add(
+        sets, "aff-wild2", "s-Aff-Wild2's videos and lists", write_aff_wild2,
+        train=3000, validation=800, test=400, seed=0,
     )  # fmt: skip
-    _add_set(
-        sets, "synthetic", "Synthetic training and real validation faces", write_synthetic_faces,
+    _add(
+        sets, "synthetic", "synthetic training and real validation faces", write_synthetic_faces,
         train=600, validation=300, test=100, seed=0,
     )  # fmt: skip
-    options = vars(parser.parse_args(arguments))
-    write, root = options.pop("write"), options.pop("root")
-    drawn = write(root, **options)
-    print(f"{root}: {'drawn' if drawn else 'up to date'}")
+    _add(sets, "sheet", "contact sheets to look at", write_sheets, pooled=False, size=128, seed=0)
+    return parser
+
+
+def _add(
+    sets: Any, name: str, purpose: str, write: Callable[..., Any], *, pooled: bool = True, **options: int
+) -> argparse.ArgumentParser:
+    """Add a command whose options are the writer's keyword arguments."""
+    parser: argparse.ArgumentParser = sets.add_parser(
+        name, help=purpose, description=purpose, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--root", required=True, help="folder to write to")
+    for option, default in options.items():
+        parser.add_argument(f"--{option.replace('_', '-')}", type=int, default=default, help="whole number")
+    if pooled:
+        parser.add_argument("--workers", type=int, default=None, help="processes; by default one per core")
+    parser.set_defaults(write=write)
+    return parser
 
 
 if __name__ == "__main__":
