@@ -8,12 +8,14 @@ from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
 from demo_data.production import STAMP
+from demo_data.synthetic_faces import write_synthetic_faces
 
 DEMO_ROOT: Final = Path("data/demo")
 WRITERS: Final[dict[str, Callable[..., bool]]] = {
     "faces": write_faces,
     "affectnet": write_affectnet,
     "aff_wild2": write_aff_wild2,
+    "synthetic": write_synthetic_faces,
 }
 
 
