@@ -177,10 +177,6 @@ def benchmark_data(folder: Path, repeats: int, num_images: int = 48) -> list[dic
             "ours, a worker's part": workers,
             "ours, normalised": whole,
         }
-            "PIL + torchvision": notebook,
-            "ours, a worker's part": workers,
-            "ours, normalised": whole,
-        }
         table = ratio_table(interleaved(calls, repeats), "PIL + torchvision", num_images, "images")
         rows += [{"file": f"{side} px", **row, "mean difference": round(difference, 4)} for row in table]
     return rows
