@@ -59,6 +59,15 @@ RELEASES: Final = {
 }
 """Networks of Real-ESRGAN by short name."""
 
+FACE_ENHANCERS: Final = {
+    "gfpgan-v1.3": Release(
+        f"{_GFPGAN}/v1.3.0/GFPGANv1.3.pth",
+        "c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
+        348_632_874,
+    ),
+}
+"""Networks of GFPGAN (Wang et al. 2021, arXiv 2101.04061), which restores faces in what Real-ESRGAN made."""
+
 
 def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
     """Return the path of a release's file, downloading it if the cache lacks it.

@@ -7,12 +7,12 @@ from affect.super_resolution.ncnn import packaged_network
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def anime() -> SuperResolutionNetwork:
     return packaged_network("animevideov3")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def x4plus() -> SuperResolutionNetwork:
     return packaged_network("x4plus")
 

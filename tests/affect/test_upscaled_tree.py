@@ -1,0 +1,138 @@
+import errno
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from affect.upscaled_tree import MANIFEST, StaleTreeError, StorageError, UpscaledTree, read_manifest
+
+NAMES = ("a/1.jpg", "a/2.PNG", "b/c/3.jpeg")
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8), (40, 48))
+
+
+def tree_in(folder: Path, names=NAMES, **settings) -> UpscaledTree:
+    return UpscaledTree(folder, {"outscale": 2.0, **settings}, "source-digest", names)
+
+
+def test_images_keep_their_names_formats_and_colours(tmp_path, picture):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    for name in NAMES:
+        assert not tree.is_finished(name)
+        tree.write(name, picture)
+        assert tree.is_finished(name)
+    assert np.array_equal(cv2.imread(str(tree.root / "a/2.PNG"), cv2.IMREAD_COLOR_RGB), picture)
+    jpeg = cv2.imread(str(tree.root / "b/c/3.jpeg"), cv2.IMREAD_COLOR_RGB)
+    assert np.abs(jpeg.astype(int) - picture).mean() < 6
+    expected = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    assert (tree.root / "a/1.jpg").read_bytes() == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kept", [0, 1, 0.5, -1])
+def test_truncated_images_are_unfinished(tmp_path, picture, name, kept):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    tree.write(name, picture)
+    content = (tree.root / name).read_bytes()
+    (tree.root / name).write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
+    assert not tree.is_finished(name)
+
+
+def test_the_manifest_says_what_was_made_and_when_it_is_done(tmp_path, picture):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    assert read_manifest(tree.root)["complete"] is False
+    for name in NAMES[:2]:
+        tree.write(name, picture)
+    with pytest.raises(StorageError, match=r"1 images are missing .*b/c/3.jpeg"):
+        tree.finish([])
+    tree.finish([(NAMES[2], "empty")])
+    manifest = json.loads((tree.root / MANIFEST).read_text())
+    assert manifest["complete"] is True
+    assert manifest["unreadable"] == [{"name": NAMES[2], "reason": "empty"}]
+    assert manifest["source"] == {"digest": "source-digest", "images": 3}
+    assert manifest["settings"] == {"outscale": 2.0, "jpeg_quality": 95}
+    assert tree.known_unreadable() == {NAMES[2]}
+
+
+def test_going_on_keeps_images_and_clears_what_a_killed_writer_left(tmp_path, picture):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    tree.write(NAMES[0], picture)
+    (tree.root / "a/.2.x1y2.part.PNG").write_bytes(b"half")
+    (tree.root / ".manifest.x1y2.part.json").write_bytes(b"{")
+    again = tree_in(tmp_path / "out")
+    again.open()
+    files = sorted(path.relative_to(tree.root).as_posix() for path in tree.root.rglob("*") if path.is_file())
+    assert files == ["a/1.jpg", MANIFEST]
+
+
+def test_a_tree_made_otherwise_is_refused_and_rebuilt_on_request(tmp_path, picture):
+    tree_in(tmp_path / "out").open()
+    tree_in(tmp_path / "out").write(NAMES[0], picture)
+    other = tree_in(tmp_path / "out", outscale=4.0)
+    with pytest.raises(StaleTreeError, match=r"settings outscale was 2.0, now 4.0.*rebuild=true"):
+        other.open()
+    newer = UpscaledTree(tmp_path / "out", {"outscale": 2.0}, "changed", NAMES)
+    with pytest.raises(StaleTreeError, match="source digest was 'source-digest', now 'changed'"):
+        newer.open()
+    assert newer.is_finished(NAMES[0])
+    newer.open(rebuild=True)
+    assert not newer.is_finished(NAMES[0])
+    assert read_manifest(newer.root)["source"]["digest"] == "changed"
+
+
+def test_folders_of_others_are_left_alone(tmp_path):
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    (folder / "photo.jpg").write_bytes(b"mine")
+    for rebuild in (False, True):
+        with pytest.raises(StaleTreeError, match="is not empty and has no manifest"):
+            tree_in(folder).open(rebuild)
+    (folder / MANIFEST).write_text("{}")
+    with pytest.raises(StaleTreeError, match="is not the manifest of an upscaled tree"):
+        tree_in(folder).open(rebuild=True)
+    (folder / MANIFEST).write_text("{")
+    with pytest.raises(StaleTreeError, match="is damaged"):
+        tree_in(folder).open(rebuild=True)
+    assert (folder / "photo.jpg").read_bytes() == b"mine"
+
+
+def test_a_full_disk_is_reported_with_nothing_half_written(tmp_path, picture, monkeypatch):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    tree.write(NAMES[0], picture)
+    write = Path.write_bytes
+
+    def fill_up(path: Path, content: bytes) -> int:
+        write(path, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(
+        StorageError, match=r"3.jpeg cannot be written: No space left.*free some space and run"
+    ):
+        tree.write(NAMES[2], picture)
+    monkeypatch.undo()
+    assert tree.is_finished(NAMES[0])
+    assert list((tree.root / "b/c").iterdir()) == []
+
+
+def test_names_that_leave_the_root_are_refused(tmp_path, picture):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    (tmp_path / "elsewhere").mkdir()
+    (tree.root / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("../x.jpg", "a/../../x.jpg", "link/x.jpg", str(tmp_path / "elsewhere" / "x.jpg")):
+        with pytest.raises(ValueError, match="leaves the folder"):
+            tree.write(name, picture)
+    with pytest.raises(ValueError, match="has none of the suffixes"):
+        tree.write("a/x.exe", picture)
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -1,0 +1,126 @@
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from datamodules import image_tree
+from datamodules.image_tree import ImageBatches, ImageTreeDataModule, scan_images
+
+
+def write(path: Path, height: int = 8, width: int = 6, level: int = 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((height, width, 3), (level, level // 2, 0), np.uint8)  # BGR
+    assert cv2.imwrite(str(path), image)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    root = tmp_path / "images"
+    for number in range(5):
+        write(root / "ANGRER" / f"{number}.jpg", level=40 * number + 20)
+    write(root / "SAD" / "deep" / "wide.png", width=9)
+    write(root / "top.JPEG")
+    (root / "notes.txt").write_text("not an image")
+    (root / ".hidden.jpg").write_bytes(b"x")
+    return root
+
+
+def test_images_are_found_at_any_depth_and_sorted(root):
+    tree = scan_images(root)
+    assert tree.names == (*(f"ANGRER/{number}.jpg" for number in range(5)), "SAD/deep/wide.png", "top.JPEG")
+    assert tree.rejected == ()
+
+
+def test_the_digest_notices_every_change(root):
+    digests = {scan_images(root).digest}
+    assert scan_images(root).digest in digests
+    status = (root / "top.JPEG").stat()
+    os.utime(root / "top.JPEG", ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+    digests.add(scan_images(root).digest)
+    (root / "top.JPEG").rename(root / "other.JPEG")
+    digests.add(scan_images(root).digest)
+    (root / "other.JPEG").unlink()
+    digests.add(scan_images(root).digest)
+    assert len(digests) == 4
+
+
+def test_links_that_leave_the_root_are_not_read(root, tmp_path):
+    write(tmp_path / "secret.jpg")
+    (tmp_path / "folder").mkdir()
+    (root / "out.jpg").symlink_to(tmp_path / "secret.jpg")
+    (root / "up.jpg").symlink_to(Path("..") / "secret.jpg")
+    (root / "folder").symlink_to(tmp_path / "folder")
+    (root / "loop").symlink_to(root)
+    (root / "dead.jpg").symlink_to(root / "absent.jpg")
+    (root / "inside.jpg").symlink_to(root / "top.JPEG")
+    tree = scan_images(root)
+    assert "inside.jpg" in tree.names
+    assert len(tree.names) == 8
+    assert dict(tree.rejected) == {
+        "out.jpg": "a symbolic link that leaves the folder",
+        "up.jpg": "a symbolic link that leaves the folder",
+        "folder": "a symbolic link to a folder is not followed",
+        "loop": "a symbolic link to a folder is not followed",
+        "dead.jpg": "No such file or directory",
+    }
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        scan_images(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match=r"no images in .*looked for .jpg, .jpeg, .png"):
+        scan_images(tmp_path)
+
+
+def test_a_batch_groups_equal_sizes_and_lists_what_cannot_be_read(root):
+    (root / "ANGRER" / "1.jpg").write_bytes((root / "ANGRER" / "1.jpg").read_bytes()[:200])
+    (root / "ANGRER" / "2.jpg").write_bytes(b"")
+    batch = ImageBatches(scan_images(root), 7)[0]
+    by_names = {tuple(group["name"]): group["image"] for group in batch["groups"]}
+    assert {names: tuple(image.shape) for names, image in by_names.items()} == {
+        ("ANGRER/0.jpg", "ANGRER/3.jpg", "ANGRER/4.jpg", "top.JPEG"): (4, 3, 8, 6),
+        ("SAD/deep/wide.png",): (1, 3, 8, 9),
+    }
+    wide = by_names["SAD/deep/wide.png",]
+    assert wide[0, :, 0, 0].tolist() == [0, 50, 100], "channels are red, green, blue"
+    assert [name for name, _ in batch["unreadable"]] == ["ANGRER/1.jpg", "ANGRER/2.jpg"]
+    assert not any(str(root) in reason for _, reason in batch["unreadable"])
+
+
+def test_batches_keep_their_images_when_some_are_finished(root):
+    tree = scan_images(root)
+    finished = {"ANGRER/0.jpg", "ANGRER/1.jpg", "ANGRER/2.jpg"}
+    data = ImageTreeDataModule(tree, batch_size=2, is_finished=finished.__contains__)
+    names = [
+        [name for group in batch["groups"] for name in group["name"]] for batch in data.predict_dataloader()
+    ]
+    assert names == [["ANGRER/2.jpg", "ANGRER/3.jpg"], ["ANGRER/4.jpg", "SAD/deep/wide.png"], ["top.JPEG"]]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 9])
+def test_processes_share_the_batches(root, monkeypatch, world_size):
+    tree = scan_images(root)
+    loaded: list[list[str]] = []
+    for rank in range(world_size):
+        monkeypatch.setattr(image_tree, "process_share", lambda rank=rank: (rank, world_size))
+        share = list(ImageTreeDataModule(tree, batch_size=2).predict_dataloader())
+        assert share, "a process without a batch would leave the others waiting"
+        loaded += [[name for group in batch["groups"] for name in group["name"]] for batch in share]
+    whole = [list(tree.names[start : start + 2]) for start in range(0, 7, 2)]
+    assert sorted(map(tuple, loaded))[0] == tuple(whole[0])
+    assert {tuple(names) for names in loaded} == {tuple(names) for names in whole}
+    if world_size <= 4:
+        assert len(loaded) == 4, "no batch twice"
+
+
+def test_workers_give_the_same_batches(root):
+    tree = scan_images(root)
+    plain, parallel = (
+        list(ImageTreeDataModule(tree, 3, num_workers=workers).predict_dataloader()) for workers in (0, 1)
+    )
+    for first, second in zip(plain, parallel, strict=True):
+        for a, b in zip(first["groups"], second["groups"], strict=True):
+            assert a["name"] == b["name"]
+            assert a["image"].equal(b["image"])

@@ -1,0 +1,198 @@
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from affect.super_resolution.networks import SRVGGNetCompact
+from affect.upscaled_tree import StaleTreeError, StorageError, UpscaledTree, read_manifest
+from experiments.config import TrainerConfig, load_config
+from experiments.upscaling import UpscalingConfig, UpscalingOptions, upscale_tree
+
+TRAINER = TrainerConfig(accelerator="cpu", progress_bar=False)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    network = SRVGGNetCompact(4, num_features=8, num_convolutions=2)
+    path = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.save({"params": network.state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    generator = np.random.default_rng(0)
+    root = tmp_path / "source"
+    for number in range(23):
+        size = (12, 14) if number % 5 else (10, 9)
+        path = root / f"class{number % 3}" / f"{number}.{'png' if number % 4 == 0 else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), generator.integers(0, 256, (*size, 3), np.uint8))
+    broken = root / "class0" / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8 no image")
+    return root
+
+
+@pytest.fixture
+def options(weights) -> UpscalingOptions:
+    return UpscalingOptions(weights=weights, batch_size=4)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture
+def expected(source, options, tmp_path) -> dict[str, bytes]:
+    return contents(upscale_tree(source, tmp_path / "whole", options, TRAINER))
+
+
+def test_the_tree_is_mirrored_and_enlarged(source, expected, tmp_path):
+    names = {path.relative_to(source).as_posix() for path in source.rglob("*.*")} - {"class0/broken.jpg"}
+    assert set(expected) == names | {"manifest.json"}
+    for name in names:
+        small, large = (cv2.imread(str(root / name)) for root in (source, tmp_path / "whole"))
+        assert large.shape[:2] == (2 * small.shape[0], 2 * small.shape[1])
+    manifest = read_manifest(tmp_path / "whole")
+    assert manifest["complete"]
+    assert [entry["name"] for entry in manifest["unreadable"]] == ["class0/broken.jpg"]
+    assert manifest["source"]["images"] == 24
+
+
+def kill_while_writing(source: Path, destination: Path, options: UpscalingOptions, after: int) -> None:
+    """Run the pass in another process that is killed half-way through writing an image."""
+
+    def run() -> None:
+        torch.set_num_threads(1)
+        written = 0
+        write_bytes = Path.write_bytes
+
+        def write_or_die(path: Path, content: bytes) -> int:
+            nonlocal written
+            written += 1
+            if written > after:
+                write_bytes(path, content[: len(content) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write_bytes(path, content)
+
+        Path.write_bytes = write_or_die  # type: ignore[method-assign]
+        upscale_tree(source, destination, options, TRAINER)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_killed_pass_goes_on_to_the_same_tree(source, options, expected, tmp_path):
+    destination = tmp_path / "killed"
+    for after in (0, 5, 9):
+        kill_while_writing(source, destination, options, after)
+        assert not read_manifest(destination)["complete"]
+        assert any(".part." in name for name in contents(destination)), "it was killed while writing"
+    upscale_tree(source, destination, options, TRAINER)
+    assert contents(destination) == expected
+
+
+def test_a_pass_stopped_by_an_error_goes_on_to_the_same_tree(
+    source, options, expected, tmp_path, monkeypatch
+):
+    original, calls = UpscaledTree.write, []
+
+    def fail_once(self, name, image):
+        calls.append(name)
+        if len(calls) == 10:
+            raise StorageError("disk full")
+        original(self, name, image)
+
+    monkeypatch.setattr(UpscaledTree, "write", fail_once)
+    with pytest.raises(StorageError, match="disk full"):
+        upscale_tree(source, tmp_path / "stopped", options, TRAINER)
+    first = len(calls)
+    upscale_tree(source, tmp_path / "stopped", options, TRAINER)
+    assert contents(tmp_path / "stopped") == expected
+    assert len(calls) - first < 23, "finished batches are not computed again"
+
+
+def test_truncated_results_are_made_again(source, options, expected, tmp_path, monkeypatch):
+    destination = tmp_path / "whole"
+    (destination / "class1" / "1.jpg").write_bytes(expected["class1/1.jpg"][:-9])
+    (destination / "class2" / "8.png").unlink()
+    written = []
+    original = UpscaledTree.write
+    monkeypatch.setattr(UpscaledTree, "write", lambda *args: (written.append(args[1]), original(*args))[1])
+    upscale_tree(source, destination, options, TRAINER)
+    assert contents(destination) == expected
+    assert {"class1/1.jpg", "class2/8.png"} <= set(written)
+    assert len(written) <= 8, "only the batches of the two are made again"
+    written.clear()
+    upscale_tree(source, destination, options, TRAINER)
+    assert written == [], "there is nothing left to do"
+
+
+def test_two_processes_give_the_same_tree_as_one(source, options, expected, tmp_path):
+    trainer = TrainerConfig(accelerator="cpu", devices="2", strategy="ddp_fork", progress_bar=False)
+    upscale_tree(source, tmp_path / "two", options, trainer)
+    assert contents(tmp_path / "two") == expected
+
+
+def test_changed_settings_and_sources_are_noticed(source, options, expected, tmp_path):
+    destination = tmp_path / "whole"
+    options.outscale = 3.0
+    with pytest.raises(StaleTreeError, match=r"outscale was 2.0, now 3.0"):
+        upscale_tree(source, destination, options, TRAINER)
+    options.outscale = 2.0
+    shutil.copy(source / "class1" / "1.jpg", source / "class1" / "new.jpg")
+    with pytest.raises(StaleTreeError, match=r"source images was 24, now 25"):
+        upscale_tree(source, destination, options, TRAINER)
+    options.rebuild = True
+    upscale_tree(source, destination, options, TRAINER)
+    assert set(contents(destination)) == set(expected) | {"class1/new.jpg"}
+
+
+def test_both_engines_write_nearly_the_same_images(source, options, tmp_path):
+    options.engine = "realesrgan"
+    upscale_tree(source, tmp_path / "peer", options, TRAINER)
+    options.engine = "batched"
+    upscale_tree(source, tmp_path / "ours", options, TRAINER)
+    name = "class0/0.png"
+    peer, ours = (cv2.imread(str(tmp_path / engine / name)).astype(int) for engine in ("peer", "ours"))
+    assert np.abs(peer - ours).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": "other"}, "engine must be batched or realesrgan"),
+        ({"face_enhancer": "gfpgan-v1.3"}, "face_enhancer needs engine=realesrgan"),
+        ({"engine": "realesrgan", "precision": "bfloat16"}, "float32 or float16, not bfloat16"),
+    ],
+)
+def test_contradicting_options_are_refused(source, options, tmp_path, changes, message):
+    for key, value in changes.items():
+        setattr(options, key, value)
+    with pytest.raises(ValueError, match=message):
+        upscale_tree(source, tmp_path / "out", options, TRAINER)
+
+
+def test_a_destination_within_the_source_is_refused(source, options):
+    for destination in (source, source / "out", source.parent):
+        with pytest.raises(ValueError, match="must not lie within each other"):
+            upscale_tree(source, destination, options, TRAINER)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "demo", "fast"])
+def test_recipes_fit_the_schema(recipe):
+    config = load_config(
+        UpscalingConfig, "upscaling", [f"recipe={recipe}", "source=a", "destination=b"], "demo"
+    )
+    assert config.upscaling.outscale == 2
