@@ -1,7 +1,7 @@
 """Multi-task heads on the features of a frozen backbone (Savchenko 2022, arXiv 2207.09508, section 3.2).
 
-A row of features is the pooled features of the backbone, then its outputs. Three networks are published: `separate`
-(one head per task, all with the same input), `slice` (the same, but valence/arousal sees the outputs only; the best) and
+A row of features is the backbone's pooled features, then its outputs. Three networks are published: `separate` (a head
+per task, all with the same input), `slice` (the same, but valence/arousal sees the outputs only; the best one) and
 `joint` (one network whose expression and action unit heads also see its valence/arousal).
 """
 
