@@ -15,6 +15,7 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
+from affect.super_resolution.lanczos import LanczosUpscaler
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.releases import DEFAULT_CACHE, FACE_ENHANCERS, fetch
 from affect.super_resolution.upscaler import Upscaler
@@ -35,7 +36,9 @@ class UpscalingOptions:
         "x4plus",
         "x4plus, x2plus, general-x4v3, animevideov3; packaged:x4plus or packaged:animevideov3; or a file",
     )
-    engine: str = option("batched", "batched (ours) or realesrgan (the package, with face_enhancer)")
+    engine: str = option(
+        "batched", "batched (ours), realesrgan (the package, with face_enhancer), or lanczos (no network)"
+    )
     outscale: float = option(
         2.0, "size of the result over that of the source; Lanczos from the network's scale"
     )
@@ -138,6 +141,8 @@ def build_upscaler(options: UpscalingOptions, device_type: str) -> Upscaler:
         FileNotFoundError: If weights are not to be had.
         ValueError: If an option is unknown or contradicts another.
     """
+    if options.engine == "lanczos":
+        return LanczosUpscaler(options.outscale)
     network = load_network(options.weights, options.cache_dir)
     precision = default_precision(device_type) if options.precision == "auto" else options.precision
     if options.engine == "batched":
@@ -145,7 +150,7 @@ def build_upscaler(options: UpscalingOptions, device_type: str) -> Upscaler:
             raise ValueError("face_enhancer needs engine=realesrgan")
         return BatchedUpscaler(network, options.outscale, precision, options.tile, options.tile_overlap)
     if options.engine != "realesrgan":
-        raise ValueError(f"engine must be batched or realesrgan, not {options.engine!r}")
+        raise ValueError(f"engine must be batched, realesrgan or lanczos, not {options.engine!r}")
     if precision not in ("float32", "float16"):
         raise ValueError(f"engine=realesrgan computes in float32 or float16, not {precision}")
     enhancer = options.face_enhancer
