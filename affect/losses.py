@@ -57,6 +57,23 @@ def inverse_frequency_weights(counts: Sequence[int]) -> Tensor:
     return torch.where(samples > 0, samples.max() / samples.clamp(min=1), 0.0)
 
 
+def mean_frequency_weights(counts: Sequence[int]) -> Tensor:
+    """Weight classes by mean(count)/count (arXiv 2207.09508, section 3.3).
+
+    Args:
+        counts: Training samples per class.
+
+    Returns:
+        Weights, shape (C,): 1 for a class of average frequency; 0 for a class without samples.
+
+    Raises:
+        ValueError: If no class has a sample.
+    """
+    weights = inverse_frequency_weights(counts)
+    samples = torch.as_tensor(counts, dtype=torch.float32)
+    return weights * samples.mean() / samples.max()
+
+
 class MultiTaskLoss(nn.Module):
     """Sum class-weighted cross entropy and (1 - CCC)/2 of valence and of arousal (arXiv 2207.09508, eq. 1).
 

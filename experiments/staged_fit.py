@@ -64,7 +64,21 @@ def fit_in_stages(
     )
     trainer.fit(module, data, ckpt_path=run.resume_checkpoint(name), weights_only=True)
     staged.restore_best(module)  # fit does it too, unless a resumed run had nothing left to train
-    metrics = {key: float(value) for key, value in trainer.validate(module, data, verbose=False)[0].items()}
+    metrics = validated(trainer, module, data)
     if throughput.images_per_second is not None:
         metrics["train/images_per_second"] = throughput.images_per_second
     return FitResult(metrics, outputs, history.table())
+
+
+def evaluate(
+    run: Run, module: pl.LightningModule, data: pl.LightningDataModule
+) -> tuple[dict[str, float], ValidationOutputs]:
+    """Validate a network as it is; return its scores, and its outputs with the labels."""
+    outputs = ValidationOutputs()
+    trainer = run.trainer([outputs], logger=False, enable_checkpointing=False)
+    return validated(trainer, module, data), outputs
+
+
+def validated(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
+    """Run one validation pass and return its metrics as numbers."""
+    return {key: float(value) for key, value in trainer.validate(module, data, verbose=False)[0].items()}
