@@ -183,7 +183,7 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
         "accelerator": config.accelerator,
         "devices": config.devices if config.devices == "auto" else int(config.devices),
         "num_nodes": config.num_nodes,
-        "strategy": config.strategy,
+        "strategy": _strategy(config),
         "precision": config.precision,
         "limit_train_batches": _batches(config.limit_train_batches),
         "limit_val_batches": _batches(config.limit_val_batches),
@@ -195,6 +195,14 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
         "log_every_n_steps": 10,
         **overrides,
     })  # fmt: skip
+
+
+def _strategy(config: TrainerConfig) -> str:
+    """Choose DDP for several processes, in the variety that allows a frozen encoder to have no gradient."""
+    devices = torch.cuda.device_count() if config.devices == "auto" else int(config.devices)
+    if config.strategy in ("auto", "ddp") and (devices > 1 or config.num_nodes > 1):
+        return "ddp_find_unused_parameters_true"
+    return config.strategy
 
 
 def _link(link: Path, target: Path) -> None:
