@@ -1,0 +1,108 @@
+"""s-Aff-Wild2, the multi-task challenge's set of single frames from videos (Kollias 2022, arXiv 2207.01138)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from affect.labels import AFFWILD2_EXPRESSIONS
+from datamodules.aff_wild2_annotations import Annotations, read_annotations, read_test_list
+from datamodules.aff_wild2_counts import (
+    TEST_LIST,
+    TRAINING_LIST,
+    VALIDATION_LIST,
+    check_official_counts,
+    check_official_test_list,
+)
+from datamodules.annotation_errors import AnnotationError
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.images import ImageDataset
+
+IMAGE_FOLDER: Final = "cropped_aligned"
+LISTS: Final = {"train": TRAINING_LIST, "val": VALIDATION_LIST}
+
+
+def load_annotations(root: str | Path, split: str, check_counts: bool = True) -> Annotations:
+    """Read the labelled rows of a split and compare an official list with the published counts.
+
+    Args:
+        root: Folder that holds the lists.
+        split: `train` or `val`.
+        check_counts: Refuse a list that looks official but has other counts.
+
+    Raises:
+        AnnotationError: If the list is missing or malformed, holds no label, or its counts differ.
+    """
+    annotations = read_annotations(Path(root) / LISTS[split])
+    if check_counts:
+        check_official_counts(LISTS[split], annotations.report)
+    if not len(annotations):
+        raise AnnotationError(f"{Path(root) / LISTS[split]}: not one row has a label")
+    return annotations
+
+
+def load_test_names(root: str | Path, check_counts: bool = True) -> list[str]:
+    """Read the test list's image ids, in order, duplicates included.
+
+    Raises:
+        AnnotationError: If the list is missing or malformed, or its counts differ from the published ones.
+    """
+    names = read_test_list(Path(root) / TEST_LIST)
+    if check_counts:
+        check_official_test_list(names)
+    return names
+
+
+class AffWild2DataModule(ImageDataModule):
+    """Load frames with their labels, for training a network end to end.
+
+    Args:
+        root: Folder with the lists and `cropped_aligned/<video>/<frame>.jpg`.
+        check_counts: As in `load_annotations`.
+        **loader: The arguments of ImageDataModule.
+
+    Attributes:
+        expressions: Names of the expression labels, in order.
+        annotations: Labelled rows by split, after `setup`.
+
+    Raises:
+        AnnotationError: If the folder is not s-Aff-Wild2, or its lists are malformed.
+    """
+
+    expressions: Sequence[str] = AFFWILD2_EXPRESSIONS
+
+    def __init__(self, root: str, check_counts: bool = True, **loader: Any) -> None:
+        super().__init__(**loader)
+        self.root = Path(root)
+        self.check_counts = check_counts
+        self.annotations: dict[str, Annotations] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the lists and build the training and validation sets."""
+        if self.datasets:
+            return
+        for split in LISTS:
+            rows = load_annotations(self.root, split, self.check_counts)
+            self.annotations[split] = rows
+            self.datasets[split] = ImageDataset(
+                root=image_folder(self.root),
+                paths=rows.name,
+                size=self.image_size,
+                labels={
+                    "expression": rows.expression,
+                    "valence_arousal": rows.valence_arousal,
+                    "action_units": rows.action_units,
+                },
+                on_corrupt=self.on_corrupt,
+            )
+
+
+def image_folder(root: str | Path) -> Path:
+    """Give the folder that image ids are relative to.
+
+    Raises:
+        AnnotationError: If it is missing.
+    """
+    folder = Path(root) / IMAGE_FOLDER
+    if not folder.is_dir():
+        raise AnnotationError(f"no folder {folder}; unpack the set's {IMAGE_FOLDER} there")
+    return folder

@@ -1,0 +1,181 @@
+"""Features in memory: whole sets resident, batches cut by index, no Python per sample."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from affect.labels import MISSING_EXPRESSION
+from affect.mtl_metrics import TASKS
+
+JOINT = "joint"
+"""Key of a training batch that serves all tasks at once."""
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Rows of features with their labels, as the batch contract has them.
+
+    Attributes:
+        feature: Shape (N, D), float32; a row without image is 0.
+        labels: By task: `expression` (N,), `valence_arousal` (N, 2), `action_units` (N, 12).
+        name: N image ids.
+        present: Whether the row has an image, shape (N,), bool.
+    """
+
+    feature: Tensor = field(repr=False)
+    labels: dict[str, Tensor] = field(repr=False)
+    name: list[str] = field(repr=False)
+    present: Tensor = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def labelled(self, task: str) -> Tensor:
+        """Give the rows that have an image and a label of a task, increasing, int64."""
+        target = self.labels[task]
+        if task == "expression":
+            known = target != MISSING_EXPRESSION
+        elif task == "valence_arousal":
+            known = ~target.isnan().any(1)
+        else:
+            known = ~target.isnan().all(1)
+        return torch.nonzero(known & self.present).squeeze(1)
+
+    def joined(self, other: "FeatureTable") -> "FeatureTable":
+        """Put another table's rows below these."""
+        return FeatureTable(
+            torch.cat([self.feature, other.feature]),
+            {task: torch.cat([target, other.labels[task]]) for task, target in self.labels.items()},
+            self.name + other.name,
+            torch.cat([self.present, other.present]),
+        )
+
+
+def feature_table(features: np.ndarray, labels: Mapping[str, np.ndarray], name: list[str]) -> FeatureTable:
+    """Take rows into memory.
+
+    Args:
+        features: Shape (N, D), any float type, memory-mapped or not; NaN where the image is missing.
+        labels: By task, N rows each.
+        name: N image ids.
+    """
+    feature = torch.empty(features.shape, dtype=torch.float32)
+    present = torch.empty(len(features), dtype=torch.bool)
+    for start in range(0, len(features), 8192):  # in pieces: no second copy of the whole while converting
+        rows = slice(start, start + 8192)
+        part = torch.from_numpy(features[rows].astype(np.float32))
+        present[rows] = ~part[:, 0].isnan()
+        feature[rows] = torch.where(present[rows, None], part, 0.0)
+    return FeatureTable(
+        feature, {task: torch.from_numpy(target) for task, target in labels.items()}, name, present
+    )
+
+
+class TaskBatches:
+    """One epoch of training batches: every task's own rows in an order of its own, all tasks side by side.
+
+    Args:
+        table: The rows.
+        groups: Rows to go through, by task; the key `joint` gives rows with all tasks' labels.
+        batch_size: Rows per task and step.
+        seed: Of the order; each epoch has another.
+
+    Yields:
+        By group: `feature` (B, D) and the group's labels. A task that has been through all its rows is absent.
+    """
+
+    def __init__(self, table: FeatureTable, groups: Mapping[str, Tensor], batch_size: int, seed: int) -> None:
+        self.table = table
+        self.groups = groups
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return max(-(-len(rows) // self.batch_size) for rows in self.groups.values())
+
+    def __iter__(self) -> Iterator[dict[str, dict[str, Tensor]]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        orders = {
+            group: rows[torch.randperm(len(rows), generator=generator)] for group, rows in self.groups.items()
+        }
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            batch = {}
+            for group, order in orders.items():
+                rows = order[start : start + self.batch_size]
+                if len(rows):
+                    tasks = TASKS if group == JOINT else (group,)
+                    batch[group] = {"feature": self.table.feature.index_select(0, rows)}
+                    batch[group] |= {task: self.table.labels[task].index_select(0, rows) for task in tasks}
+            yield batch
+
+
+class Slices:
+    """All rows in order, in slices.
+
+    Yields:
+        `feature` (B, D) and the labels of all tasks.
+    """
+
+    def __init__(self, table: FeatureTable, batch_size: int = 8192) -> None:
+        self.table = table
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.table) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for start in range(0, len(self.table), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            labels = {task: target[rows] for task, target in self.table.labels.items()}
+            yield {"feature": self.table.feature[rows], **labels}
+
+
+class FeatureDataModule(pl.LightningDataModule):
+    """Give heads their training batches and validation slices.
+
+    Args:
+        train: Training rows.
+        val: Validation rows; None to train without (a refit on everything).
+        epochs: For how many epochs each task trains; the key `joint` instead trains all tasks on the same batches.
+        batch_size: Rows per task and step.
+        seed: Of the order of rows.
+
+    Raises:
+        ValueError: If a task has no labelled training row.
+    """
+
+    def __init__(
+        self,
+        train: FeatureTable,
+        val: FeatureTable | None,
+        epochs: Mapping[str, int],
+        batch_size: int,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.train = train
+        self.val = val
+        self.epochs = dict(epochs)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rows = {
+            group: torch.nonzero(train.present).squeeze(1) if group == JOINT else train.labelled(group)
+            for group in epochs
+        }
+        empty = [group for group, rows in self.rows.items() if not len(rows)]
+        if empty:
+            raise ValueError(f"no training row with an image and a label for {empty}")
+
+    def train_dataloader(self) -> TaskBatches:
+        """Give the epoch's batches; to be asked anew each epoch, for another order and the tasks still training."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        groups = {group: rows for group, rows in self.rows.items() if epoch < self.epochs[group]}
+        return TaskBatches(self.train, groups, self.batch_size, self.seed + 1_000_003 * epoch)
+
+    def val_dataloader(self) -> Slices | list:
+        """Give all validation rows in order."""
+        return [] if self.val is None else Slices(self.val)

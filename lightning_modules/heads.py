@@ -1,0 +1,132 @@
+"""Multi-task heads on features (Savchenko 2022, arXiv 2207.09508, section 3.2)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from affect.head_losses import HeadLoss
+from affect.heads import HeadInput, JointHeads, Network, SeparateHeads, create_heads, probabilities
+from affect.mtl_metrics import MultiTaskScore
+
+
+class HeadsModule(pl.LightningModule):
+    """Train the heads of all tasks side by side, each on batches of its own rows, or jointly.
+
+    Separate heads share no parameter, so training them in one loop is the same as one after the other.
+
+    Args:
+        network: `separate`, `slice` or `joint`.
+        inputs: What the heads see: `features`, `outputs` or `both`.
+        num_features: Width of the pooled features.
+        num_outputs: Width of the backbone's outputs that follow them.
+        num_hidden: Width of the action units' hidden layer; 0 for none.
+        learning_rate: Of Adam.
+        l2: Factor of the sum of squared weights in the loss of expression and valence/arousal (not of biases); the
+            published heads have it, the joint network does not.
+        class_weights: Of expressions, 8 values; None weighs all alike.
+        unit_weights: Of inactive and active action units, 2 x 12 values; None weighs all alike.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        inputs: HeadInput,
+        num_features: int,
+        num_outputs: int,
+        num_hidden: int = 128,
+        learning_rate: float = 1e-3,
+        l2: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        unit_weights: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.heads: SeparateHeads | JointHeads = create_heads(
+            network, inputs, num_features, num_outputs, num_hidden
+        )
+        self.learning_rate = learning_rate
+        self.l2 = l2
+        self.loss = HeadLoss(
+            None if class_weights is None else torch.tensor(class_weights),
+            None if unit_weights is None else torch.tensor(unit_weights),
+        )
+        self.score = MultiTaskScore()
+        self._sums: dict[str, Tensor] = {}
+        self._steps: dict[str, int] = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make one Adam for all heads; it leaves alone those that a batch does not train."""
+        decayed = self._decayed()
+        chosen = {id(parameter) for parameter in decayed}
+        others = [parameter for parameter in self.heads.parameters() if id(parameter) not in chosen]
+        groups: list[dict[str, Any]] = [{"params": others}]
+        if decayed:
+            # Adam's own weight decay adds 2 l2 w to the gradient of w: just what l2 w^2 in the loss does.
+            groups.append({"params": decayed, "weight_decay": 2 * self.l2})
+        return torch.optim.Adam(groups, lr=self.learning_rate, fused=True)
+
+    def training_step(self, batch: Mapping[str, dict[str, Tensor]], batch_idx: int) -> Tensor:
+        """Sum the losses of the tasks in the batch."""
+        losses: dict[str, Tensor] = {}
+        for group, part in batch.items():
+            outputs = (
+                {group: self.heads.forward_task(group, part["feature"])}
+                if isinstance(self.heads, SeparateHeads)
+                else self.heads(part["feature"])
+            )
+            losses |= self.loss.total(outputs, part)
+        for task, value in losses.items():
+            self._sums[task] = self._sums.get(task, 0) + value.detach()
+            self._steps[task] = self._steps.get(task, 0) + 1
+        return torch.stack(list(losses.values())).sum()
+
+    def on_train_epoch_end(self) -> None:
+        """Log each task's mean loss over the epoch; once, since a log call costs as much as a tenth of a step."""
+        self.log_dict({f"train/{task}_loss": self._sums[task] / self._steps[task] for task in self._sums})
+        self._sums, self._steps = {}, {}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Score a slice."""
+        outputs = self.heads(batch["feature"])
+        self.score.update(probabilities(outputs), batch)
+        if labels := int((~batch["action_units"].isnan()).sum()):
+            loss = self.loss("action_units", outputs["action_units"], batch["action_units"])
+            self.log("val/action_units_loss", loss, batch_size=labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log P_MTL with its parts, and the valence/arousal loss with its penalty, that head's monitor."""
+        scores = {name: value.float() for name, value in self.score.compute().items()}
+        self.score.reset()
+        self.log_dict({f"val/{name}": value for name, value in scores.items()})
+        if "va_ccc" in scores:
+            penalty = self.l2 * sum(
+                (w.square().sum() for w in self._decayed("valence_arousal")), torch.zeros(())
+            )
+            self.log("val/valence_arousal_loss", 1 - scores["va_ccc"] + penalty)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
+        """Compute probabilities by task."""
+        return probabilities(self.heads(batch["feature"]))
+
+    def monitors(self) -> dict[str, tuple[str, str]]:
+        """Name what each head's best epoch is judged by: submodule, then metric and mode, as published."""
+        if isinstance(self.heads, JointHeads):
+            return {"heads": ("val/mtl_score", "max")}
+        return {
+            "heads.heads.expression": ("val/expression_accuracy", "max"),
+            "heads.heads.valence_arousal": ("val/valence_arousal_loss", "min"),
+            "heads.heads.action_units": ("val/action_units_loss", "min"),
+        }
+
+    def _decayed(self, *tasks: str) -> list[torch.nn.Parameter]:
+        if isinstance(self.heads, JointHeads) or not self.l2:
+            return []
+        return [
+            parameter
+            for task in tasks or ("expression", "valence_arousal")
+            for name, parameter in self.heads.heads[task].named_parameters()
+            if name.endswith("weight")
+        ]
