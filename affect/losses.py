@@ -34,8 +34,9 @@ def concordance(preds: Tensor, target: Tensor) -> Tensor:
     covariance = (preds_centred * target_centred).mean(0)
     spread = preds_centred.square().mean(0) + target_centred.square().mean(0)
     spread = spread + (preds_mean - target_mean).square()
-    # The inner `where` keeps 0/0 out of the backward pass too.
-    constant = spread == 0
+    # What rounding leaves of two equal constants is not a spread. The inner `where` keeps 0/0 out of the backward pass.
+    rounding = (4 * torch.finfo(spread.dtype).eps) ** 2 * (preds_mean.square() + target_mean.square())
+    constant = spread <= rounding
     return torch.where(constant, 0.0, 2 * covariance / torch.where(constant, 1.0, spread))
 
 
@@ -118,7 +119,7 @@ class MultiTaskLoss(nn.Module):
             )  # fmt: skip
         if valence_arousal is None:
             valence_arousal = torch.full_like(logits[:, :2], torch.nan)
-        for column, name in enumerate(("valence", "arousal")):
+        for column, name in enumerate(("valence", "arousal")[: predicted.shape[1]]):
             annotated = ~valence_arousal[:, column].isnan()
             if int(annotated.sum()) >= 2:
                 pair = predicted[annotated, column, None], valence_arousal[annotated, column, None]

@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+
+from affect.losses import MultiTaskLoss, concordance, inverse_frequency_weights
+
+
+def reference_concordance(x: np.ndarray, y: np.ndarray) -> float:
+    covariance = np.cov(x, y, bias=True)
+    return 2 * covariance[0, 1] / (covariance[0, 0] + covariance[1, 1] + (x.mean() - y.mean()) ** 2)
+
+
+@pytest.mark.parametrize("count", [2, 3, 48, 1000])
+def test_concordance_agrees_with_numpy(count: int):
+    rng = np.random.default_rng(count)
+    x, y = rng.normal(size=(2, count, 3))
+    y = 0.5 * x + 0.3 * y + 0.2
+    expected = [reference_concordance(x[:, column], y[:, column]) for column in range(3)]
+    found = concordance(torch.tensor(x), torch.tensor(y))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+    found = concordance(torch.tensor(x).float(), torch.tensor(y).float())
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_concordance_of_equal_and_of_mirrored_values():
+    x = torch.linspace(-1, 1, 9)[:, None]
+    assert concordance(x, x).item() == pytest.approx(1)
+    assert concordance(x, -x).item() == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -0.7, 1.0])
+@pytest.mark.parametrize("count", [1, 7, 33])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_same_constant_twice_gives_0_with_a_finite_gradient(value: float, count: int, dtype: torch.dtype):
+    preds = torch.full((count, 1), value, dtype=dtype, requires_grad=True)
+    found = concordance(preds, preds.detach().clone())
+    assert found.item() == 0
+    found.sum().backward()
+    assert torch.isfinite(preds.grad).all()
+    assert preds.grad.abs().max() < 1e3
+
+
+def test_a_constant_prediction_gives_0_and_a_gradient_that_leads_away():
+    preds = torch.full((6, 1), 0.25, requires_grad=True)
+    target = torch.linspace(-1, 1, 6)[:, None]
+    found = concordance(preds, target)
+    assert found.item() == pytest.approx(0, abs=1e-6)
+    found.sum().backward()
+    assert torch.isfinite(preds.grad).all()
+    assert preds.grad[-1] > preds.grad[0]
+
+
+def test_a_very_small_but_real_spread_still_counts():
+    target = torch.linspace(0.5, 0.5 + 1e-4, 50)[:, None]
+    assert concordance(target.flip(0), target).item() == pytest.approx(-1, abs=1e-3)
+
+
+def test_concordance_gradient_is_the_numerical_one():
+    torch.manual_seed(0)
+    preds = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(concordance, (preds, torch.randn(5, 2, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize("shapes", [((3, 1), (3, 2)), ((0, 2), (0, 2)), ((4,), (4,))])
+def test_concordance_refuses_unequal_flat_and_empty_input(shapes: tuple[tuple[int, ...], tuple[int, ...]]):
+    with pytest.raises(ValueError, match="shapes"):
+        concordance(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+
+
+def test_weights_are_inverse_counts_divided_by_the_smallest():
+    assert inverse_frequency_weights([10, 5, 2, 10]).tolist() == [1, 2, 5, 1]
+    assert inverse_frequency_weights([4, 0, 1]).tolist() == [1, 0, 4]
+    with pytest.raises(ValueError, match="no class"):
+        inverse_frequency_weights([0, 0])
+
+
+def batch(count: int = 32, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    outputs = torch.tensor(rng.normal(size=(count, 10)), dtype=torch.float32)
+    expression = torch.tensor(rng.integers(0, 8, count))
+    valence_arousal = torch.tensor(rng.uniform(-1, 1, (count, 2)), dtype=torch.float32)
+    return outputs, expression, valence_arousal
+
+
+def reference_loss(
+    outputs: torch.Tensor, expression: torch.Tensor, valence_arousal: torch.Tensor, weights: np.ndarray,
+    smoothing: float = 0.0,
+) -> dict[str, float]:  # fmt: skip
+    logits = outputs[:, :8].double().numpy()
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = expression.numpy()
+    known = labels >= 0
+    hard = log_loss(
+        labels[known], probabilities[known], sample_weight=weights[labels[known]], labels=range(8)
+    )
+    spread = -(weights * np.log(probabilities[known])).sum() / 8 / weights[labels[known]].sum()
+    terms = {"expression": (1 - smoothing) * hard + smoothing * spread}
+    for column, name in enumerate(("valence", "arousal")):
+        valid = ~np.isnan(valence_arousal[:, column].numpy())
+        pair = outputs[valid, 8 + column].double().numpy(), valence_arousal[valid, column].double().numpy()
+        terms[name] = (1 - reference_concordance(*pair)) / 2
+    return {"loss": sum(terms.values()), **terms}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_the_published_sum_over_labelled_samples(smoothing: float):
+    outputs, expression, valence_arousal = batch()
+    expression[[0, 5, 9]] = -1
+    valence_arousal[3:8, 0] = torch.nan
+    valence_arousal[0, 1] = torch.nan
+    weights = np.linspace(1, 3, 8)
+    loss = MultiTaskLoss(8, torch.tensor(weights, dtype=torch.float32), smoothing)
+    found = loss(outputs, expression, valence_arousal)
+    expected = reference_loss(outputs, expression, valence_arousal, weights, smoothing)
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_unlabelled_samples_get_no_gradient():
+    outputs, expression, valence_arousal = batch(6)
+    outputs.requires_grad_()
+    expression[2] = -1
+    valence_arousal[2] = torch.nan
+    MultiTaskLoss(8)(outputs, expression, valence_arousal)["loss"].backward()
+    assert torch.isfinite(outputs.grad).all()
+    assert not outputs.grad[2].any()
+    assert outputs.grad[[0, 1, 3, 4, 5]].abs().sum(1).min() > 0
+
+
+def test_a_batch_without_labels_gives_0_with_a_graph():
+    outputs, expression, valence_arousal = batch(4)
+    outputs.requires_grad_()
+    found = MultiTaskLoss(8)(outputs, expression.fill_(-1), valence_arousal.fill_(torch.nan))
+    assert set(found) == {"loss"}
+    assert found["loss"].item() == 0
+    found["loss"].backward()
+    assert not outputs.grad.any()
+
+
+def test_one_annotated_sample_is_too_few_for_a_concordance():
+    outputs, expression, valence_arousal = batch(4)
+    valence_arousal[1:, 0] = torch.nan
+    valence_arousal[2:, 1] = torch.nan
+    assert set(MultiTaskLoss(8)(outputs, expression, valence_arousal)) == {"loss", "expression", "arousal"}
+
+
+def test_outputs_without_valence_and_arousal_give_the_expression_term_alone():
+    outputs, expression, valence_arousal = batch()
+    found = MultiTaskLoss(8)(outputs[:, :8], expression, valence_arousal)
+    assert set(found) == {"loss", "expression"}
+
+
+def test_half_precision_outputs_are_scored_in_float32():
+    outputs, expression, valence_arousal = batch()
+    rounded = outputs.bfloat16()
+    found = MultiTaskLoss(8)(rounded, expression, valence_arousal)
+    expected = MultiTaskLoss(8)(rounded.float(), expression, valence_arousal)
+    assert found["loss"].dtype == torch.float32
+    assert found["loss"].item() == expected["loss"].item()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (
+            MultiTaskLoss(8)(rounded, expression, valence_arousal)["loss"].item() == expected["loss"].item()
+        )
+
+
+def test_constant_predictions_and_a_single_sample_have_finite_gradients():
+    for count in (1, 8):
+        outputs = torch.full((count, 10), 0.1, requires_grad=True)
+        _, expression, valence_arousal = batch(count)
+        for target in (valence_arousal, torch.full_like(valence_arousal, 0.1)):
+            MultiTaskLoss(8)(outputs, expression, target)["loss"].backward()
+            assert torch.isfinite(outputs.grad).all()
