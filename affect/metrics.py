@@ -104,14 +104,18 @@ class ValenceArousalMetrics(Metric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Keep a batch: both (B, 2), target NaN where missing, each column by itself."""
-        self.preds.append(preds.detach().float())
-        self.target.append(target.detach().float())
+        # Flat, as torchmetrics' stand-in for a process that had no batch is.
+        self.preds.append(preds.detach().float().flatten())
+        self.target.append(target.detach().float().flatten())
 
     def compute(self) -> dict[str, Tensor]:
         """Return `valence_ccc`, `arousal_ccc`, `valence_rmse`, `arousal_rmse`; none for a column without labels."""
         if not len(self.preds):
             return {}
-        preds, target = dim_zero_cat(self.preds).double(), dim_zero_cat(self.target).double()
+        preds, target = (
+            dim_zero_cat(values).double().view(-1, len(VALENCE_AROUSAL))
+            for values in (self.preds, self.target)
+        )
         scores: dict[str, Tensor] = {}
         for column, name in enumerate(VALENCE_AROUSAL):
             valid = ~target[:, column].isnan()
