@@ -8,6 +8,7 @@ os.environ["WANDB_MODE"] = "disabled"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import csv
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +76,10 @@ def write_jpeg(path: Path, pixels: np.ndarray) -> None:
     assert cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
-@pytest.fixture
-def affectnet_csv(tmp_path: Path) -> Path:
-    """AffectNet's first layout: `Manually_Annotated_Images`, `training.csv`, `validation.csv` (see affectnet_faces)."""
-    root = tmp_path / "affectnet_csv"
+@pytest.fixture(scope="session")
+def shared_affectnet_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The set of affectnet_csv, drawn once: for reading only."""
+    root = tmp_path_factory.mktemp("shared") / "affectnet_csv"
     rows: dict[str, list[tuple]] = {"train": [], "val": []}
     for face in affectnet_faces():
         name = f"{face.identifier % 3}/{face.identifier}.jpg"
@@ -86,10 +87,16 @@ def affectnet_csv(tmp_path: Path) -> Path:
         rows[face.split].append((name, *face.box, "1;2;3", face.code, face.valence, face.arousal))
     for split, file_name in (("train", "training.csv"), ("val", "validation.csv")):
         with (root / file_name).open("w", newline="") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CSV_COLUMNS)
             writer.writerows(rows[split])
     return root
+
+
+@pytest.fixture
+def affectnet_csv(shared_affectnet_csv: Path, tmp_path: Path) -> Path:
+    """AffectNet's first layout: `Manually_Annotated_Images`, `training.csv`, `validation.csv` (see affectnet_faces)."""
+    return Path(shutil.copytree(shared_affectnet_csv, tmp_path / "affectnet_csv"))
 
 
 @pytest.fixture
