@@ -98,10 +98,7 @@ class TaskBatches:
         return max(-(-len(rows) // self.batch_size) for rows in self.groups.values())
 
     def __iter__(self) -> Iterator[dict[str, dict[str, Tensor]]]:
-        generator = torch.Generator().manual_seed(self.seed)
-        orders = {
-            group: rows[torch.randperm(len(rows), generator=generator)] for group, rows in self.groups.items()
-        }
+        orders = {group: rows[self._order(group, len(rows))] for group, rows in self.groups.items()}
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             batch = {}
             for group, order in orders.items():
@@ -111,6 +108,11 @@ class TaskBatches:
                     batch[group] = {"feature": self.table.feature.index_select(0, rows)}
                     batch[group] |= {task: self.table.labels[task].index_select(0, rows) for task in tasks}
             yield batch
+
+    def _order(self, group: str, size: int) -> Tensor:
+        """Draw a group's order, which does not depend on what is trained beside it."""
+        number = (*TASKS, JOINT).index(group)
+        return torch.randperm(size, generator=torch.Generator().manual_seed(self.seed + 104_729 * number))
 
 
 class Slices:
