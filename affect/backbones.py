@@ -1,5 +1,6 @@
 """Backbones: any timm encoder with one linear layer of task outputs (Savchenko 2022, arXiv 2207.09508)."""
 
+import difflib
 from typing import Final
 
 import timm
@@ -23,16 +24,14 @@ class Backbone(nn.Module):
         num_features: Width of the pooled features (1280 for EfficientNet-B0).
 
     Raises:
-        ValueError: If timm knows no such architecture.
+        ValueError: If timm knows no such architecture, or no such weights of it.
     """
 
     num_features: int
 
     def __init__(self, architecture: str, num_outputs: int, hub_weights: bool = False) -> None:
         super().__init__()
-        if not timm.is_model(architecture):
-            close = timm.list_models(f"*{architecture.split('.')[0].split('_')[-1]}*")[:5]
-            raise ValueError(f"timm knows no architecture {architecture!r}; some that it knows: {close}")
+        _check_architecture(architecture)
         self.architecture = architecture
         self.encoder: nn.Module = timm.create_model(architecture, pretrained=hub_weights, num_classes=0)
         # Some networks (MobileNetV3) widen the pooled features by one more layer before the classifier.
@@ -52,7 +51,12 @@ class Backbone(nn.Module):
 
 
 def input_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Look up the channel mean and standard deviation, in [0, 1], that an architecture was published with."""
+    """Look up the channel mean and standard deviation, in [0, 1], that an architecture was published with.
+
+    Raises:
+        ValueError: If timm knows no such architecture, or no such weights of it.
+    """
+    _check_architecture(architecture)
     config = timm.get_pretrained_cfg(architecture)
     if config is None:  # an architecture without published weights
         return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
@@ -67,3 +71,13 @@ def split_outputs(outputs: Tensor, num_expressions: int) -> tuple[Tensor, Tensor
 def channels_last(backbone: Backbone) -> Backbone:
     """Lay convolution weights out channels-last, 1.4x faster on CPU and the tensor cores' own order."""
     return backbone.to(memory_format=torch.channels_last)
+
+
+def _check_architecture(architecture: str) -> None:
+    name, _, tag = architecture.partition(".")
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
+        raise ValueError(f"timm knows no architecture {name!r}; the nearest are {', '.join(close)}")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise ValueError(f"timm knows no weights {tag!r} of {name}; it knows {', '.join(tags) or 'none'}")

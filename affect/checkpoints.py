@@ -63,11 +63,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds pickled objects, which could run code and are not loaded. In an environment where "
-            "you trust the file, save `model.state_dict()` from it with torch.save, and use that file."
+            f"{path} is no PyTorch file, or holds pickled objects, which could run code and are not loaded. In an "
+            "environment where you trust the file, save `model.state_dict()` from it with torch.save, and use that."
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a PyTorch file ({error}); is it complete?") from error
+    except Exception as error:  # a damaged file can fail in any way: OSError, KeyError, EOFError, ...
+        raise ValueError(f"{path} cannot be read as a PyTorch file ({error!r}); is it complete?") from error
     while isinstance(content, dict):
         inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), dict)), None)
         if inner is None:
