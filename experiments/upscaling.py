@@ -7,11 +7,13 @@ Stopped at any moment, the same command goes on where it was and ends with the s
 
 import logging
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import MISSING
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
@@ -21,6 +23,7 @@ from affect.super_resolution.releases import DEFAULT_CACHE, FACE_ENHANCERS, fetc
 from affect.super_resolution.upscaler import Upscaler
 from affect.super_resolution.weights import load_network
 from affect.upscaled_tree import StaleTreeError, StorageError, UpscaledTree, read_manifest
+from callbacks.image_progress import ImageProgressBar
 from callbacks.image_writer import UpscaledImageWriter
 from datamodules.image_tree import ImageTree, ImageTreeDataModule, scan_images
 from experiments.config import TrainerConfig, option, parse_command_line, stop
@@ -88,8 +91,14 @@ def upscale_tree(
     if destination == tree.root or tree.root in destination.parents or destination in tree.root.parents:
         raise ValueError(f"source {tree.root} and destination {destination} must not lie within each other")
     # The writer is added last: its tree is known only when the device, and so the precision, is.
+    bar = [ImageProgressBar(options.batch_size)] if trainer_config.progress_bar else []
     trainer = build_trainer(
-        trainer_config, precision="32-true", logger=False, enable_checkpointing=False, max_epochs=None
+        replace(trainer_config, progress_bar=False),
+        bar,
+        enable_progress_bar=bool(bar),
+        precision="32-true",
+        logger=False,
+        enable_checkpointing=False,
     )
     upscaler = build_upscaler(options, trainer.strategy.root_device.type)
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
@@ -143,6 +152,8 @@ def build_upscaler(options: UpscalingOptions, device_type: str) -> Upscaler:
     """
     if options.engine == "lanczos":
         return LanczosUpscaler(options.outscale)
+    if options.engine not in ("batched", "realesrgan"):
+        raise ValueError(f"engine must be batched, realesrgan or lanczos, not {options.engine!r}")
     network = load_network(options.weights, options.cache_dir)
     precision = default_precision(device_type) if options.precision == "auto" else options.precision
     if options.engine == "batched":
@@ -166,11 +177,14 @@ def main() -> None:
     config = parse_command_line(UpscalingConfig, "upscaling", "demo")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    if config.trainer.num_threads:
+        torch.set_num_threads(config.trainer.num_threads)
     try:
         path = upscale_tree(config.source, config.destination, config.upscaling, config.trainer)
     except (FileNotFoundError, ModuleNotFoundError, StaleTreeError, StorageError, ValueError) as error:
         stop(str(error))
-    Console().print(f"upscaled images are in {path}", highlight=False, soft_wrap=True)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        Console().print(f"upscaled images are in {path}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

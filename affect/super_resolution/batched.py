@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from affect.super_resolution.checkpoints import network_digest
+from affect.super_resolution.lanczos import resize_lanczos
 from affect.super_resolution.networks import SuperResolutionNetwork
-from affect.super_resolution.upscaler import Upscaler, resize_lanczos
+from affect.super_resolution.upscaler import Upscaler
 
 PRECISIONS: Final = ("float32", "float16", "bfloat16")
 _Span = tuple[int, int]

@@ -1,16 +1,19 @@
-"""Plain enlargement, the control that tells whether a network adds anything but pixels."""
+"""Plain enlargement: what super-resolution is compared with, and how its pictures come to their final size."""
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from affect.super_resolution.upscaler import Upscaler, resize_lanczos
+from affect.super_resolution.upscaler import Upscaler
 
 
 class LanczosUpscaler(Upscaler):
-    """Enlarge images with a Lanczos kernel; no network.
+    """Enlarges images with OpenCV's Lanczos kernel, without any network.
 
     Args:
-        outscale: Enlargement of the result.
+        outscale: Enlargement.
     """
 
     def __init__(self, outscale: float) -> None:
@@ -21,7 +24,27 @@ class LanczosUpscaler(Upscaler):
         return {"engine": "lanczos", "outscale": self.outscale}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Enlarge a batch, uint8 (B, 3, H, W), to (B, 3, int(H outscale), int(W outscale)) on the CPU."""
-        pixels = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
-        enlarged = resize_lanczos(pixels, *self.output_size(*pixels.shape[1:3]))
-        return torch.from_numpy(enlarged).permute(0, 3, 1, 2)
+        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.forward`."""
+        arrays = images.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+        return torch.from_numpy(resize_lanczos(arrays, *self.output_size(*images.shape[2:]))).permute(
+            0, 3, 1, 2
+        )
+
+
+def resize_lanczos(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize a batch with OpenCV's Lanczos kernel over 8 x 8 pixels, as Real-ESRGAN does.
+
+    The kernel is not widened when shrinking: pixels are skipped rather than averaged.
+
+    Args:
+        images: Shape (B, H, W, 3).
+        height: Rows of the result.
+        width: Columns of the result.
+
+    Returns:
+        Shape (B, height, width, 3).
+    """
+    resized = np.empty((len(images), height, width, images.shape[3]), np.uint8)
+    for image, target in zip(images, resized, strict=True):
+        cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LANCZOS4)
+    return resized

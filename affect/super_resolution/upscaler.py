@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,22 +49,3 @@ class Upscaler(nn.Module, ABC):
         """Enlarge RGB arrays of shape (H, W, 3) and equal size, on the CPU."""
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         return list(self(batch).permute(0, 2, 3, 1).contiguous().numpy())
-
-
-def resize_lanczos(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize a batch with OpenCV's Lanczos kernel over 8 x 8 pixels, as Real-ESRGAN does.
-
-    The kernel is not widened when shrinking: pixels are skipped rather than averaged.
-
-    Args:
-        images: Shape (B, H, W, 3).
-        height: Rows of the result.
-        width: Columns of the result.
-
-    Returns:
-        Shape (B, height, width, 3).
-    """
-    resized = np.empty((len(images), height, width, images.shape[3]), np.uint8)
-    for image, target in zip(images, resized, strict=True):
-        cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LANCZOS4)
-    return resized

@@ -172,7 +172,7 @@ def test_both_engines_write_nearly_the_same_images(source, options, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engine": "other"}, "engine must be batched or realesrgan"),
+        ({"engine": "other"}, "engine must be batched, realesrgan or lanczos"),
         ({"face_enhancer": "gfpgan-v1.3"}, "face_enhancer needs engine=realesrgan"),
         ({"engine": "realesrgan", "precision": "bfloat16"}, "float32 or float16, not bfloat16"),
     ],

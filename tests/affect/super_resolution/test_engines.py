@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
+from affect.super_resolution.lanczos import LanczosUpscaler, resize_lanczos
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
-from affect.super_resolution.upscaler import resize_lanczos
 
 
 def difference(first: torch.Tensor, second: torch.Tensor) -> int:
@@ -95,6 +95,14 @@ def test_lanczos_is_opencvs(pictures):
     resized = resize_lanczos(images, 10, 15)
     for image, result in zip(images, resized, strict=True):
         np.testing.assert_array_equal(result, cv2.resize(image, (15, 10), interpolation=cv2.INTER_LANCZOS4))
+
+
+def test_plain_enlargement_needs_no_network(pictures):
+    images = pictures(2, 20, 28)
+    enlarged = LanczosUpscaler(1.5)(images)
+    expected = cv2.resize(images[1].permute(1, 2, 0).numpy(), (42, 30), interpolation=cv2.INTER_LANCZOS4)
+    np.testing.assert_array_equal(enlarged[1].permute(1, 2, 0).numpy(), expected)
+    assert LanczosUpscaler(1.5).describe() != LanczosUpscaler(2).describe()
 
 
 def test_settings_that_change_the_picture_are_described(anime, small_srvgg):
