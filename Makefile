@@ -9,7 +9,12 @@ READY := $(VENV)/.ready
 RECIPE ?= $(if $(DATA),paper,demo)
 OPTIONS = recipe=$(RECIPE) $(if $(DATA),data.root="$(DATA)") $(ARGS)
 
-.PHONY: help setup lint format test bench dashboard clean faces pretrain
+# The network that stages 2 and 3 take; made by stage 1 on demo data if it is missing.
+BACKBONE ?= runs/pretrain/latest/backbone.safetensors
+ON_BACKBONE = $(OPTIONS) backbone="$(BACKBONE)"
+
+.PHONY: help setup lint format test bench dashboard clean demo faces pretrain
+.PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale
 
 help: ## list the commands
 	@echo "usage: make COMMAND [DATA=/path/to/set] [RECIPE=name] [ARGS=\"key=value ...\"]"; echo
@@ -43,6 +48,39 @@ faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion l
 
 pretrain: $(READY) ## stage 1: MT-EmotiEffNet on AffectNet [DATA=...] [WEIGHTS=face weights]
 	$(PYTHON) -m experiments.pretrain $(OPTIONS) $(if $(WEIGHTS),model.weights="$(WEIGHTS)")
+
+runs/pretrain/latest/backbone.safetensors: | $(READY)
+	$(PYTHON) -m experiments.pretrain recipe=demo
+
+mtl: $(READY) $(BACKBONE) ## stage 2: multi-task heads on s-Aff-Wild2 [DATA=...] [BACKBONE=...]
+	$(PYTHON) -m experiments.mtl $(ON_BACKBONE)
+
+mtl-submit: $(READY) ## stage 2: the official submission file for the test list [ARGS="run=runs/mtl/..."]
+	$(PYTHON) -m experiments.mtl_submit $(ARGS)
+
+mtl-ablation: $(READY) $(BACKBONE) ## stage 2: the ablation table
+	$(PYTHON) -m experiments.mtl_ablation $(ON_BACKBONE)
+
+mtl-baseline: $(READY) ## stage 2: a network trained end to end on s-Aff-Wild2 alone
+	$(PYTHON) -m experiments.mtl_baseline $(OPTIONS)
+
+synthetic: $(READY) $(BACKBONE) ## stage 3: learn from synthetic faces, blend [DATA=...] [BACKBONE=...] [SR_WEIGHTS=...]
+	$(PYTHON) -m experiments.synthetic $(ON_BACKBONE) $(if $(SR_WEIGHTS),preparation.upscaling.weights="$(SR_WEIGHTS)")
+
+synthetic-submit: $(READY) ## stage 3: the official submission file for the test list [ARGS="run=runs/synthetic/..."]
+	$(PYTHON) -m experiments.synthetic_submit $(ARGS)
+
+synthetic-ablation: $(READY) $(BACKBONE) ## stage 3: the ablation table
+	$(PYTHON) -m experiments.synthetic_ablation $(ON_BACKBONE)
+
+upscale: $(READY) ## enlarge any folder of images with Real-ESRGAN: ARGS="source=FOLDER destination=FOLDER"
+	$(PYTHON) -m experiments.upscaling $(ARGS)
+
+demo: $(READY) ## the three stages in a row on drawn faces, and a summary
+	$(PYTHON) -m experiments.pretrain recipe=demo $(ARGS)
+	$(PYTHON) -m experiments.mtl recipe=demo $(ARGS)
+	$(PYTHON) -m experiments.synthetic recipe=demo $(ARGS)
+	$(PYTHON) -m experiments.summary
 
 bench: $(READY) ## measure speed against the peers, into benchmarks/results/
 	$(PYTHON) -m benchmarks.pretraining

@@ -103,27 +103,28 @@ class Run:
         return last if self.config.resume and last.is_file() else None
 
     def _make_logger(self) -> WandbLogger | None:
+        os.environ.setdefault("WANDB_SILENT", "true")
         settings = self.config.wandb
         mode = settings.mode
         if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         if mode not in ("online", "offline", "disabled"):
             raise ValueError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
         if mode == "disabled" or not self.is_first:
             return None
-        os.environ.setdefault("WANDB_SILENT", "true")
         # All runs lie in one W&B folder, so that one command browses them; each run folder links to its own.
         shared = Path(self.config.output_dir) / "wandb"
         shared.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("WANDB_DATA_DIR", str(shared.resolve()))
         return WandbLogger(
             name=self.folder.name, save_dir=self.config.output_dir, project=settings.project, entity=settings.entity,
-            group=self.experiment, job_type=self.experiment, offline=mode == "offline", config=plain(self.config),
+            group=self.experiment, job_type=self.experiment, offline=mode == "offline", mode=mode,
+            config=plain(self.config),
         )  # fmt: skip
 
     def trainer(self, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
         """Build a Trainer for this run; `overrides` are Trainer arguments."""
-        return build_trainer(self.config.trainer, callbacks, logger=self.logger or False, **overrides)
+        return build_trainer(self.config.trainer, callbacks, **{"logger": self.logger or False, **overrides})
 
     def save_figure(self, name: str, figure: Figure, shows_images: bool = False) -> None:
         """Write a figure to `figures/<name>.png`, and to W&B unless it shows images that must stay here."""
@@ -193,6 +194,7 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,  # our samplers shard by themselves, validation without padding
         "log_every_n_steps": 10,
+        "inference_mode": False,  # its tensors, such as reset metrics, could not be used in a later fit
         **overrides,
     })  # fmt: skip
 

@@ -1,0 +1,62 @@
+"""The blend of both networks: its best weight, and how it does on images that did not choose it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from affect.blending import SPACES, BlendCurve, blend_scores, cross_fitted_blend, sweep_weights
+from callbacks.validation_outputs import ValidationOutputs
+
+
+@dataclass(frozen=True)
+class BlendReport:
+    """What sweeping the weight gave.
+
+    Attributes:
+        space: Where the scores are blended, `logits` or `probabilities`, whichever reaches the better macro F1.
+        weight: Of the pre-trained network, best on the validation set.
+        curves: Macro F1 over the weight, by space.
+        preds: Predictions at the best weight, shape (N,).
+        target: True classes, shape (N,).
+        metrics: Flat names and values, the cross-fitted estimate beside the in-sample one.
+    """
+
+    space: str
+    weight: float
+    curves: dict[str, BlendCurve]
+    preds: np.ndarray
+    target: np.ndarray
+    metrics: dict[str, float]
+
+
+def report_blend(
+    pretrained: ValidationOutputs, finetuned: ValidationOutputs, classes: Sequence[str]
+) -> BlendReport:
+    """Sweep the weight on logits and on probabilities.
+
+    Args:
+        pretrained: Logits of the pre-trained network on the validation set, its six classes only.
+        finetuned: Logits of the fine-tuned network on the same images.
+        classes: Names in label order.
+
+    Raises:
+        ValueError: If the two were not computed on the same images.
+    """
+    if pretrained.names != finetuned.names:
+        raise ValueError("the two networks were validated on different images")
+    target = finetuned.labels["expression"]
+    logits = pretrained.outputs, finetuned.outputs
+    curves = {space: sweep_weights(*logits, target, space) for space in SPACES}
+    space = max(SPACES, key=lambda name: curves[name].f1.max())
+    best = curves[space]
+    preds = blend_scores(*logits, best.best_weight, space).argmax(1)
+    metrics = {"blend/weight": best.best_weight, "val/expression_f1@blend": float(best.f1[best.best])}
+    metrics["val/expression_accuracy@blend"] = float((preds == target).mean())
+    for name, value in zip(classes, best.f1_per_class[best.best], strict=True):
+        metrics[f"val/expression_f1/{name}@blend"] = float(value)
+    for name in SPACES:
+        metrics[f"val/expression_f1@blend_{name}"] = float(curves[name].f1.max())
+        metrics[f"val/expression_f1@blend_{name}_cross_fitted"] = cross_fitted_blend(*logits, target, name).f1
+    metrics["val/expression_f1@blend_cross_fitted"] = metrics[f"val/expression_f1@blend_{space}_cross_fitted"]
+    return BlendReport(space, best.best_weight, curves, preds, target, metrics)

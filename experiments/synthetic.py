@@ -1,0 +1,172 @@
+"""Stage 3: learn from synthetic faces and blend with the pre-trained network (arXiv 2207.09508, section 3.3).
+
+    python -m experiments.synthetic [recipe=demo] [key=value ...]
+
+Enlarges the synthetic training faces, trains a new classifier and then everything, and blends the result with the
+pre-trained network's six logits. Every part is scored on the real validation faces.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from affect.atomic import write_json
+from affect.backbone_file import BackboneSpec, file_digest, load_backbone, save_backbone
+from affect.backbones import Backbone
+from affect.labels import index_map
+from affect.losses import mean_frequency_weights
+from callbacks.wandb_panels import WandbPanels
+from datamodules.synthetic_faces import TRAIN_FOLDER, VALIDATION_FOLDER, SyntheticFacesDataModule
+from experiments.blend_report import BlendReport, report_blend
+from experiments.demo import ensure_demo_data
+from experiments.preparation import prepare_faces
+from experiments.runner import Run, run_experiment
+from experiments.staged_fit import evaluate, fit_in_stages
+from experiments.synthetic_config import SyntheticConfig
+from experiments.synthetic_figures import draw_figures
+from lightning_modules.finetuning import FinetuningModule
+
+MONITOR = "val/expression_f1"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The network of stage 1, and how it takes images."""
+
+    backbone: Backbone
+    spec: BackboneSpec
+    path: Path
+
+
+def synthetic(config: SyntheticConfig) -> dict[str, float]:
+    """Run the experiment and return the metrics that it wrote."""
+    ensure_demo_data("synthetic", config.data.root)
+    pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
+    run = Run("synthetic", config, config.data.root)
+    data = build_data(config, pretrained.spec)
+    counts = zip(data.expressions, data.class_counts(), strict=True)
+    run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
+
+    metrics: dict[str, float] = {}
+    module = build_module(config, data, pretrained)
+    scores, pretrained_outputs = evaluate(run, module, data)
+    metrics |= suffixed(scores, "pretrained")
+    if not config.start_from_pretrained:
+        torch.manual_seed(config.seed)
+        module.backbone.classifier = torch.nn.Linear(module.backbone.num_features, len(data.expressions))
+
+    panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, run.log_images)]
+    classifier, everything = config.stages.build()
+    if classifier.epochs:
+        fit = fit_in_stages(run, module, data, [classifier], MONITOR, panels, "classifier_only")
+        metrics |= suffixed(fit.metrics, "classifier_only")
+    if everything.epochs:
+        module.sam_rho = config.optimizer.sam_rho if config.sam_everything else 0.0
+        fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, "finetuned")
+        metrics |= suffixed(fit.metrics, "finetuned")
+    if data.skipped:
+        metrics["data/skipped_images"] = len(data.skipped)
+
+    blend = report_blend(pretrained_outputs, fit.outputs, data.expressions)
+    metrics |= blend.metrics
+    path = run.folder / "finetuned.safetensors"
+    if run.is_first:
+        save_results(path, module, pretrained, data, blend)
+    draw_figures(run, data, pretrained_outputs, fit, blend)
+    digests = {"backbone_sha256": file_digest(pretrained.path), "finetuned_sha256": file_digest(path)}
+    provenance = {"data_root": str(data.root), "data_fingerprint": data.fingerprint, **digests}
+    metrics = run.finish(metrics, provenance, path)
+    run.say(comparison_table(metrics, config.published))
+    return metrics
+
+
+def build_data(config: SyntheticConfig, spec: BackboneSpec) -> SyntheticFacesDataModule:
+    """Prepare the faces and load them as the pre-trained network takes them."""
+    root, preparation = Path(config.data.root), config.preparation
+    train = prepare_faces(root / TRAIN_FOLDER, preparation, config.trainer)
+    validation = root / VALIDATION_FOLDER
+    if preparation.validation:
+        validation = prepare_faces(validation, preparation, config.trainer)
+    data = SyntheticFacesDataModule(
+        **asdict(config.data), train_folder=str(train), validation_folder=str(validation),
+        image_size=spec.image_size, mean=spec.mean, std=spec.std, seed=config.seed,
+    )  # fmt: skip
+    data.setup()
+    return data
+
+
+def build_module(
+    config: SyntheticConfig, data: SyntheticFacesDataModule, pretrained: Pretrained
+) -> FinetuningModule:
+    """Build the network with the pre-trained encoder and, as its classifier, the pre-trained rows of its classes.
+
+    Raises:
+        ValueError: If the pre-trained network has no logit of a class; the message names it.
+    """
+    optimizer = asdict(config.optimizer)
+    weights = mean_frequency_weights(data.class_counts()).tolist() if optimizer.pop("class_weights") else None
+    module = FinetuningModule(pretrained.spec.architecture, data.expressions, weights, **optimizer)
+    module.backbone.encoder.load_state_dict(pretrained.backbone.encoder.state_dict())
+    rows = torch.from_numpy(index_map(data.expressions, pretrained.spec.outputs))
+    classifier = pretrained.backbone.classifier.state_dict()
+    module.backbone.classifier.load_state_dict({key: value[rows] for key, value in classifier.items()})
+    return module
+
+
+def save_results(
+    path: Path,
+    module: FinetuningModule,
+    pretrained: Pretrained,
+    data: SyntheticFacesDataModule,
+    blend: BlendReport,
+) -> None:
+    """Write the fine-tuned network, and beside it `blend.json` with what prediction needs."""
+    spec = replace(
+        pretrained.spec, expressions=tuple(data.expressions), outputs=tuple(data.expressions), notes={}
+    )  # fmt: skip
+    save_backbone(path, module.backbone, spec)
+    write_json(path.with_name("blend.json"), {
+        "weight": blend.weight, "space": blend.space,
+        "pretrained": str(pretrained.path.resolve()), "pretrained_sha256": file_digest(pretrained.path),
+    })  # fmt: skip
+
+
+def comparison_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
+    """Lay the parts of the system side by side, published values below their own."""
+    parts = ("pretrained", "classifier_only", "finetuned", "blend")
+    table = Table(title="Validation on real faces", title_justify="left")
+    table.add_column("metric")
+    for part in parts:
+        table.add_column(part.replace("_", " "), justify="right")
+        if published:
+            table.add_column("published", justify="right", style="dim")
+    names = [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]
+    for name in names:
+        cells = []
+        for part in parts:
+            for source in (metrics, published) if published else (metrics,):
+                value = source.get(f"{name}@{part}")
+                cells.append("" if value is None else f"{value:.4f}")
+        table.add_row(name.removeprefix("val/"), *cells)
+    table.caption = (
+        f"blend: {metrics['blend/weight']:.1f} pre-trained; macro F1 on images that did not choose the weight "
+        f"{metrics['val/expression_f1@blend_cross_fitted']:.4f}"
+    )
+    return table
+
+
+def suffixed(scores: dict[str, float], part: str) -> dict[str, float]:
+    """Mark scores with the part of the system that they are of."""
+    return {f"{name}@{part}": value for name, value in scores.items() if name.startswith("val/")}
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(SyntheticConfig, "synthetic", synthetic)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Pictures of stage 3: blend curve, confusion matrices, faces before and after upscaling."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from affect.labels import SYNTHETIC_FOLDERS
+from callbacks.validation_outputs import ValidationOutputs
+from datamodules.images import read_image
+from datamodules.synthetic_faces import TRAIN_FOLDER, SyntheticFacesDataModule, list_classes
+from experiments.blend_report import BlendReport
+from experiments.figures import confusion_matrix, training_curves
+from experiments.runner import Run
+from experiments.staged_fit import FitResult
+
+
+def draw_figures(
+    run: Run,
+    data: SyntheticFacesDataModule,
+    pretrained: ValidationOutputs,
+    fit: FitResult,
+    blend: BlendReport,
+) -> None:
+    """Draw all of them into the run folder."""
+    predictions = {
+        "pretrained": pretrained.outputs.argmax(1), "finetuned": fit.outputs.outputs.argmax(1), "blend": blend.preds,
+    }  # fmt: skip
+    for name, preds in predictions.items():
+        title = f"{name}, accuracy {(preds == blend.target).mean():.3f}"
+        run.save_figure(f"confusion_{name}", confusion_matrix(blend.target, preds, data.expressions, title))
+    run.save_figure("blend_curve", blend_curve(blend))
+    panels = {"loss": ["train/loss"], "expression": ["val/expression_accuracy", "val/expression_f1"]}
+    run.save_figure("training_curves", training_curves(fit.history, panels))
+    if data.folders["train"] != data.root / TRAIN_FOLDER:
+        run.save_figure("before_after", before_after(data), shows_images=True)
+
+
+def blend_curve(blend: BlendReport) -> Figure:
+    """Draw macro F1 over the weight of the pre-trained network, on logits and on probabilities."""
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for space, curve in blend.curves.items():
+        axes.plot(curve.weights, curve.f1, marker="o", markersize=4, label=space)
+    axes.axvline(blend.weight, color="0.6", linestyle=":", label=f"best, {blend.weight:.1f} on {blend.space}")
+    axes.set(xlabel="weight of the pre-trained network", ylabel="macro F1", title="Blend, validation")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def before_after(data: SyntheticFacesDataModule, per_class: int = 2) -> Figure:
+    """Draw training faces of each class as they came and as the network sees them enlarged."""
+    source = data.root / TRAIN_FOLDER
+    paths, labels = list_classes(source)
+    chosen = [
+        paths[row]
+        for label in range(len(SYNTHETIC_FOLDERS))
+        for row in np.flatnonzero(labels == label)[:per_class]
+    ]
+    figure = Figure(figsize=(1.5 * len(chosen), 3.6), layout="constrained")
+    figure.suptitle("training faces, before and after")
+    for column, path in enumerate(chosen):
+        for row, folder in enumerate((source, data.folders["train"])):
+            image = read_image(folder / path)
+            axes = figure.add_subplot(2, len(chosen), row * len(chosen) + column + 1)
+            axes.imshow(image, interpolation="nearest")
+            axes.set_title(
+                f"{path.split('/')[0]}\n{image.shape[1]} px" if row == 0 else f"{image.shape[1]} px",
+                fontsize=7,
+            )
+            axes.axis("off")
+    return figure
