@@ -29,6 +29,7 @@ _NUMBERS: Final = [*_COLUMNS[1:5], *_COLUMNS[6:]]
 _CSV_FILES: Final = {"train": "training.csv", "val": "validation.csv"}
 _NPY_FOLDERS: Final = {"train": "train_set", "val": "val_set"}
 _NOT_ANNOTATED: Final = -2.0
+_MAX_PIXELS: Final = 1e6
 
 
 def find_layout(root: str | Path, layout: str = "auto") -> str:
@@ -81,19 +82,24 @@ def read_annotations(root: str | Path, layout: str) -> pd.DataFrame:
 
 def _read_csv(root: Path, name: str) -> pd.DataFrame:
     path = root / name
-    with path.open(encoding="utf-8-sig") as file:
-        has_header = file.readline().startswith(_COLUMNS[0])
-    # Some copies of validation.csv come without a header line.
-    raw = pd.read_csv(
-        path, header=0 if has_header else None, names=None if has_header else _COLUMNS, dtype=str,
-        keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False,
-    )  # fmt: skip
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            has_header = _COLUMNS[0] in file.readline()
+        # Some copies of validation.csv come without a header line.
+        raw = pd.read_csv(
+            path, header=0 if has_header else None, names=None if has_header else _COLUMNS, dtype=str,
+            keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False,
+        )  # fmt: skip
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: {error}") from error
     absent = [column for column in _COLUMNS if column not in raw and column != "facial_landmarks"]
     if absent:
         raise AnnotationError(f"{path}: missing columns {absent}; it has {list(raw)}")
     lines = np.arange(len(raw)) + (2 if has_header else 1)
-    present = (raw[_COLUMNS[0]] != "").to_numpy()
+    present = (raw != "").any(axis=1).to_numpy()
     raw, lines = raw[present], lines[present]
+    if raw.empty:
+        raise AnnotationError(f"{path} holds no row")
     numbers = raw[_NUMBERS].apply(pd.to_numeric, errors="coerce")
     names = raw[_COLUMNS[0]].str.replace("\\", "/", regex=False)
     problems: list[tuple[int, str]] = []
@@ -104,6 +110,8 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
 
     for column in _NUMBERS:
         check(numbers[column].isna(), "not a number", column)
+    for column in _COLUMNS[1:5]:
+        check(numbers[column].abs() > _MAX_PIXELS, "not a number of pixels", column)
     is_code = numbers["expression"].isin(range(len(AFFECTNET_CODES)))
     check(
         ~is_code & numbers["expression"].notna(), f"not a code 0 to {len(AFFECTNET_CODES) - 1}", "expression"
@@ -115,6 +123,7 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
             "neither in [-1, 1] nor -2",
             column,
         )
+    check(names == "", "no image", _COLUMNS[0])
     check(names.map(leaves_root), "path leaves the image folder", _COLUMNS[0])
     raise_for_problems(path, problems)
 
@@ -148,20 +157,12 @@ def _read_npy(root: Path, name: str) -> pd.DataFrame:
         for kind in ("exp", "val", "aro"):
             path = annotations / f"{identifier}_{kind}.npy"
             try:
-                values.append(float(np.load(path, allow_pickle=False).item()))
+                value = float(np.load(path, allow_pickle=False).item())
+                _check_value(kind, value)
             except (OSError, ValueError, EOFError) as error:
                 problems.append(f"{path}: {error}")
-                values.append(np.nan)
-        code, *valence_arousal = values
-        if code not in range(len(AFFECTNET_CODES)) and not np.isnan(code):
-            problems.append(
-                f"{annotations / identifier}_exp.npy: {code:g} is not a code 0 to {len(AFFECTNET_CODES) - 1}"
-            )
-        for kind, value in zip(("val", "aro"), valence_arousal, strict=True):
-            if not -1 <= value <= 1 and value != _NOT_ANNOTATED and not np.isnan(value):
-                problems.append(
-                    f"{annotations / identifier}_{kind}.npy: {value:g} is neither in [-1, 1] nor -2"
-                )
+                value = np.nan
+            values.append(value)
         rows.append((f"{name}/images/{identifier}.jpg", *values))
     if problems:
         more = f"\n... and {len(problems) - 20} more" if len(problems) > 20 else ""
@@ -173,6 +174,14 @@ def _read_npy(root: Path, name: str) -> pd.DataFrame:
     for position, key in enumerate(("left", "top", "width", "height")):
         table.insert(1 + position, key, np.int32(0))
     return table[table["expression"] != MISSING_EXPRESSION].reset_index(drop=True)
+
+
+def _check_value(kind: str, value: float) -> None:
+    if kind == "exp":
+        if value not in range(len(AFFECTNET_CODES)):
+            raise ValueError(f"{value:g} is not a code 0 to {len(AFFECTNET_CODES) - 1}")
+    elif not -1 <= value <= 1 and value != _NOT_ANNOTATED:
+        raise ValueError(f"{value:g} is neither in [-1, 1] nor -2")
 
 
 def _by_number(identifier: str) -> tuple[int, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from datamodules.annotation_errors import AnnotationError
+from datamodules.annotation_errors import AnnotationError, raise_for_problems
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
@@ -112,15 +112,36 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
 def _read_landmarks(folder: Path) -> pd.DataFrame:
     """Read a person's landmark file and scale the points by the size of their image."""
     path = folder / LANDMARK_FILE
-    table = pd.read_csv(path).set_index("file") if path.stat().st_size else pd.DataFrame()
-    expected = [f"{axis}{point}" for point in range(len(table.columns) // 2) for axis in "xy"]
-    if not expected or list(table.columns) != expected:
+    try:
+        table = pd.read_csv(path, dtype={"file": str})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: {error}") from error
+    points = [f"{axis}{point}" for point in range(len(table.columns) // 2) for axis in "xy"]
+    if not points or list(table.columns) != ["file", *points]:
         raise AnnotationError(
             f"{path}: expected the header file,x0,y0,x1,y1,..., got {list(table.columns)[:5]}"
         )
-    absent = [name for name in table.index if not (folder / str(name)).is_file()]
-    if absent:
-        raise AnnotationError(f"{path}: names images that are not beside it, such as {absent[0]}")
-    sizes = np.array([Image.open(folder / str(name)).size for name in table.index], dtype=np.float32)
-    scaled = table.to_numpy(np.float32).reshape(len(table), -1, 2) / sizes[:, None] * 2 - 1
-    return pd.DataFrame(scaled.reshape(len(table), -1), table.index, table.columns)
+    present = {entry.name for entry in folder.iterdir()}
+    values = table[points].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
+    problems = [
+        (int(row) + 2, reason)
+        for wrong, reason in (
+            (~table["file"].isin(present), "names an image that is not beside it"),
+            (table["file"].duplicated(), "names an image a second time"),
+            (~np.isfinite(values).all(1), "holds something that is not a number"),
+        )
+        for row in np.flatnonzero(wrong)
+    ]
+    raise_for_problems(path, problems)
+    sizes = np.array([_image_size(folder / name) for name in table["file"]], np.float32).reshape(-1, 1, 2)
+    scaled = values.reshape(len(table), -1, 2) / sizes * 2 - 1
+    return pd.DataFrame(scaled.reshape(len(table), -1), table["file"], points)
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    """Read width and height from the file's head, without decoding."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise AnnotationError(f"{path} has landmarks but is no image that can be read ({error})") from error

@@ -1,0 +1,111 @@
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import datamodules.affectnet
+from datamodules.affectnet import AffectNetDataModule
+from datamodules.affectnet_annotations import read_annotations
+from datamodules.annotation_errors import AnnotationError
+
+LOADER: dict[str, Any] = {
+    "image_size": 16, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "batch_size": 8, "num_workers": 0,
+}  # fmt: skip
+
+
+def build(root: Path, tmp_path: Path, **changes: Any) -> AffectNetDataModule:
+    data = AffectNetDataModule(root=str(root), cache_dir=str(tmp_path / "cache"), **(LOADER | changes))
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+@pytest.mark.parametrize("layout", ["csv", "npy"])
+def test_samples_are_the_cropped_faces_with_their_labels(
+    layout: str, affectnet_csv: Path, affectnet_npy: Path, tmp_path: Path
+):
+    root = {"csv": affectnet_csv, "npy": affectnet_npy}[layout]
+    data = build(root, tmp_path)
+    table = read_annotations(root, layout)
+    for split, count in (("train", 40), ("val", 16)):
+        rows = table[table["split"] == split].reset_index(drop=True)
+        assert len(data.datasets[split]) == count == len(rows)
+        for index in (0, 1, count - 1):
+            sample = data.datasets[split][index]
+            pixels = cv2.imread(str(root / rows["path"][index]), cv2.IMREAD_COLOR)[:, :, ::-1]
+            if layout == "csv":
+                pixels = pixels[4:28, 4:28]
+            expected = cv2.resize(np.ascontiguousarray(pixels), (16, 16), interpolation=cv2.INTER_LINEAR)
+            assert np.array_equal(sample["image"], expected)
+            assert sample["name"] == rows["path"][index]
+            assert sample["expression"] == rows["expression"][index]
+            wanted = rows.loc[index, ["valence", "arousal"]].to_numpy(np.float32)
+            np.testing.assert_array_equal(sample["valence_arousal"], wanted)
+
+
+def test_batches_keep_the_contract(affectnet_csv: Path, tmp_path: Path):
+    data = build(affectnet_csv, tmp_path)
+    batches = list(data.val_dataloader())
+    assert [len(batch["name"]) for batch in batches] == [8, 8]
+    for batch in batches:
+        assert set(batch) == {"image", "expression", "valence_arousal", "name"}
+        assert batch["image"].dtype == torch.uint8
+        assert batch["image"].shape == (8, 3, 16, 16)
+        assert batch["expression"].dtype == torch.int64
+        assert batch["valence_arousal"].dtype == torch.float32
+        assert all(isinstance(name, str) for name in batch["name"])
+    assert torch.cat([batch["valence_arousal"] for batch in batches]).isnan().sum(0).tolist() == [1, 1]
+
+
+def test_classes_are_counted_in_label_order(affectnet_csv: Path, tmp_path: Path):
+    lines = (affectnet_csv / "training.csv").read_text().splitlines()
+    lines += ["0/0.jpg,4,4,24,24,1;2,6,0,0"] * 3  # code 6 is Anger, label 0
+    (affectnet_csv / "training.csv").write_text("\n".join(lines))
+    data = build(affectnet_csv, tmp_path)
+    assert data.class_counts() == [8, 5, 5, 5, 5, 5, 5, 5]
+    assert data.expressions[0] == "Anger"
+
+
+def test_the_cache_is_reused_until_a_source_changes(
+    affectnet_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+
+    def counted(*arguments: Any) -> pd.DataFrame:
+        calls.append(arguments)
+        return read_annotations(*arguments)
+
+    monkeypatch.setattr(datamodules.affectnet, "read_annotations", counted)
+    first = build(affectnet_csv, tmp_path)
+    second = build(affectnet_csv, tmp_path)
+    assert len(calls) == 1
+    assert first.fingerprint == second.fingerprint
+    pd.testing.assert_frame_equal(first.index, second.index)
+
+    path = affectnet_csv / "training.csv"
+    path.write_text(path.read_text().replace(",0,0.", ",1,0."))
+    third = build(affectnet_csv, tmp_path)
+    assert len(calls) == 2
+    assert third.fingerprint != first.fingerprint
+    assert not third.index.equals(first.index)
+
+
+def test_a_mended_file_is_read_although_the_broken_one_failed(affectnet_csv: Path, tmp_path: Path):
+    path = affectnet_csv / "training.csv"
+    whole = path.read_text()
+    path.write_text(whole + "0/0.jpg,4,4,24,24,1;2,77,0,0\n")
+    with pytest.raises(AnnotationError, match="77"):
+        build(affectnet_csv, tmp_path)
+    path.write_text(whole)
+    assert len(build(affectnet_csv, tmp_path).datasets["train"]) == 40
+
+
+def test_a_split_without_usable_faces_is_named(affectnet_csv: Path, tmp_path: Path):
+    path = affectnet_csv / "validation.csv"
+    path.write_text("0/0.jpg,4,4,24,24,1;2,10,-2,-2\n")
+    with pytest.raises(AnnotationError, match="no usable face in the val part"):
+        build(affectnet_csv, tmp_path)

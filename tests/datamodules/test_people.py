@@ -1,0 +1,127 @@
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from datamodules.annotation_errors import AnnotationError
+from datamodules.people import PeopleDataModule
+
+LOADER: dict[str, Any] = {
+    "image_size": 8,
+    "mean": (0.5,) * 3,
+    "std": (0.5,) * 3,
+    "batch_size": 4,
+    "num_workers": 0,
+}
+
+
+def draw(folder: Path, count: int, first: int = 0, size: tuple[int, int] = (20, 10)) -> None:
+    """Write pictures of a width and height."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        pixels = np.full((size[1], size[0], 3), number * 5, np.uint8)
+        assert cv2.imwrite(str(folder / f"{number:04d}.jpg"), pixels)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two people with three training pictures and one for validation; landmarks for the first, partly."""
+    root = tmp_path / "people"
+    for person in ("ada", "bob"):
+        draw(root / "train" / person, 3)
+        draw(root / "val" / person, 1, first=3)
+    (root / "train" / "ada" / "landmarks.csv").write_text(
+        "file,x0,y0,x1,y1\n0000.jpg,0,0,20,10\n0002.jpg,10,5,5,7.5\n"
+    )
+    return root
+
+
+def build(root: Path, tmp_path: Path, **changes: Any) -> PeopleDataModule:
+    data = PeopleDataModule(root=str(root), cache_dir=str(tmp_path / "cache"), **(LOADER | changes))
+    data.setup()
+    return data
+
+
+def test_people_are_labels_and_landmarks_are_scaled_by_the_image(tree: Path, tmp_path: Path):
+    data = build(tree, tmp_path)
+    assert data.people == ["ada", "bob"]
+    assert data.num_landmarks == 2
+    samples = [data.datasets["train"][index] for index in range(6)]
+    assert [sample["person"] for sample in samples] == [0, 0, 0, 1, 1, 1]
+    assert samples[0]["landmarks"].tolist() == [-1, -1, 1, 1]
+    assert samples[2]["landmarks"].tolist() == [0, 0, -0.5, 0.5]
+    assert all(np.isnan(samples[index]["landmarks"]).all() for index in (1, 3, 4, 5))
+    assert samples[4]["name"] == "train/bob/0001.jpg"
+    assert [data.datasets["val"][index]["person"] for index in range(2)] == [0, 1]
+    batch = next(iter(data.val_dataloader()))
+    assert batch["person"].dtype == torch.int64
+    assert batch["landmarks"].dtype == torch.float32
+    assert batch["landmarks"].shape == (2, 4)
+
+
+def test_without_splits_every_twentieth_picture_is_held_out(tmp_path: Path):
+    for person, count in (("ada", 41), ("bob", 20), ("cleo", 3)):
+        draw(tmp_path / "flat" / person, count, size=(4, 4))
+    data = build(tmp_path / "flat", tmp_path)
+    names = data.datasets["val"].names.tolist()
+    assert names == ["ada/0019.jpg", "ada/0039.jpg", "bob/0019.jpg"]
+    assert len(data.datasets["train"]) == 61
+    assert not set(names) & set(data.datasets["train"].names.tolist())
+    assert data.num_landmarks == 0
+    assert data.datasets["train"][0]["landmarks"].shape == (0,)
+
+
+def test_a_new_picture_is_noticed(tree: Path, tmp_path: Path):
+    assert len(build(tree, tmp_path).datasets["train"]) == 6
+    draw(tree / "train" / "bob", 1, first=9)
+    assert len(build(tree, tmp_path).datasets["train"]) == 7
+
+
+LANDMARK_FILES = {
+    "another header": ("name,x0,y0\n0000.jpg,1,2\n", "expected the header file,x0,y0"),
+    "half a point": ("file,x0,y0,x1\n0000.jpg,1,2,3\n", "expected the header file,x0,y0"),
+    "no point": ("file\n0000.jpg\n", "expected the header file,x0,y0"),
+    "empty": ("", "No columns"),
+    "too many values": ("file,x0,y0\n0000.jpg,1,2\n0001.jpg,1,2,3\n", "line 3"),
+    "unknown picture": (
+        "file,x0,y0\n0000.jpg,1,2\n0009.jpg,1,2\n",
+        "landmarks.csv:3: names an image that is not",
+    ),
+    "picture elsewhere": ("file,x0,y0\n../bob/0000.jpg,1,2\n", "landmarks.csv:2: names an image that is not"),
+    "twice": ("file,x0,y0\n0000.jpg,1,2\n0000.jpg,1,2\n", "landmarks.csv:3: names an image a second time"),
+    "word": ("file,x0,y0\n0000.jpg,1,left\n", "landmarks.csv:2: holds something that is not a number"),
+    "infinite": ("file,x0,y0\n0000.jpg,1,inf\n", "landmarks.csv:2: holds something that is not a number"),
+}
+
+
+@pytest.mark.parametrize("kind", LANDMARK_FILES)
+def test_each_kind_of_malformed_landmark_file_is_named(tree: Path, tmp_path: Path, kind: str):
+    content, reason = LANDMARK_FILES[kind]
+    (tree / "train" / "bob" / "landmarks.csv").write_text(content)
+    with pytest.raises(AnnotationError) as caught:
+        build(tree, tmp_path)
+    assert "train/bob/landmarks.csv" in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_landmarks_of_a_broken_picture_name_it(tree: Path, tmp_path: Path):
+    (tree / "train" / "ada" / "0002.jpg").write_bytes(b"no picture")
+    with pytest.raises(AnnotationError, match=r"ada/0002\.jpg has landmarks but"):
+        build(tree, tmp_path)
+
+
+def test_trees_that_cannot_be_used_are_named(tree: Path, tmp_path: Path):
+    with pytest.raises(AnnotationError, match=r"no folder .*nowhere"):
+        build(tmp_path / "nowhere", tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AnnotationError, match="holds no folder of images"):
+        build(tmp_path / "empty", tmp_path)
+    draw(tree / "val" / "stranger", 1)
+    with pytest.raises(AnnotationError, match=r"people that train does not, such as .'stranger'"):
+        build(tree, tmp_path)
+    draw(tmp_path / "few" / "ada", 3)
+    with pytest.raises(AnnotationError, match="no val image"):
+        build(tmp_path / "few", tmp_path)
