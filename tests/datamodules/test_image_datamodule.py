@@ -1,0 +1,128 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.images import ImageDataset, read_image
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+# Of the recording module, not of what is tested.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:predict returned None",
+    "ignore:`LightningModule.configure_optimizers` returned",
+    "ignore:.*LeafSpec",
+)
+
+
+class Pictures(ImageDataModule):
+    """The pictures of a fixture folder."""
+
+    def __init__(self, root: Path, paths: list[str], **loader: Any) -> None:
+        super().__init__(
+            **({"image_size": 32, "mean": MEAN, "std": STD, "batch_size": 8, "num_workers": 0} | loader)
+        )
+        labels = {"expression": np.arange(len(paths))}
+        for split in ("train", "val", "predict"):
+            self.datasets[split] = ImageDataset(
+                root, paths, self.image_size, labels, on_corrupt=self.on_corrupt
+            )
+
+
+class Recorder(pl.LightningModule):
+    """Keeps what each step is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.seen: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "predict": []}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.seen["train"].append(batch)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.seen["val"].append(batch)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.seen["predict"].append(batch)
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def run(data: ImageDataModule, epochs: int = 1) -> Recorder:
+    module = Recorder()
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    trainer.predict(module, data)
+    return module
+
+
+@pytest.fixture
+def paths(affectnet_csv: Path) -> list[str]:
+    images = affectnet_csv / "Manually_Annotated_Images"
+    return sorted(str(path.relative_to(affectnet_csv)) for path in images.rglob("*.jpg"))[:20]
+
+
+def test_steps_get_normalised_images_with_their_labels(affectnet_csv: Path, paths: list[str]):
+    seen = run(Pictures(affectnet_csv, paths)).seen
+    for split in ("val", "predict"):
+        assert [name for batch in seen[split] for name in batch["name"]] == paths
+    for batch in seen["train"] + seen["val"]:
+        for image, label, name in zip(batch["image"], batch["expression"], batch["name"], strict=True):
+            pixels = read_image(affectnet_csv / name)
+            expected = ((pixels / 255 - MEAN) / STD).transpose(2, 0, 1)
+            np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
+            assert paths[label] == name
+    assert sorted(name for batch in seen["train"] for name in batch["name"]) == paths
+
+
+def test_only_training_images_are_flipped(affectnet_csv: Path, paths: list[str]):
+    plain = run(Pictures(affectnet_csv, paths)).seen
+    flipped = run(Pictures(affectnet_csv, paths, flip=1.0)).seen
+    for split in ("val", "predict"):
+        assert all(
+            torch.equal(a["image"], b["image"]) for a, b in zip(plain[split], flipped[split], strict=True)
+        )
+    pairs = list(zip(plain["train"], flipped["train"], strict=True))
+    assert all(torch.equal(a["image"].flip(-1), b["image"]) for a, b in pairs)
+
+
+def test_the_training_order_changes_by_epoch_and_follows_the_seed(affectnet_csv: Path, paths: list[str]):
+    def orders(seed: int) -> list[list[str]]:
+        batches = run(Pictures(affectnet_csv, paths, seed=seed), epochs=2).seen["train"]
+        names = [name for batch in batches for name in batch["name"]]
+        return [names[:20], names[20:]]
+
+    first, second = orders(1)
+    assert [first, second] == orders(1)
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert orders(2)[0] != first
+
+
+def test_workers_give_the_same_batches_as_none(affectnet_csv: Path, paths: list[str]):
+    alone = Pictures(affectnet_csv, paths).train_dataloader()
+    helped = Pictures(affectnet_csv, paths, num_workers=2).train_dataloader()
+    for one, other in zip(alone, helped, strict=True):
+        assert one["name"] == other["name"]
+        assert torch.equal(one["image"], other["image"])
+
+
+def test_skipped_images_are_left_out_and_collected_once(affectnet_csv: Path, paths: list[str]):
+    (affectnet_csv / paths[3]).write_bytes(b"")
+    (affectnet_csv / paths[7]).unlink()
+    data = Pictures(affectnet_csv, paths, on_corrupt="skip")
+    module = run(data, epochs=2)
+    assert len(data.skipped) == 2
+    assert any(paths[3] in reason for reason in data.skipped)
+    assert sum(len(batch["name"]) for batch in module.seen["train"]) == 36
+    assert all("skipped" not in batch for batch in module.seen["train"] + module.seen["val"])
