@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     affectnet.add_argument("--layout", choices=("a", "b"), default="a", help="a: csv files, b: npy files")
     _add(
         sets, "aff-wild2", "s-Aff-Wild2's videos and lists", write_aff_wild2,
-        train=3000, validation=800, test=400, seed=0,
+        train=3000, validation=800, test=400, frames_per_video=75, seed=0,
     )  # fmt: skip
     _add(
         sets, "synthetic", "synthetic training and real validation faces", write_synthetic_faces,

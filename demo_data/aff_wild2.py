@@ -37,7 +37,6 @@ ANNOTATED: Final = {"train": (0.730, 0.637, 0.726), "val": (1.0, 0.574, 1.0), "t
 """Share of rows with valence/arousal, expression and action units: 103917, 90645, 103316 of 142382 training rows,
 26876, 15440, 26876 of 26876 validation rows."""
 
-_FRAMES_PER_VIDEO: Final = 75
 _EPISODES_PER_VIDEO: Final = 4
 _UNLABELLED_ROWS: Final = 3
 _TEST_DUPLICATES: Final = 0.014  # 51,159 rows, 50,441 images
@@ -65,6 +64,7 @@ def write_aff_wild2(
     train: int = 3000,
     validation: int = 800,
     test: int = 400,
+    frames_per_video: int = 75,
     seed: int = 0,
     workers: int | None = None,
 ) -> bool:
@@ -75,17 +75,25 @@ def write_aff_wild2(
         train: Training frames.
         validation: Validation frames.
         test: Frames that the test list names, before duplicates.
+        frames_per_video: Kept frames of a video, about.
         seed: The same seed gives the same bytes.
         workers: Number of processes; by default one per core.
 
     Returns:
         Whether the set was drawn; False where it stood already.
     """
-    recipe = {"set": "aff-wild2", "train": train, "validation": validation, "test": test, "seed": seed}
+    recipe = {
+        "set": "aff-wild2", "train": train, "validation": validation, "test": test,
+        "frames_per_video": frames_per_video, "seed": seed,
+    }  # fmt: skip
 
     def write(folder: Path) -> None:
         sizes = {"train": train, "val": validation, "test": test}
-        videos = [video for split, frames in sizes.items() for video in _plan(folder, split, frames, seed)]
+        videos = [
+            video
+            for split, frames in sizes.items()
+            for video in _plan(folder, split, frames, max(1, round(frames / frames_per_video)), seed)
+        ]
         rows = draw_all(_shoot, videos, workers=workers, description="Drawing videos")
         for split, name in LISTS.items():
             rng = generator(f"aff-wild2/{split}", seed, 1, 0)
@@ -104,14 +112,13 @@ def write_aff_wild2(
     return build(root, recipe, write)
 
 
-def _plan(root: Path, split: str, frames: int, seed: int) -> list[_Video]:
-    """Share frames, expressions and annotations among the videos of a split."""
+def _plan(root: Path, split: str, frames: int, count: int, seed: int) -> list[_Video]:
+    """Share frames, expressions and annotations among the `count` videos of a split."""
     rng = generator(f"aff-wild2/{split}", seed)
-    count = max(1, round(frames / _FRAMES_PER_VIDEO))
     names = _episodes(rng, count * _EPISODES_PER_VIDEO)
     shared = np.diff(np.round(np.linspace(0, frames, count + 1)).astype(int))
     values, named, units = ANNOTATED[split]
-    labelled = _labelled(rng, names, named)
+    labelled = labelled_episodes(rng, names, named)
     # No video lacks both: it is annotated for one of them, as the real ones are.
     place = rng.permutation(count)
     parts = [
@@ -149,8 +156,12 @@ def _episodes(rng: np.random.Generator, total: int) -> list[str]:
     return [AFFWILD2_EXPRESSIONS[code] for code in rng.permutation(names)]
 
 
-def _labelled(rng: np.random.Generator, names: list[str], share: float) -> np.ndarray:
-    """Choose the episodes whose expression is annotated: the same share of each, three of a rare one."""
+def labelled_episodes(rng: np.random.Generator, names: list[str], share: float) -> np.ndarray:
+    """Choose the episodes whose expression is annotated, about the same share of each; at least three of a rare one.
+
+    Returns:
+        Shape (len(names),), bool.
+    """
     keep = np.zeros(len(names), dtype=bool)
     for name in sorted(set(names)):
         own = np.flatnonzero(np.array(names) == name)

@@ -1,12 +1,13 @@
 """Draws whole data sets: over all cores, with a progress bar, and so that a set stands complete or not at all."""
 
+import contextlib
 import fcntl
 import json
 import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -93,27 +94,32 @@ def draw_all(
     """
     workers = min(default_workers() if workers is None else workers, len(jobs))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=not sys.stdout.isatty()) as progress:
-        task = progress.add_task(description, total=len(jobs))
-        results = []
-        for result in _results(draw, jobs, workers):
-            results.append(result)
-            progress.advance(task)
-    return results
+    # The workers are forked before the progress bar starts its thread: a fork copies no thread, only its locks.
+    with _single_threaded_opencv(), contextlib.ExitStack() as running:
+        results: Iterable[Result] = map(draw, jobs)
+        if workers > 1:
+            pool = running.enter_context(_pool(workers))
+            results = pool.imap(draw, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
+        progress = running.enter_context(Progress(*columns, transient=not sys.stdout.isatty()))
+        return list(progress.track(results, total=len(jobs), description=description))
 
 
-def _results(draw: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
-    if workers <= 1:
-        yield from map(draw, jobs)
-        return
-    # A forked worker starts at once; a spawned one would import the caller's main module first, torch and all.
-    method = "fork" if sys.platform == "linux" else "spawn"
-    with multiprocessing.get_context(method).Pool(workers, _single_thread) as pool:
-        yield from pool.imap(draw, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
+def _pool(workers: int) -> Any:
+    if sys.platform == "linux":
+        # A forked worker starts at once; a spawned one would import the caller's main module first, torch and all.
+        return multiprocessing.get_context("fork").Pool(workers)
+    return multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,))
 
 
-def _single_thread() -> None:
+@contextlib.contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    """Stop OpenCV's threads: small pictures do not need them, and a forked worker would wait for them forever."""
+    threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def write_jpeg(path: str | Path, image: np.ndarray, quality: int) -> None:
