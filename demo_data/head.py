@@ -9,6 +9,10 @@ from demo_data.identity import Colour, Identity
 from demo_data.landmarks import BROWS, JAW, MOUTH_OUTER, NOSE_BASE, depth
 
 _CIRCLE = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+_HAIRLINE = np.linspace(0.12, np.pi - 0.12, 11)
+_BROW_STEPS = 5
+_ALONG_BROW = np.linspace(0, 1, 4 * _BROW_STEPS + 1)
+_BROW_TAPER = (0.25 + 0.75 * _ALONG_BROW**0.6) * np.where(_ALONG_BROW > 0.94, 0.7, 1.0)
 
 
 def tone(colour: Colour, factor: float, red: float = 0.0) -> Colour:
@@ -41,9 +45,8 @@ def skull(identity: Identity, project: Projector, growth: float = 1.0) -> np.nda
 
 def face_outline(identity: Identity, points: np.ndarray, project: Projector) -> np.ndarray:
     """Give the outline of the face's skin: jaw, cheeks and the arc of the hairline."""
-    angle = np.linspace(0.12, np.pi - 0.12, 11)
     height = 0.95 * identity.hairline if identity.hair_style != "bald" else 1.05
-    across, up = np.cos(angle), np.sin(angle)
+    across, up = np.cos(_HAIRLINE), np.sin(_HAIRLINE)
     x = 0.95 * identity.face_width * np.sign(across) * np.abs(across) ** 0.62
     arc = np.stack([x, -0.04 - height * up, -0.2 + 0.6 * up**1.4], axis=1)
     y = np.array([0.15, 0.35, 0.55])
@@ -222,8 +225,7 @@ def draw_glasses(canvas: Canvas, identity: Identity, points: np.ndarray, project
 
 def brow_polygon(points: np.ndarray, side: int, thickness: float) -> np.ndarray:
     """Give a brow's outline: thin at its outer end, thick towards the inner one, shape (N, 3)."""
-    line = smooth(points[list(BROWS[side])], steps=5)
-    share = np.linspace(0, 1, len(line))
-    half = thickness * (0.25 + 0.75 * share**0.6) * np.where(share > 0.94, 0.7, 1.0)
+    line = smooth(points[list(BROWS[side])], steps=_BROW_STEPS)
+    half = thickness * _BROW_TAPER
     offset = np.stack([np.zeros_like(half), half, np.zeros_like(half)], axis=1)
     return np.concatenate([line - offset, (line + offset)[::-1]])

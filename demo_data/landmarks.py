@@ -28,6 +28,9 @@ MIRROR: Final = np.array(
 """Index of each landmark's counterpart after a horizontal flip."""
 
 EYE_LEVEL: Final = 0.0
+_JAW_ANGLE: Final = np.linspace(0, np.pi, 17)
+_ALONG_BROW: Final = np.linspace(0, 1, 5)
+_ALONG_NOSE: Final = np.linspace(0, 1, 4)
 _OUTER_LIP: Final = np.array([
     (-1, -0.1), (-0.62, -0.74), (-0.24, -1.08), (0, -0.86), (0.24, -1.08), (0.62, -0.74),
     (1, -0.1), (0.62, 0.78), (0.26, 1.04), (0, 1.10), (-0.26, 1.04), (-0.62, 0.78),
@@ -44,8 +47,7 @@ def depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def jaw_line(identity: Identity) -> np.ndarray:
     """Give the jaw's outline from the left temple over the chin to the right temple, shape (17, 3)."""
-    angle = np.linspace(0, np.pi, 17)
-    across, down = np.cos(angle), np.sin(angle)
+    across, down = np.cos(_JAW_ANGLE), np.sin(_JAW_ANGLE)
     power = 0.82 - 0.34 * identity.jaw_squareness
     x = -0.98 * identity.face_width * np.sign(across) * np.abs(across) ** power
     y = -0.04 + (1.36 * identity.face_length + 0.04) * down
@@ -69,10 +71,9 @@ def neutral_landmarks(identity: Identity) -> np.ndarray:
 
 
 def _place_brow(points: np.ndarray, identity: Identity, side: int, sign: float) -> None:
-    share = np.linspace(0, 1, 5)
-    x = 0.44 * identity.eye_spacing + (0.31 - 0.58 * share) * identity.brow_length
+    x = 0.44 * identity.eye_spacing + (0.31 - 0.58 * _ALONG_BROW) * identity.brow_length
     arch = 0.085 * identity.brow_arch * np.array([0, 0.72, 1.0, 0.72, 0.15])
-    y = -0.27 * identity.brow_height - arch + identity.brow_tilt * (2 * share - 1)
+    y = -0.27 * identity.brow_height - arch + identity.brow_tilt * (2 * _ALONG_BROW - 1)
     points[list(BROWS[side])] = np.stack([sign * x, y, depth(x, y) + 0.05], axis=1)
 
 
@@ -88,9 +89,8 @@ def _place_eye(points: np.ndarray, identity: Identity, side: int, sign: float) -
 
 def _place_nose(points: np.ndarray, identity: Identity) -> None:
     tip = 0.47 * identity.nose_length
-    share = np.linspace(0, 1, 4)
     raised = np.array([0.04, 0.13, 0.23, 0.34]) * identity.nose_depth
-    y = 0.0 + share * tip
+    y = _ALONG_NOSE * tip
     points[list(NOSE_BRIDGE)] = np.stack([0 * y, y, depth(0 * y, y) + raised], axis=1)
     x = np.array([-0.215, -0.105, 0, 0.105, 0.215]) * identity.nose_width
     y = tip + np.array([0.075, 0.125, 0.14, 0.125, 0.075])

@@ -49,10 +49,12 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
     """
     root = Path(root)
     stamp = {**recipe, "renderer": RENDERER_VERSION}
+    if _read_stamp(root) == stamp:  # before anything is written: the set may lie on a read-only disk
+        return False
     root.parent.mkdir(parents=True, exist_ok=True)
     with (root.parent / f".{root.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _read_stamp(root) == stamp:
+        if _read_stamp(root) == stamp:  # another process has drawn it meanwhile
             return False
         if root.exists() and any(root.iterdir()) and not (root / STAMP).is_file():
             raise FileExistsError(

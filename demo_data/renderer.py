@@ -30,6 +30,7 @@ RENDERER_VERSION: Final = 1
 """Counts changes of what is drawn; a data set drawn by another version is out of date."""
 
 _SUPERSAMPLING: Final = 2
+_RING: Final = np.linspace(0, 2 * np.pi, 14, endpoint=False)
 
 
 class Rendering(NamedTuple):
@@ -108,7 +109,6 @@ def _by_side(action_units: np.ndarray) -> np.ndarray:
 
 def _draw_blush(canvas: Canvas, identity: Identity, project: Projector) -> None:
     """Draw the cheeks' blush."""
-    ring = np.linspace(0, 2 * np.pi, 14, endpoint=False)
     for sign in (-1, 1):
-        blush = on_face(sign * 0.6 + 0.24 * np.cos(ring), 0.42 + 0.17 * np.sin(ring))
+        blush = on_face(sign * 0.6 + 0.24 * np.cos(_RING), 0.42 + 0.17 * np.sin(_RING))
         canvas.patch(project(blush), tone(identity.skin, 0.96, 0.35), 0.25 + 0.3 * identity.make_up, 0.09)

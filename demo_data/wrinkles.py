@@ -10,6 +10,7 @@ from demo_data.landmarks import BROWS, EYES, JAW, MOUTH_OUTER, NOSE_BASE, NOSE_B
 from demo_data.shade import Shade
 
 _CIRCLE = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+_ACROSS_FOREHEAD = np.linspace(-0.68, 0.68, 9)
 _RING = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE), 0 * _CIRCLE], axis=1)
 
 
@@ -118,17 +119,16 @@ def _shade_brow(
 def _shade_forehead(shade: Shade, identity: Identity, points: np.ndarray, units: dict[str, float]) -> None:
     inner, outer = units["AU1"], units["AU2"]
     top = float(points[list(BROWS[0] + BROWS[1]), 1].min())
-    across = np.linspace(-0.68, 0.68, 9)
     for number, gap in enumerate((0.10, 0.20, 0.30)):
-        y = top - gap + 0.02 * np.cos(across * 5)
+        y = top - gap + 0.02 * np.cos(_ACROSS_FOREHEAD * 5)
         # AU1 wrinkles the middle, AU2 the sides.
         middle = -0.46 * inner * (1 - 0.15 * number) - 0.10 * identity.age
         sides = -0.46 * outer * (1 - 0.15 * number) - 0.10 * identity.age
-        line = on_face(across, y)
+        line = on_face(_ACROSS_FOREHEAD, y)
         shade.add(smooth(line[2:7]), middle, 0.026, fine=True)
         for part in (line[:3], line[6:]):
             shade.add(smooth(part), sides, 0.026, fine=True)
-    shade.add(on_face(across[2:7], np.full(5, top - 0.24)), 0.10 * inner, 0.2)
+    shade.add(on_face(_ACROSS_FOREHEAD[2:7], np.full(5, top - 0.24)), 0.10 * inner, 0.2)
 
 
 def _shade_chin(shade: Shade, points: np.ndarray, units: dict[str, float]) -> None:

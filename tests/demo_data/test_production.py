@@ -25,6 +25,14 @@ def test_a_set_is_written_once_and_stamped(tmp_path):
     assert not build(root, {"seed": 1}, must_not_write)
 
 
+def test_a_finished_set_needs_no_writable_folder(tmp_path):
+    root = tmp_path / "set"
+    build(root, {}, writer("a"))
+    (tmp_path / ".set.lock").unlink()
+    assert not build(root, {}, must_not_write)
+    assert not (tmp_path / ".set.lock").exists()
+
+
 def test_another_recipe_replaces_the_set(tmp_path):
     root = tmp_path / "set"
     build(root, {"seed": 1}, lambda folder: (folder / "old.txt").write_text("old"))
