@@ -112,7 +112,7 @@ class UpscaledTree:
         path = self.root / name
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{name} has none of the suffixes {', '.join(SUFFIXES)}")
-        if self.root not in path.parent.resolve().parents and path.parent.resolve() != self.root:
+        if not path.parent.resolve().is_relative_to(self.root):
             raise ValueError(f"{name} leaves the folder {self.root}")
         options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         encoded, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
