@@ -27,6 +27,11 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Silence what a library says of another library."""
+    config.addinivalue_line("filterwarnings", "ignore:.*LeafSpec.* is deprecated")
+
+
 @dataclass(frozen=True)
 class Face:
     """One annotated picture: its code colours it, so that a network can learn the class."""
