@@ -72,6 +72,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _loader(self, split: str) -> DataLoader:
         dataset = self.datasets[split]
+        # Workers live for one epoch: their seeds then follow from the epoch's, also in a resumed run.
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
@@ -79,8 +80,6 @@ class ImageDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=collate_images,
             pin_memory=torch.cuda.is_available(),
-            # Workers live for one epoch: their seeds then follow from the epoch's, also in a resumed run.
-            worker_init_fn=_single_thread,
         )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -88,10 +87,3 @@ class ImageDataModule(pl.LightningDataModule):
         self.skipped.update(batch.pop("skipped", ()))
         training = self.trainer is not None and self.trainer.training
         return {**batch, "image": self.transform(batch["image"], training)}
-
-
-def _single_thread(worker: int) -> None:
-    """Keep OpenCV from starting its own threads inside each worker."""
-    import cv2
-
-    cv2.setNumThreads(0)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -178,14 +177,8 @@ class ImageTreeDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_single_thread,
         )
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _single_thread(worker: int) -> None:
-    """Keep OpenCV from starting its own threads inside each worker."""
-    cv2.setNumThreads(0)

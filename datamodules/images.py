@@ -1,6 +1,5 @@
 """Images on disk to uint8 arrays: read, checked, cropped and resized with OpenCV."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for its version at import
+# OpenCV's own threads bring nothing to small images, and those started before a fork hang the workers after it.
+cv2.setNumThreads(0)
 
 ON_CORRUPT: Final = ("raise", "skip")
 

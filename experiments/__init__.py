@@ -4,5 +4,3 @@ import os
 
 # Before torch is imported: threads that wait by spinning make everything up to ten times slower beside a busy core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# W&B and albumentations would otherwise look things up over the network when imported.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
