@@ -84,7 +84,9 @@ class RunConfig:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
 
-def load_config(schema: type[ConfigT], experiment: str, argv: Sequence[str], default_recipe: str) -> ConfigT:
+def load_config(
+    schema: type[ConfigT], experiment: str, argv: Sequence[str], default_recipe: str | None
+) -> ConfigT:
     """Build an experiment's configuration.
 
     Args:
@@ -92,7 +94,7 @@ def load_config(schema: type[ConfigT], experiment: str, argv: Sequence[str], def
         experiment: Name of the folder with its recipes.
         argv: Words `key=value`; `recipe=` names one in that folder, or a YAML file; with `resume=`, the run's own
             `config.yaml` takes the recipe's place.
-        default_recipe: The recipe without such a word.
+        default_recipe: The recipe without such a word; None for a command that has no recipes.
 
     Returns:
         An instance of `schema`, its `recipe` set.
@@ -105,19 +107,21 @@ def load_config(schema: type[ConfigT], experiment: str, argv: Sequence[str], def
         raise ConfigError(f"expected key=value, got {malformed[0]!r}")
     words_by_key = dict(word.split("=", 1) for word in argv)
     recipe = words_by_key.get("recipe", default_recipe)
-    path = recipe_path(experiment, recipe)
+    path = recipe_path(experiment, recipe) if recipe else None
     if "resume" in words_by_key:
         folder = resumed_folder(words_by_key.get("output_dir", "runs"), experiment, words_by_key["resume"])
         path = folder / "config.yaml"
     merged = OmegaConf.structured(schema)
     for source, words in ((path, None), ("the command line", argv)):
         try:
+            if source is None:
+                continue
             layer = OmegaConf.load(source) if words is None else OmegaConf.from_dotlist(list(words))
             _check_keys(schema, OmegaConf.to_container(layer), str(source))
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{source}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
-    if "resume" not in words_by_key:
+    if recipe and "resume" not in words_by_key:
         merged.recipe = recipe
     return typing.cast(ConfigT, OmegaConf.to_object(merged))
 
@@ -154,7 +158,7 @@ def recipe_path(experiment: str, recipe: str) -> Path:
     return path
 
 
-def parse_command_line(schema: type[ConfigT], experiment: str, default_recipe: str) -> ConfigT:
+def parse_command_line(schema: type[ConfigT], experiment: str, default_recipe: str | None) -> ConfigT:
     """Build the configuration from `sys.argv`; `--help` lists every key, a mistake ends the program with one line."""
     argv = sys.argv[1:]
     if any(word in ("-h", "--help") for word in argv):
@@ -215,7 +219,8 @@ def _check_keys(schema: type, layer: Any, source: str) -> None:
 def _print_help(schema: type, experiment: str) -> None:
     recipes = ", ".join(sorted(file.stem for file in (RECIPES / experiment).glob("*.yaml")))
     console = Console()
-    console.print(f"python -m experiments.{experiment} [recipe=NAME] [key=value ...]\nrecipes: {recipes}\n")
+    console.print(f"python -m experiments.{experiment} {'[recipe=NAME] ' if recipes else ''}[key=value ...]")
+    console.print(f"recipes: {recipes}\n" if recipes else "", highlight=False)
     table = Table(box=None, pad_edge=False)
     for title in ("key", "default", "meaning"):
         table.add_column(title)

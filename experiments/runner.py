@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 
 from affect.atomic import write_json
 from callbacks.finite_loss import NonFiniteLossError
@@ -35,6 +34,7 @@ from experiments.config import (
 from experiments.demo import is_demo
 from experiments.figures import save_figure
 from experiments.provenance import describe_environment
+from experiments.tables import say
 
 _FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
 
@@ -137,7 +137,7 @@ class Run:
     def say(self, message: Any) -> None:
         """Print to the terminal, once."""
         if self.is_first:
-            Console().print(message, highlight=False, soft_wrap=isinstance(message, str))
+            say(message)
 
     def finish(
         self, metrics: Mapping[str, float], provenance: Mapping[str, Any], artifact: Path | None = None
@@ -231,7 +231,10 @@ def _quieten() -> None:
 
 
 def run_experiment(
-    schema: type[ConfigT], experiment: str, function: Callable[[ConfigT], Any], default_recipe: str = "demo"
+    schema: type[ConfigT],
+    experiment: str,
+    function: Callable[[ConfigT], Any],
+    default_recipe: str | None = "demo",
 ) -> None:
     """Run an experiment from the command line; what its user can mend ends it with a message, not a traceback."""
     config = parse_command_line(schema, experiment, default_recipe)

@@ -79,6 +79,8 @@ def evaluate(
     return validated(trainer, module, data), outputs
 
 
-def validated(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
+def validated(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
+) -> dict[str, float]:
     """Run one validation pass and return its metrics as numbers."""
     return {key: float(value) for key, value in trainer.validate(module, data, verbose=False)[0].items()}

@@ -18,13 +18,15 @@ from affect.backbone_file import BackboneSpec, file_digest, load_backbone, save_
 from affect.backbones import Backbone
 from affect.labels import index_map
 from affect.losses import mean_frequency_weights
+from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.synthetic_faces import TRAIN_FOLDER, VALIDATION_FOLDER, SyntheticFacesDataModule
 from experiments.blend_report import BlendReport, report_blend
+from experiments.config import ConfigError
 from experiments.demo import ensure_demo_data
 from experiments.preparation import prepare_faces
 from experiments.runner import Run, run_experiment
-from experiments.staged_fit import evaluate, fit_in_stages
+from experiments.staged_fit import FitResult, evaluate, fit_in_stages
 from experiments.synthetic_config import SyntheticConfig
 from experiments.synthetic_figures import draw_figures
 from lightning_modules.finetuning import FinetuningModule
@@ -41,6 +43,25 @@ class Pretrained:
     path: Path
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What training gave.
+
+    Attributes:
+        metrics: Scores of every part, marked by `suffixed`.
+        module: The fine-tuned network.
+        pretrained_outputs: Six logits of the pre-trained network on the validation set.
+        fit: The last stage's fit.
+        blend: The blend of both.
+    """
+
+    metrics: dict[str, float]
+    module: FinetuningModule
+    pretrained_outputs: ValidationOutputs
+    fit: FitResult
+    blend: BlendReport
+
+
 def synthetic(config: SyntheticConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("synthetic", config.data.root)
@@ -50,37 +71,56 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
     counts = zip(data.expressions, data.class_counts(), strict=True)
     run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
 
-    metrics: dict[str, float] = {}
-    module = build_module(config, data, pretrained)
-    scores, pretrained_outputs = evaluate(run, module, data)
-    metrics |= suffixed(scores, "pretrained")
-    if not config.start_from_pretrained:
-        torch.manual_seed(config.seed)
-        module.backbone.classifier = torch.nn.Linear(module.backbone.num_features, len(data.expressions))
-
-    panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, run.log_images)]
-    classifier, everything = config.stages.build()
-    if classifier.epochs:
-        fit = fit_in_stages(run, module, data, [classifier], MONITOR, panels, "classifier_only")
-        metrics |= suffixed(fit.metrics, "classifier_only")
-    if everything.epochs:
-        module.sam_rho = config.optimizer.sam_rho if config.sam_everything else 0.0
-        fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, "finetuned")
-        metrics |= suffixed(fit.metrics, "finetuned")
+    parts = train_parts(run, config, data, pretrained)
+    metrics = dict(parts.metrics)
     if data.skipped:
         metrics["data/skipped_images"] = len(data.skipped)
-
-    blend = report_blend(pretrained_outputs, fit.outputs, data.expressions)
-    metrics |= blend.metrics
     path = run.folder / "finetuned.safetensors"
     if run.is_first:
-        save_results(path, module, pretrained, data, blend)
-    draw_figures(run, data, pretrained_outputs, fit, blend)
+        save_results(path, parts, pretrained, data)
+    draw_figures(run, data, parts.pretrained_outputs, parts.fit, parts.blend)
     digests = {"backbone_sha256": file_digest(pretrained.path), "finetuned_sha256": file_digest(path)}
     provenance = {"data_root": str(data.root), "data_fingerprint": data.fingerprint, **digests}
     metrics = run.finish(metrics, provenance, path)
     run.say(comparison_table(metrics, config.published))
     return metrics
+
+
+def train_parts(
+    run: Run, config: SyntheticConfig, data: SyntheticFacesDataModule, pretrained: Pretrained, name: str = ""
+) -> Parts:
+    """Score the pre-trained network, train its successor in two stages, and blend the two.
+
+    Args:
+        run: The run.
+        config: What to train, and how.
+        data: The faces.
+        pretrained: The network of stage 1.
+        name: Of this training, where a run has several; a folder below the run folder.
+
+    Raises:
+        ConfigError: If neither stage has an epoch.
+    """
+    classifier, everything = config.stages.build()
+    if not classifier.epochs + everything.epochs:
+        raise ConfigError("neither stages.classifier.epochs nor stages.everything.epochs is above 0")
+    module = build_module(config, data, pretrained)
+    scores, pretrained_outputs = evaluate(run, module, data)
+    metrics = suffixed(scores, "pretrained")
+    if not config.start_from_pretrained:
+        torch.manual_seed(config.seed)
+        module.backbone.classifier = torch.nn.Linear(module.backbone.num_features, len(data.expressions))
+
+    panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, run.log_images)]
+    if classifier.epochs:
+        fit = fit_in_stages(run, module, data, [classifier], MONITOR, panels, f"{name}classifier_only")
+        metrics |= suffixed(fit.metrics, "classifier_only")
+    if everything.epochs:
+        module.sam_rho = config.optimizer.sam_rho if config.sam_everything else 0.0
+        fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, f"{name}finetuned")
+        metrics |= suffixed(fit.metrics, "finetuned")
+    blend = report_blend(pretrained_outputs, fit.outputs, data.expressions)
+    return Parts({**metrics, **blend.metrics}, module, pretrained_outputs, fit, blend)
 
 
 def build_data(config: SyntheticConfig, spec: BackboneSpec) -> SyntheticFacesDataModule:
@@ -116,20 +156,14 @@ def build_module(
     return module
 
 
-def save_results(
-    path: Path,
-    module: FinetuningModule,
-    pretrained: Pretrained,
-    data: SyntheticFacesDataModule,
-    blend: BlendReport,
-) -> None:
+def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: SyntheticFacesDataModule) -> None:
     """Write the fine-tuned network, and beside it `blend.json` with what prediction needs."""
-    spec = replace(
-        pretrained.spec, expressions=tuple(data.expressions), outputs=tuple(data.expressions), notes={}
-    )  # fmt: skip
-    save_backbone(path, module.backbone, spec)
+    classes = tuple(data.expressions)
+    save_backbone(
+        path, parts.module.backbone, replace(pretrained.spec, expressions=classes, outputs=classes, notes={})
+    )
     write_json(path.with_name("blend.json"), {
-        "weight": blend.weight, "space": blend.space,
+        "weight": parts.blend.weight, "space": parts.blend.space,
         "pretrained": str(pretrained.path.resolve()), "pretrained_sha256": file_digest(pretrained.path),
     })  # fmt: skip
 

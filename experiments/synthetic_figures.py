@@ -22,8 +22,10 @@ def draw_figures(
 ) -> None:
     """Draw all of them into the run folder."""
     predictions = {
-        "pretrained": pretrained.outputs.argmax(1), "finetuned": fit.outputs.outputs.argmax(1), "blend": blend.preds,
-    }  # fmt: skip
+        "pretrained": pretrained.outputs.argmax(1),
+        "finetuned": fit.outputs.outputs.argmax(1),
+        "blend": blend.preds,
+    }
     for name, preds in predictions.items():
         title = f"{name}, accuracy {(preds == blend.target).mean():.3f}"
         run.save_figure(f"confusion_{name}", confusion_matrix(blend.target, preds, data.expressions, title))

@@ -1,8 +1,17 @@
-"""The closing tables of the experiments."""
+"""What the experiments print: lines, and their closing tables."""
 
+import sys
 from collections.abc import Mapping
+from typing import Any
 
+from rich.console import Console
 from rich.table import Table
+
+
+def say(message: Any) -> None:
+    """Print a line or a table to the terminal; a table keeps its width where nobody sees it but a log."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(message, highlight=False, soft_wrap=isinstance(message, str))
 
 
 def results_table(title: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
