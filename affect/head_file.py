@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from affect.atomic import atomic_path
-from affect.heads import HeadInput, JointHeads, Network, SeparateHeads, create_heads
+from affect.heads import JointHeads, SeparateHeads, create_heads
 
 FORMAT: Final = "mt-emotieffnet-heads/1"
 
@@ -27,8 +27,8 @@ class HeadsSpec:
         features_from: SHA-256 of the backbone file that the features come from.
     """
 
-    network: Network
-    inputs: HeadInput
+    network: str
+    inputs: str
     num_features: int
     num_outputs: int
     num_hidden: int

@@ -6,7 +6,7 @@ per task, all with the same input), `slice` (the same, but valence/arousal sees 
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
 from affect.mtl_metrics import TASKS
 
-HeadInput = Literal["features", "outputs", "both"]
-Network = Literal["separate", "slice", "joint"]
 HEAD_INPUTS: Final = ("features", "outputs", "both")
 NETWORKS: Final = ("separate", "slice", "joint")
 
@@ -41,7 +39,7 @@ class SeparateHeads(nn.Module):
         self,
         num_features: int,
         num_outputs: int,
-        inputs: Mapping[str, HeadInput],
+        inputs: Mapping[str, str],
         num_hidden: int = 128,
         tasks: tuple[str, ...] = TASKS,
     ) -> None:
@@ -81,7 +79,7 @@ class JointHeads(nn.Module):
         ValueError: If it would see nothing, or the input is unknown.
     """
 
-    def __init__(self, num_features: int, num_outputs: int, inputs: HeadInput) -> None:
+    def __init__(self, num_features: int, num_outputs: int, inputs: str) -> None:
         super().__init__()
         self.columns = input_columns(inputs, num_features, num_outputs)
         width = self.columns.stop - self.columns.start
@@ -103,7 +101,7 @@ class JointHeads(nn.Module):
 
 
 def create_heads(
-    network: Network, inputs: HeadInput, num_features: int, num_outputs: int, num_hidden: int = 128
+    network: str, inputs: str, num_features: int, num_outputs: int, num_hidden: int = 128
 ) -> SeparateHeads | JointHeads:
     """Build one of the published networks.
 
@@ -121,13 +119,13 @@ def create_heads(
         raise ValueError(f"unknown network {network!r}; choose one of {NETWORKS}")
     if network == "joint":
         return JointHeads(num_features, num_outputs, inputs)
-    seen: dict[str, HeadInput] = dict.fromkeys(TASKS, inputs)
+    seen: dict[str, str] = dict.fromkeys(TASKS, inputs)
     if network == "slice":
         seen["valence_arousal"] = "outputs"
     return SeparateHeads(num_features, num_outputs, seen, num_hidden)
 
 
-def input_columns(inputs: HeadInput, num_features: int, num_outputs: int) -> slice:
+def input_columns(inputs: str, num_features: int, num_outputs: int) -> slice:
     """Give the columns of a feature row that an input names.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from affect.head_losses import HeadLoss
-from affect.heads import HeadInput, JointHeads, Network, SeparateHeads, create_heads, probabilities
+from affect.heads import JointHeads, SeparateHeads, create_heads, probabilities
 from affect.mtl_metrics import MultiTaskScore
 
 
@@ -32,8 +32,8 @@ class HeadsModule(pl.LightningModule):
 
     def __init__(
         self,
-        network: Network,
-        inputs: HeadInput,
+        network: str,
+        inputs: str,
         num_features: int,
         num_outputs: int,
         num_hidden: int = 128,

@@ -1,0 +1,161 @@
+"""Features of a frozen backbone for every listed image, extracted once and kept."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from affect.atomic import write_text
+from affect.backbone_file import file_digest, load_backbone
+from affect.backbones import channels_last
+from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
+from affect.feature_store_writer import FeatureStoreWriter
+from affect.folded_norm import fold_batch_norm
+from affect.onnx_encoder import OnnxEncoder, export_encoder, onnx_is_installed
+from callbacks.feature_writer import FeatureWriter
+from datamodules.aff_wild2 import image_folder
+from datamodules.frame_chunks import FrameChunksDataModule, survey_frames
+from datamodules.images import UnreadableImageError
+from experiments.config import ConfigError
+from experiments.mtl_config import DataConfig, FeaturesConfig
+from experiments.runner import Run
+from lightning_modules.feature_extraction import FeatureExtraction
+
+ENGINES: Final = ("auto", "torch", "onnx")
+ONNX_PAYS_FROM: Final = 2000
+"""Images from which ONNX Runtime's gain exceeds the ten seconds that the export takes."""
+
+
+class FeatureExtractor:
+    """Gives the features of image lists, from their store or by extracting them.
+
+    Args:
+        run: The run, which builds the Trainer and speaks.
+        backbone: Backbone file of stage 1.
+        data: Where the images are and how many may be missing.
+        features: How features are extracted and kept.
+
+    Attributes:
+        spec: What the backbone expects and gives.
+        digest: SHA-256 of the backbone file.
+    """
+
+    def __init__(self, run: Run, backbone: str, data: DataConfig, features: FeaturesConfig) -> None:
+        if features.engine not in ENGINES:
+            raise ConfigError(f"features.engine must be one of {', '.join(ENGINES)}, not {features.engine!r}")
+        self.run = run
+        self.data = data
+        self.features = features
+        self.backbone, self.spec = load_backbone(backbone)
+        self.digest = file_digest(backbone)
+
+    @property
+    def num_features(self) -> int:
+        """Width of the pooled features."""
+        return self.backbone.num_features
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the backbone's outputs, which follow the features."""
+        return self.backbone.num_outputs
+
+    def store(self, split: str, names: Sequence[str]) -> FeatureStore:
+        """Open the store of a list of images, extracting what is missing first.
+
+        Args:
+            split: Name of the list, for the store's folder and messages.
+            names: Image ids; duplicates are extracted once.
+
+        Raises:
+            UnreadableImageError: If more images than `data.max_missing` are missing or unreadable.
+            AnnotationError: If the image folder is missing.
+        """
+        folder = image_folder(self.data.root)
+        unique = list(dict.fromkeys(names))
+        state, absent = survey_frames(folder, unique)
+        self._limit_missing(split, len(unique), dict.fromkeys(absent, "no such file"))
+        plan = StorePlan(
+            names=unique,
+            columns={"features": self.num_features, "outputs": self.num_outputs},
+            sources={"backbone": self.digest, "transform": self._transform(), "images": state},
+            dtype=self.features.dtype,
+            chunk_rows=self.features.batch_size,
+        )
+        path = self._store_path(split)
+        try:
+            store = FeatureStore.open(path, plan)
+            shutil.rmtree(FeatureStoreWriter(path, plan).partial, ignore_errors=True)
+            self.run.say(f"{split}: features of {len(unique)} images from {path}")
+        except FeatureStoreError as reason:
+            self.run.say(f"{split}: extracting features of {len(unique)} images ({reason})")
+            store = self._extract(FeatureStoreWriter(path, plan), folder)
+        self._limit_missing(split, len(unique), store.missing)
+        return store
+
+    def _extract(self, writer: FeatureStoreWriter, folder: Path) -> FeatureStore:
+        data = FrameChunksDataModule(
+            folder, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
+        )
+        trainer = self.run.trainer([FeatureWriter(writer)], logger=False, enable_checkpointing=False)
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
+        module = FeatureExtraction(channels_last(self.backbone), engine)
+        trainer.predict(module, data, return_predictions=False)
+        trainer.strategy.barrier("features extracted")
+        if self.run.is_first:
+            writer.merge()
+        trainer.strategy.barrier("features merged")
+        return FeatureStore.open(writer.path, writer.plan)
+
+    def _cpu_engine(self, num_images: int) -> Callable[[Tensor], Tensor]:
+        """Choose the fastest way through the encoder on a CPU."""
+        wanted = self.features.engine
+        size = self.spec.image_size
+        folded = fold_batch_norm(
+            self.backbone.encoder, torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        )
+        if wanted == "torch" or (
+            wanted == "auto" and not (onnx_is_installed() and num_images >= ONNX_PAYS_FROM)
+        ):
+            return folded
+        if not onnx_is_installed():
+            raise ConfigError("features.engine=onnx needs the extra packages: pip install '.[export]'")
+        path = Path(self.features.cache_dir, "onnx", f"{self.digest[:16]}-{size}-{torch.__version__}.onnx")
+        if not path.is_file():
+            self.run.say("exporting the encoder for ONNX Runtime")
+            export_encoder(folded, size, path)
+        return OnnxEncoder(path)
+
+    def _store_path(self, split: str) -> Path:
+        """Keep stores of different backbones and sets apart, so that going back to one finds it."""
+        root = hashlib.sha256(str(Path(self.data.root).resolve()).encode()).hexdigest()
+        name = f"{Path(self.data.root).resolve().name}-{root[:8]}"
+        return Path(self.features.cache_dir, name, f"{self.digest[:12]}-{self.features.dtype}", split)
+
+    def _transform(self) -> dict[str, object]:
+        spec = self.spec
+        return {
+            "size": spec.image_size,
+            "resize": "cv2 bilinear",
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+        }
+
+    def _limit_missing(self, split: str, total: int, missing: dict[str, str]) -> None:
+        if not missing:
+            return
+        listed = [f"{name}: {reason}" for name, reason in missing.items()]
+        if self.run.is_first:
+            write_text(self.run.folder / f"missing_{split}.txt", "\n".join(listed) + "\n")
+        message = f"{len(missing)} of {total} images of the {split} list are missing or unreadable"
+        if len(missing) > self.data.max_missing:
+            shown = "\n".join(listed[:10])
+            raise UnreadableImageError(
+                f"{message}:\n{shown}\nAll are listed in {self.run.folder / f'missing_{split}.txt'}. Unpack the images "
+                f"again, or allow so many with data.max_missing={len(missing)}"
+            )
+        self.run.say(f"[yellow]{message}, for example {listed[0]}[/]")

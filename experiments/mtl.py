@@ -1,0 +1,94 @@
+"""Stage 2: multi-task heads on s-Aff-Wild2 (arXiv 2207.09508, section 3.2).
+
+    python -m experiments.mtl [recipe=demo] [key=value ...]
+
+Extracts features with the frozen network of stage 1 (once), trains a head per task, and scores them on the validation
+videos as the challenge does: as they are, with tuned thresholds, smoothed over time, and calibrated.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from affect.backbone_file import file_digest
+from affect.frames import locate_frames, video_of
+from affect.head_file import HeadsSpec, save_heads
+from datamodules.aff_wild2 import LISTS, load_annotations
+from experiments.demo import ensure_demo_data
+from experiments.extraction import FeatureExtractor
+from experiments.head_training import labelled_table, predict_rows, train_heads
+from experiments.mtl_config import MtlConfig
+from experiments.mtl_figures import draw_figures
+from experiments.mtl_scores import challenge_table, score_steps
+from experiments.prediction_table import write_predictions
+from experiments.runner import Run, run_experiment
+from experiments.second_stream import blend, stream_table, train_stream
+
+
+def mtl(config: MtlConfig) -> dict[str, float]:
+    """Run the experiment and return the metrics that it wrote."""
+    ensure_demo_data("aff_wild2", config.data.root)
+    run = Run("mtl", config, config.data.root)
+
+    annotations = {
+        split: load_annotations(config.data.root, split, config.data.check_counts) for split in LISTS
+    }
+    for split, rows in annotations.items():
+        run.say(f"{split}: {rows.report.summary()}")
+    extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
+    stores = {split: extractor.store(split, rows.name) for split, rows in annotations.items()}
+    if not run.is_first:
+        return {}  # what follows takes seconds: not worth sharing out
+    train, val = (labelled_table(stores[split], annotations[split]) for split in ("train", "val"))
+
+    spec = HeadsSpec(
+        config.heads.network, config.heads.inputs, extractor.num_features, extractor.num_outputs,
+        config.heads.num_hidden, extractor.digest,
+    )  # fmt: skip
+    trained = train_heads(run, config.heads, spec, train, val, run.folder)
+    run.say(f"best epochs: {trained.best_epoch}")
+    preds = predict_rows(trained.module.heads, val)
+    if config.stream.root:
+        tables = [
+            stream_table(run, config.stream, rows, split) for split, rows in (("train", train), ("val", val))
+        ]
+        second = train_stream(run, config.heads, *tables)
+        save_heads(run.folder / "stream_heads.safetensors", second.module.heads, second.spec)
+        preds = blend(config.stream, preds, second.module.heads, tables[1])
+
+    target = {task: values.numpy() for task, values in val.labels.items()}
+    video, frame = locate_frames(val.name)
+    scores = score_steps(preds, target, video, frame, config.calibration)
+    save_heads(run.folder / "heads.safetensors", trained.module.heads, spec)
+    scores.calibrator.save(run.folder / "calibrator.json")
+    write_predictions(run.folder / "predictions_validation.parquet", val.name, target, preds, scores.smoothed)
+    draw_figures(run, trained, scores, preds, target, np.array([video_of(name) for name in val.name]), frame)
+    if config.heads.refit:
+        run.say("training once more on training and validation rows, for the test set")
+        refit = train_heads(run, config.heads, spec, train.joined(val), None)
+        save_heads(run.folder / "heads_refit.safetensors", refit.module.heads, spec)
+
+    provenance = {
+        "data_root": str(config.data.root),
+        "backbone": str(Path(config.backbone).resolve()),
+        "backbone_sha256": extractor.digest,
+        "images": {split: store.metadata["sources"]["images"] for split, store in stores.items()},
+        "lists": {split: file_digest(Path(config.data.root) / name) for split, name in LISTS.items()},
+        "best_epoch": trained.best_epoch,
+    }
+    metrics = dict(scores.metrics)
+    metrics |= {
+        f"data/missing_{split}": len(store.missing) for split, store in stores.items() if store.missing
+    }
+    metrics = run.finish(metrics, provenance, run.folder / "heads.safetensors")
+    run.say(challenge_table(metrics, config.published))
+    return metrics
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(MtlConfig, "mtl", mtl)
+
+
+if __name__ == "__main__":
+    main()

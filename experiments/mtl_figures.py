@@ -1,0 +1,148 @@
+"""Pictures of stage 2: threshold curves, confusion matrix, valence/arousal, time lines of videos."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from affect.calibration import Calibrator, Predictions
+from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION, VALENCE_AROUSAL
+from affect.thresholds import f1_curves
+from experiments.figures import confusion_matrix, training_curves, valence_arousal_scatter
+from experiments.head_training import TrainedHeads
+from experiments.mtl_scores import Scores
+from experiments.runner import Run
+
+_GRID = np.linspace(0.01, 0.99, 99)
+
+
+def draw_figures(
+    run: Run, trained: TrainedHeads, scores: Scores, preds: Predictions, target: Predictions,
+    videos: np.ndarray, frame: np.ndarray,
+) -> None:  # fmt: skip
+    """Draw all of them into the run folder.
+
+    Args:
+        run: The run.
+        trained: The heads, for their history.
+        scores: Scores and calibrator.
+        preds: Predictions of the validation rows as the heads gave them.
+        target: Their labels.
+        videos: Name of each row's video, shape (N,).
+        frame: Frame number of each row, shape (N,).
+    """
+    metrics = scores.metrics
+    if "val/au_f1" in metrics:
+        run.save_figure(
+            "thresholds", threshold_curves(preds["action_units"], target["action_units"], scores.calibrator)
+        )
+    if "val/expression_f1" in metrics:
+        title = f"macro F1 {metrics['val/expression_f1']:.3f}"
+        chosen = preds["expression"].argmax(1)
+        run.save_figure(
+            "confusion_matrix", confusion_matrix(target["expression"], chosen, AFFWILD2_EXPRESSIONS, title)
+        )
+    if "val/va_ccc" in metrics:
+        ccc = {name: metrics[f"val/{name.lower()}_ccc"] for name in VALENCE_AROUSAL}
+        figure = valence_arousal_scatter(target["valence_arousal"], preds["valence_arousal"], ccc)
+        run.save_figure("valence_arousal", figure)
+    run.save_figure("time_lines", time_lines(preds, scores.smoothed, target, videos, frame))
+    if len(trained.history):
+        run.save_figure("training_curves", training_curves(trained.history, {
+            "training loss": ["train/expression_loss", "train/valence_arousal_loss", "train/action_units_loss"],
+            "validation": ["val/expression_f1", "val/va_ccc", "val/au_f1"],
+            "P_MTL": ["val/mtl_score"],
+        }))  # fmt: skip
+
+
+def threshold_curves(probabilities: np.ndarray, target: np.ndarray, calibrator: Calibrator) -> Figure:
+    """Draw F1 over the threshold for each action unit, with 0.5 and the calibrator's threshold marked.
+
+    Args:
+        probabilities: Shape (N, 12).
+        target: {0, 1}, NaN where missing, shape (N, 12).
+        calibrator: Its thresholds are those of smoothed predictions.
+    """
+    curves = f1_curves(probabilities, target, _GRID)
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure.suptitle("F1 over the threshold (dashed: 0.5, line: the calibrator's, after smoothing)")
+    for unit, name in enumerate(ACTION_UNITS):
+        axes = figure.add_subplot(3, 4, unit + 1)
+        axes.plot(_GRID, curves[:, unit])
+        axes.axvline(0.5, color="0.6", linestyle="--", linewidth=1)
+        axes.axvline(calibrator.thresholds[unit], color="tab:red", linewidth=1)
+        share = np.nanmean(target[:, unit]) if not np.isnan(target[:, unit]).all() else 0.0
+        axes.set_title(f"{name}   {share:.1%} active", fontsize=9)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+    return figure
+
+
+def time_lines(
+    preds: Predictions, smoothed: Predictions, target: Predictions, videos: np.ndarray, frame: np.ndarray,
+    num_videos: int = 2,
+) -> Figure:  # fmt: skip
+    """Draw label against prediction, raw and smoothed, over the frames of the videos with most labels.
+
+    Args:
+        preds: Raw predictions by task, N rows.
+        smoothed: Smoothed predictions by task.
+        target: Labels by task.
+        videos: Name of each row's video, shape (N,).
+        frame: Frame number of each row, shape (N,).
+        num_videos: How many videos, side by side.
+    """
+    labelled = (target["expression"] != MISSING_EXPRESSION).astype(int) + ~np.isnan(
+        target["valence_arousal"][:, 0]
+    )
+    names, number = np.unique(videos, return_inverse=True)
+    chosen = np.argsort(-np.bincount(number, weights=labelled), kind="stable")[:num_videos]
+    figure = Figure(figsize=(7.5 * len(chosen), 9), layout="constrained")
+    for column, video in enumerate(chosen):
+        rows = np.flatnonzero(number == video)
+        rows = rows[np.argsort(frame[rows], kind="stable")]
+        cut = {task: values[rows] for task, values in target.items()}
+        lines = [{task: values[rows] for task, values in part.items()} for part in (preds, smoothed)]
+        axes = [figure.add_subplot(4, len(chosen), 1 + column + row * len(chosen)) for row in range(4)]
+        _values(axes[:2], frame[rows], cut["valence_arousal"], *lines)
+        _expressions(axes[2], frame[rows], cut["expression"], *lines)
+        _units(axes[3], frame[rows], cut["action_units"], lines[1])
+        axes[0].set_title(str(names[video]))
+        axes[3].set_xlabel("frame")
+    return figure
+
+
+def _values(axes: list, frame: np.ndarray, target: np.ndarray, raw: Mapping, smoothed: Mapping) -> None:
+    for column, name in enumerate(VALENCE_AROUSAL):
+        axes[column].plot(frame, target[:, column], color="black", linewidth=1.5, label="label")
+        axes[column].plot(frame, raw["valence_arousal"][:, column], color="tab:blue", alpha=0.35, label="raw")
+        axes[column].plot(frame, smoothed["valence_arousal"][:, column], color="tab:blue", label="smoothed")
+        axes[column].set(ylim=(-1.05, 1.05), ylabel=name)
+    axes[0].legend(fontsize=8, ncols=3, loc="lower right")
+
+
+def _expressions(axes: Axes, frame: np.ndarray, target: np.ndarray, raw: Mapping, smoothed: Mapping) -> None:
+    labelled = target != MISSING_EXPRESSION
+    axes.plot(
+        frame[labelled], target[labelled], "s", color="black", markersize=6, fillstyle="none", label="label"
+    )
+    axes.plot(frame, raw["expression"].argmax(1), ".", color="tab:orange", alpha=0.5, label="raw")
+    axes.plot(frame, smoothed["expression"].argmax(1), "_", color="tab:red", markersize=8, label="smoothed")
+    axes.set_yticks(range(len(AFFWILD2_EXPRESSIONS)), AFFWILD2_EXPRESSIONS, fontsize=8)
+    axes.legend(fontsize=8, ncols=3, loc="upper right")
+
+
+def _units(axes: Axes, frame: np.ndarray, target: np.ndarray, smoothed: Mapping) -> None:
+    axes.pcolormesh(
+        frame,
+        range(len(ACTION_UNITS)),
+        smoothed["action_units"].T,
+        vmin=0,
+        vmax=1,
+        cmap="Greens",
+        shading="nearest",
+    )
+    time, unit = np.nonzero(target == 1)
+    axes.plot(frame[time], unit, ".", color="black", markersize=2)
+    axes.set_yticks(range(len(ACTION_UNITS)), ACTION_UNITS, fontsize=7)
+    axes.set_ylabel("probability; dots: label")

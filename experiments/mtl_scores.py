@@ -1,0 +1,119 @@
+"""The steps from frame-wise predictions to calibrated ones, and the score of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from affect.calibration import Calibrator, Predictions, cross_fit_predictions, fit_calibrator
+from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
+from affect.mtl_metrics import multi_task_score
+from experiments.mtl_config import CalibrationConfig
+
+STEPS = {
+    "": "raw",
+    "@thresholds": "thresh.",
+    "@thresholds_crossfit": "thresh.†",
+    "@smoothed": "smooth",
+    "@calibrated": "calibr.",
+    "@calibrated_crossfit": "calibr.†",
+}
+"""Suffix of the metrics' names and heading of each step. Thresholds and calibration are tuned on the validation set, so
+theirs are in-sample figures; the cross-fitted ones beside them (†) tune on other videos than they judge."""
+
+ROWS = {
+    "valence_ccc": "CCC valence",
+    "arousal_ccc": "CCC arousal",
+    **{f"expression_f1/{name}": f"F1 {name}" for name in AFFWILD2_EXPRESSIONS},
+    **{f"au_f1/{name}": f"F1 {name}" for name in ACTION_UNITS},
+    "va_ccc": "P_VA",
+    "expression_f1": "P_EXPR",
+    "au_f1": "P_AU",
+    "mtl_score": "P_MTL",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the steps reach.
+
+    Attributes:
+        metrics: `val/<name><suffix>` for every name of MultiTaskScore and suffix of STEPS.
+        calibrator: Fitted on all these predictions, for new ones.
+        smoothed: Predictions after smoothing alone.
+    """
+
+    metrics: dict[str, float]
+    calibrator: Calibrator
+    smoothed: dict[str, np.ndarray]
+
+
+def score_steps(
+    preds: Predictions, target: Predictions, video: np.ndarray, frame: np.ndarray, config: CalibrationConfig
+) -> Scores:
+    """Score predictions as they are, and after each step.
+
+    Args:
+        preds: Probabilities of the three tasks, N rows.
+        target: Labels as in the batch contract, N rows.
+        video: Video number of each row, shape (N,).
+        frame: Frame number of each row, shape (N,).
+        config: The steps.
+    """
+    smoothing, grid = config.smoothing(), config.grid()
+    only_thresholds = fit_calibrator(preds, target, {}, grid, with_bias=False)
+    smoothed = Calibrator(smoothing).apply(preds, video, frame)
+    calibrator = fit_calibrator(smoothed, target, smoothing, grid, config.log_bias)
+    steps = {
+        "": score(preds, target),
+        "@thresholds": score(preds, target, only_thresholds.thresholds),
+        "@smoothed": score(smoothed, target),
+        "@calibrated": score(calibrator.apply(preds, video, frame), target, calibrator.thresholds),
+    }
+    num_folds = min(config.num_folds, len(np.unique(video)))
+    if num_folds > 1:
+        held_out = cross_fit_predictions(preds, target, video, num_folds, grid, with_bias=False)
+        steps["@thresholds_crossfit"] = score(held_out, target)
+        held_out = cross_fit_predictions(smoothed, target, video, num_folds, grid, config.log_bias)
+        steps["@calibrated_crossfit"] = score(held_out, target)
+    metrics = {f"val/{name}{step}": value for step in STEPS for name, value in steps.get(step, {}).items()}
+    return Scores(metrics, calibrator, smoothed)
+
+
+def score(
+    preds: Predictions, target: Predictions, thresholds: tuple[float, ...] | None = None
+) -> dict[str, float]:
+    """Compute P_MTL and its parts from arrays."""
+    return multi_task_score(
+        {task: torch.from_numpy(values) for task, values in preds.items()},
+        {task: torch.from_numpy(target[task]) for task in preds},
+        thresholds,
+    )
+
+
+def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
+    """Lay out the challenge's measures, a column per step; published values stand beside those that have one."""
+    table = Table(
+        title="s-Aff-Wild2 validation", title_justify="left", pad_edge=False,
+        caption="† tuned on other videos than those judged; without, tuned on those judged", caption_justify="left",
+    )  # fmt: skip
+    table.add_column("measure", no_wrap=True)
+    steps = [step for step in STEPS if f"val/mtl_score{step}" in metrics or step == ""]
+    shown = {step: any(f"val/{name}{step}" in published for name in ROWS) for step in steps}
+    for step in steps:
+        table.add_column(STEPS[step], justify="right", style="dim" if "crossfit" in step else None)
+        if shown[step]:
+            table.add_column("publ.", justify="right", style="cyan")
+    for name, label in ROWS.items():
+        cells = []
+        for step in steps:
+            key = f"val/{name}{step}"
+            cells.append(f"{metrics[key]:.3f}" if key in metrics else "—")
+            if shown[step]:
+                cells.append(f"{published[key]:.3f}" if key in published else "")
+        if name == "va_ccc":
+            table.add_section()
+        table.add_row(label, *cells, style="bold" if name == "mtl_score" else None)
+    return table
