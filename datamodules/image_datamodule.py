@@ -5,10 +5,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from datamodules.images import ImageDataset, collate_images
-from datamodules.samplers import ShardSampler, shuffled
+from datamodules.samplers import ShardSampler, ShuffleSampler
 from datamodules.transforms import DeviceTransform
 
 
@@ -72,11 +72,17 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _loader(self, split: str) -> DataLoader:
         dataset = self.datasets[split]
+        sampler: Sampler[int] = ShardSampler(dataset)
+        generator = None
+        if split == "train":
+            sampler = ShuffleSampler(dataset, self.seed, self.trainer.current_epoch if self.trainer else 0)
+            generator = sampler.generator
         # Workers live for one epoch: their seeds then follow from the epoch's, also in a resumed run.
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=shuffled(dataset, self.seed) if split == "train" else ShardSampler(dataset),
+            sampler=sampler,
+            generator=generator,
             num_workers=self.num_workers,
             collate_fn=collate_images,
             pin_memory=torch.cuda.is_available(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sized
 
+import torch
 import torch.distributed as dist
 from torch.utils.data import DistributedSampler, Sampler
 
@@ -13,10 +14,29 @@ def process_share() -> tuple[int, int]:
     return 0, 1
 
 
-def shuffled(dataset: Sized, seed: int) -> DistributedSampler:
-    """Shuffle anew each epoch, from seed and epoch alone, so that a resumed run sees the same order."""
-    rank, world_size = process_share()
-    return DistributedSampler(dataset, world_size, rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+class ShuffleSampler(DistributedSampler):
+    """Shuffle anew each epoch, from seed and epoch alone, so that a resumed run sees the same order.
+
+    Args:
+        dataset: What to shuffle.
+        seed: Of the order.
+        epoch: The epoch to begin with; workers fetch ahead before Lightning tells it.
+
+    Attributes:
+        generator: For the DataLoader, which seeds its workers from it: it follows the epoch too, and leaves the global
+            random state alone.
+    """
+
+    def __init__(self, dataset: Sized, seed: int, epoch: int = 0) -> None:
+        rank, world_size = process_share()
+        super().__init__(dataset, world_size, rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+        self.generator = torch.Generator()
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Enter an epoch."""
+        super().set_epoch(epoch)
+        self.generator.manual_seed(hash((self.seed, epoch, self.rank)) % 2**63)
 
 
 class ShardSampler(Sampler[int]):
