@@ -1,7 +1,7 @@
 """The submission file of the multi-task challenge (ABAW-4, Kollias 2022, arXiv 2207.01138).
 
-A header `image,valence,arousal,expression,aus`, then a line per row of the official test list, in its order and with its
-duplicates: image, valence, arousal, expression code, twelve action units as 0 or 1.
+A header `image,valence,arousal,expression,aus`, then a line per row of the official test list, in its order and with
+its duplicates: image, valence, arousal, expression code, twelve action units as 0 or 1.
 """
 
 from collections.abc import Sequence
@@ -111,7 +111,7 @@ def _mistake(line: str, name: str) -> str | None:
         if not _is_value(text):
             return f"{label} must be a number from -1 to 1, not {text!r}"
     if fields[3] not in _CODES:
-        return f"the expression must be one of {', '.join(_CODES)}, not {fields[3]!r}"
+        return f"expression must be one of {', '.join(_CODES)}, not {fields[3]!r}"
     for unit, text in zip(ACTION_UNITS, fields[4:], strict=True):
         if text not in ("0", "1"):
             return f"{unit} must be 0 or 1, not {text!r}"

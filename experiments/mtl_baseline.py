@@ -1,0 +1,108 @@
+"""The baseline that stage 2 beats: a network trained end to end on s-Aff-Wild2 alone, without the AffectNet stage.
+
+    python -m experiments.mtl_baseline [recipe=demo] [key=value ...]
+
+The same three losses over the labelled frames; the encoder starts from face weights, timm's hub weights or chance.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+
+from affect.backbone_file import file_digest
+from affect.backbones import input_statistics
+from affect.checkpoints import load_encoder_weights
+from affect.frames import locate_frames
+from affect.head_losses import balanced_unit_weights
+from affect.losses import inverse_frequency_weights
+from datamodules.aff_wild2 import LISTS, AffWild2DataModule
+from experiments.config import LoaderConfig, RunConfig, option
+from experiments.demo import ensure_demo_data
+from experiments.mtl_config import CalibrationConfig
+from experiments.mtl_scores import challenge_table, score_steps
+from experiments.prediction_table import write_predictions
+from experiments.runner import Run, run_experiment
+from experiments.staged_fit import fit_in_stages
+from experiments.training_config import ModelConfig, OptimizerConfig, StageConfig, StagesConfig
+from lightning_modules.end_to_end import WIDTHS, EndToEndModule
+
+
+@dataclass
+class BaselineDataConfig(LoaderConfig):
+    """s-Aff-Wild2."""
+
+    root: str = option("data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing")
+    check_counts: bool = option(True, "compare an official list with the published counts")
+    image_size: int = option(112, "side of the network's input in pixels; the frames have 112")
+    flip: float = option(0.5, "probability of a horizontal flip while training")
+
+
+@dataclass
+class MtlBaselineConfig(RunConfig):
+    """Everything that can be set."""
+
+    data: BaselineDataConfig = field(default_factory=BaselineDataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    stages: StagesConfig = field(
+        default_factory=lambda: StagesConfig(StageConfig(1, 1e-3), StageConfig(6, 1e-4))
+    )
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(sam_rho=0.0))
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    published: dict[str, float] = option({}, "published values by metric name, for the closing table")
+
+
+def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
+    """Run the experiment and return the metrics that it wrote."""
+    ensure_demo_data("aff_wild2", config.data.root)
+    run = Run("mtl_baseline", config, config.data.root)
+    mean, std = input_statistics(config.model.architecture)
+    data = AffWild2DataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
+    data.setup()
+    for split, rows in data.annotations.items():
+        run.say(f"{split}: {rows.report.summary()}")
+    module = build_module(config, data, run)
+    fit = fit_in_stages(run, module, data, config.stages.build(), "val/mtl_score")
+
+    edges = np.cumsum(WIDTHS)[:-1]
+    expression, values, units = np.split(fit.outputs.outputs, edges, axis=1)
+    preds = {"expression": expression, "valence_arousal": values, "action_units": units}
+    video, frame = locate_frames(fit.outputs.names)
+    scores = score_steps(preds, fit.outputs.labels, video, frame, config.calibration)
+    metrics = {**fit.metrics, **scores.metrics}
+    if data.skipped:
+        metrics["data/skipped_images"] = len(data.skipped)
+    path = run.folder / "predictions_validation.parquet"
+    if run.is_first:
+        write_predictions(path, fit.outputs.names, fit.outputs.labels, preds, scores.smoothed)
+    lists = {split: file_digest(data.root / name) for split, name in LISTS.items()}
+    metrics = run.finish(metrics, {"data_root": str(data.root), "lists": lists})
+    run.say(challenge_table(metrics, config.published))
+    return metrics
+
+
+def build_module(config: MtlBaselineConfig, data: AffWild2DataModule, run: Run) -> EndToEndModule:
+    """Build the network and fill its encoder."""
+    rows = data.annotations["train"]
+    weigh = config.optimizer.class_weights
+    module = EndToEndModule(
+        config.model.architecture,
+        inverse_frequency_weights(rows.report.expression_counts).tolist() if weigh else None,
+        balanced_unit_weights(torch.from_numpy(rows.action_units)).tolist(),
+        config.optimizer.sam_rho,
+        config.optimizer.gradient_clip_norm,
+        hub_weights=config.model.weights == "hub",
+    )
+    if config.model.weights not in ("none", "hub"):
+        report = load_encoder_weights(module.backbone.encoder, config.model.weights)
+        run.say(f"encoder from {config.model.weights}: {report}")
+    return module
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(MtlBaselineConfig, "mtl_baseline", mtl_baseline)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Predict s-Aff-Wild2's test list with a run of stage 2 and write the challenge's submission file.
+
+    python -m experiments.mtl_submit [run=runs/mtl/latest] [key=value ...]
+
+Every key of that run may be given anew, for instance data.root. A listed image that is missing takes the prediction of
+the frame before it.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from affect.calibration import Calibrator, Predictions
+from affect.frames import locate_frames
+from affect.head_file import load_heads
+from affect.mtl_submission import write_mtl_submission
+from datamodules.aff_wild2 import load_test_names
+from datamodules.aff_wild2_annotations import read_annotations
+from datamodules.features import feature_table
+from experiments.config import ConfigError, option, stop
+from experiments.demo import ensure_demo_data
+from experiments.extraction import FeatureExtractor
+from experiments.head_training import predict_rows
+from experiments.mtl_config import MtlConfig
+from experiments.mtl_scores import score
+from experiments.runner import Run, run_experiment
+from experiments.second_stream import blend, stream_table
+
+DEFAULT_RUN = "runs/mtl/latest"
+TRUTH = "test_set_annotations.txt"
+"""Labels of the test list, which only the demo set has; predictions are scored where they stand."""
+
+
+@dataclass
+class MtlSubmitConfig(MtlConfig):
+    """The run's own configuration, and which run."""
+
+    run: str = option(DEFAULT_RUN, "the run of stage 2 whose heads and calibrator predict")
+
+
+def mtl_submit(config: MtlSubmitConfig) -> Path:
+    """Write the submission and return its path."""
+    ensure_demo_data("aff_wild2", config.data.root)
+    folder = Path(config.run).resolve()
+    refit = folder / "heads_refit.safetensors"
+    heads, spec = load_heads(refit if refit.is_file() else folder / "heads.safetensors")
+    calibrator = Calibrator.load(folder / "calibrator.json")
+    names = load_test_names(config.data.root, config.data.check_counts)
+    run = Run("mtl_submit", config, config.data.root)
+
+    data = replace(config.data, max_missing=len(names))  # the challenge wants a line for each all the same
+    extractor = FeatureExtractor(run, config.backbone, data, config.features)
+    if extractor.digest != spec.features_from:
+        raise ConfigError(
+            f"backbone={config.backbone} is not the network that the heads of {folder} were trained on"
+        )
+    store = extractor.store("test", names)
+    if not run.is_first:
+        return run.folder
+    table = feature_table(store.features[store.rows(names)], {}, names)
+    preds: Predictions = predict_rows(heads, table)
+    if config.stream.root:
+        second, _ = load_heads(folder / "stream_heads.safetensors")
+        preds = blend(config.stream, preds, second, stream_table(run, config.stream, table, "test"))
+    preds = calibrator.apply(preds, *locate_frames(names))
+    decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
+
+    path = run.folder / "predictions.txt"
+    write_mtl_submission(path, names, **decided)
+    run.say(
+        f"{path}: {len(names)} rows, valid; {len(store.missing)} images are missing and take the frame before"
+    )
+    metrics: dict[str, float] = {"test/rows": len(names), "test/missing": len(store.missing)}
+    truth = Path(config.data.root) / TRUTH
+    if truth.is_file():
+        metrics |= {f"test/{name}": value for name, value in score_truth(truth, names, decided).items()}
+        run.say(
+            f"P_MTL on the test list, whose labels this set has: {metrics.get('test/mtl_score', np.nan):.4f}"
+        )
+    run.finish(metrics, {"run": str(folder), "backbone_sha256": extractor.digest}, path)
+    return path
+
+
+def score_truth(truth: Path, names: list[str], decided: Predictions) -> dict[str, float]:
+    """Score decided predictions against labels of the same images."""
+    annotations = read_annotations(truth)
+    places = {name: row for row, name in enumerate(names)}
+    rows = np.array([places[name] for name in annotations.name])
+    target = {
+        "expression": annotations.expression,
+        "valence_arousal": annotations.valence_arousal,
+        "action_units": annotations.action_units,
+    }
+    return score({task: values[rows] for task, values in decided.items()}, target)
+
+
+def main() -> None:
+    """Run from the command line; the run's own configuration takes the recipe's place."""
+    words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+    config_file = Path(words.get("run", DEFAULT_RUN), "config.yaml")
+    if not config_file.is_file() and not {"-h", "--help"} & set(sys.argv):
+        stop(f"{config_file.parent} is not a run of stage 2; `make mtl` makes one")
+    run_experiment(MtlSubmitConfig, "mtl", mtl_submit, default_recipe=str(config_file))
+
+
+if __name__ == "__main__":
+    main()
