@@ -47,7 +47,7 @@ def draw_figures(
         ccc = {name: metrics[f"val/{name.lower()}_ccc"] for name in VALENCE_AROUSAL}
         figure = valence_arousal_scatter(target["valence_arousal"], preds["valence_arousal"], ccc)
         run.save_figure("valence_arousal", figure)
-    run.save_figure("time_lines", time_lines(preds, scores.smoothed, target, videos, frame))
+    run.save_figure("timeline", time_lines(preds, scores.smoothed, target, videos, frame))
     if len(trained.history):
         run.save_figure("training_curves", training_curves(trained.history, {
             "training loss": ["train/expression_loss", "train/valence_arousal_loss", "train/action_units_loss"],

@@ -1,0 +1,201 @@
+"""The ablation of stage 2: networks, inputs, thresholds, smoothing, and training without AffectNet.
+
+    python -m experiments.mtl_ablation [recipe=demo] [key=value ...]
+
+Takes the keys of `experiments.mtl`; features are extracted once. Writes `ablation.csv` and a figure to
+`runs/mtl_ablation/<time>`. The end-to-end baseline's row comes from the latest run of `experiments.mtl_baseline` on the
+same data, if there is one.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+import wandb
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from affect.atomic import atomic_path
+from affect.frames import locate_frames
+from affect.head_file import HeadsSpec
+from datamodules.aff_wild2 import LISTS, load_annotations
+from datamodules.features import FeatureTable
+from experiments.demo import ensure_demo_data
+from experiments.extraction import FeatureExtractor
+from experiments.head_training import labelled_table, predict_rows, train_heads
+from experiments.mtl_config import MtlConfig
+from experiments.mtl_scores import STEPS, score_steps
+from experiments.runner import Run, run_experiment
+
+MEASURES: Final = ("va_ccc", "expression_f1", "au_f1", "mtl_score")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table.
+
+    Attributes:
+        network: `joint`, `separate` or `slice`.
+        inputs: What the heads see.
+        published: Published P_VA, P_EXPR, P_AU and P_MTL of the raw predictions.
+        shuffled: Whether the heads learn from other frames' features: what labels alone give.
+    """
+
+    network: str
+    inputs: str
+    published: tuple[float, float, float, float] | None = None
+    shuffled: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the row."""
+        return f"{self.network}, {self.inputs}" + (", shuffled" if self.shuffled else "")
+
+
+VARIANTS: Final = (
+    Variant("joint", "outputs", (0.420, 0.311, 0.450, 1.180)),
+    Variant("joint", "features", (0.415, 0.308, 0.467, 1.190)),
+    Variant("joint", "both", (0.414, 0.334, 0.463, 1.2115)),
+    Variant("separate", "outputs", (0.443, 0.261, 0.454, 1.157)),
+    Variant("separate", "features", (0.424, 0.339, 0.488, 1.250)),
+    Variant("separate", "both", (0.417, 0.333, 0.486, 1.237)),
+    Variant("slice", "both", (0.4471, 0.3351, 0.4943, 1.2765)),
+    Variant("slice", "both", shuffled=True),
+)
+"""Published values: arXiv 2207.09508, on the real set."""
+
+BASELINE: Final = "end to end, without AffectNet"
+BASELINE_PUBLISHED: Final = 0.30
+"""P_MTL of the challenge's own baseline."""
+
+
+def ablate(config: MtlConfig) -> pd.DataFrame:
+    """Train every variant and return the table that was written."""
+    ensure_demo_data("aff_wild2", config.data.root)
+    run = Run("mtl_ablation", config, config.data.root)
+    annotations = {
+        split: load_annotations(config.data.root, split, config.data.check_counts) for split in LISTS
+    }
+    extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
+    stores = {split: extractor.store(split, rows.name) for split, rows in annotations.items()}
+    if not run.is_first:
+        return pd.DataFrame()
+    train, val = (labelled_table(stores[split], annotations[split]) for split in ("train", "val"))
+
+    rows = []
+    for variant in VARIANTS:
+        heads = HeadsSpec(
+            variant.network, variant.inputs, extractor.num_features, extractor.num_outputs, config.heads.num_hidden,
+            extractor.digest,
+        )  # fmt: skip
+        rows.append(
+            row_of(variant.name, score_variant(run, config, heads, variant, train, val), variant.published)
+        )
+        run.say(f"{variant.name}: P_MTL {rows[-1].get('mtl_score', np.nan):.4f}")
+    rows += baseline_rows(config)
+    table = pd.DataFrame(rows)
+    with atomic_path(run.folder / "ablation.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    run.save_figure("ablation", draw(table))
+    if run.logger is not None:
+        run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
+    metrics = {f"val/mtl_score/{row['variant']}": row["mtl_score"] for row in rows if "mtl_score" in row}
+    run.finish(metrics, {"backbone_sha256": extractor.digest, "data_root": config.data.root})
+    run.say(lay_out(table))
+    return table
+
+
+def score_variant(
+    run: Run, config: MtlConfig, spec: HeadsSpec, variant: Variant, train: FeatureTable, val: FeatureTable
+) -> dict[str, float]:
+    """Train one variant's heads and score its steps."""
+    if variant.shuffled:
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(run.config.seed))
+        train = replace(train, feature=train.feature[order], present=train.present[order])
+    heads = replace(config.heads, network=variant.network, inputs=variant.inputs)
+    trained = train_heads(run, heads, spec, train, val)
+    target = {task: values.numpy() for task, values in val.labels.items()}
+    preds = predict_rows(trained.module.heads, val)
+    return score_steps(preds, target, *locate_frames(val.name), config.calibration).metrics
+
+
+def row_of(
+    name: str, metrics: dict[str, float], published: tuple[float, ...] | None = None
+) -> dict[str, Any]:
+    """Pick a variant's measures, a column per measure and step."""
+    row: dict[str, Any] = {"variant": name}
+    for step in STEPS:
+        found = {f"{measure}{step}": metrics.get(f"val/{measure}{step}") for measure in MEASURES}
+        row |= {key: value for key, value in found.items() if value is not None}
+    for measure, value in zip(MEASURES, published or (), strict=False):
+        row[f"published_{measure}"] = value
+    return row
+
+
+def baseline_rows(config: MtlConfig) -> list[dict[str, Any]]:
+    """Take the baseline from its latest run, if that was on the same data."""
+    folder = Path(config.output_dir, "mtl_baseline", "latest")
+    row: dict[str, Any] = {"variant": BASELINE}
+    if (folder / "metrics.json").is_file():
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        if Path(provenance["data_root"]).resolve() == Path(config.data.root).resolve():
+            row = row_of(BASELINE, json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+    return [{**row, "published_mtl_score": BASELINE_PUBLISHED}]
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw P_MTL of every variant: raw, smoothed and calibrated (cross-fitted), published values as marks."""
+    steps = {"": "raw", "@smoothed": "smoothed", "@calibrated_crossfit": "calibrated, cross-fitted"}
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    place = np.arange(len(table))
+    for number, (step, label) in enumerate(steps.items()):
+        if f"mtl_score{step}" in table:
+            axes.bar(place + 0.27 * (number - 1), table[f"mtl_score{step}"].fillna(0), 0.27, label=label)
+    axes.plot(
+        place - 0.27, table["published_mtl_score"], "D", color="black", markersize=5, label="published, raw"
+    )
+    axes.set_xticks(place, table["variant"], rotation=20, ha="right", fontsize=8)
+    axes.set(ylabel="P_MTL, validation", title="Stage 2 ablation (diamonds: published, real data)")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def lay_out(table: pd.DataFrame) -> Table:
+    """Lay the table out for the terminal; the published values stand beside the raw ones."""
+    laid = Table(
+        title="Stage 2 ablation", title_justify="left", pad_edge=False, caption_justify="left",
+        caption="P_MTL after each step; † tuned on other videos than those judged",
+    )  # fmt: skip
+    headings = {
+        "variant": "variant",
+        "va_ccc": "P_VA",
+        "expression_f1": "P_EXPR",
+        "au_f1": "P_AU",
+        "mtl_score": "P_MTL",
+    }
+    headings |= {"published_mtl_score": "publ."}
+    headings |= {f"mtl_score{step}": heading for step, heading in STEPS.items() if step}
+    shown = {key: heading for key, heading in headings.items() if key in table}
+    for key, heading in shown.items():
+        laid.add_column(heading, justify="left" if key == "variant" else "right")
+    for row in table.to_dict("records"):
+        cells = [
+            row[key] if key == "variant" else "" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown
+        ]
+        laid.add_row(*cells)
+    return laid
+
+
+def main() -> None:
+    """Run from the command line; the recipes are those of `experiments.mtl`."""
+    run_experiment(MtlConfig, "mtl", ablate)
+
+
+if __name__ == "__main__":
+    main()
