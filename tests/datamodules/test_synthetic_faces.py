@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from datamodules.annotation_errors import AnnotationError
+from datamodules.synthetic_faces import (
+    TEST_LIST,
+    TRAIN_FOLDER,
+    SyntheticFacesDataModule,
+    list_classes,
+    read_test_list,
+)
+from demo_data.synthetic_faces import write_synthetic_faces
+
+LOADER = {"image_size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "batch_size": 8, "num_workers": 0}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lsd") / "set"
+    write_synthetic_faces(folder, train=24, validation=18, test=5, workers=1)
+    return folder
+
+
+def test_labels_follow_the_official_folders(root: Path) -> None:
+    data = SyntheticFacesDataModule(str(root), **LOADER)
+    data.setup()
+    train = data.datasets["train"]
+    for path, label in zip(train.paths, train.labels["expression"], strict=True):
+        assert str(path).split("/")[0] == SYNTHETIC_FOLDERS[label]
+    counts = [len(list((root / TRAIN_FOLDER / name).glob("*.jpg"))) for name in SYNTHETIC_FOLDERS]
+    assert data.class_counts() == counts
+    assert tuple(data.expressions) == SYNTHETIC_EXPRESSIONS
+
+
+def test_a_batch_keeps_the_contract(root: Path) -> None:
+    data = SyntheticFacesDataModule(str(root), **LOADER)
+    data.setup()
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert batch["image"].shape == (8, 3, 32, 32)
+    assert set(batch) == {"image", "expression", "name"}
+
+
+def test_validation_faces_are_not_jittered(root: Path) -> None:
+    data = SyntheticFacesDataModule(str(root), **LOADER)
+    data.setup()
+    first, again = (data.datasets["val"][0]["image"] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    changed = [
+        not np.array_equal(data.datasets["train"][0]["image"], data.datasets["train"][0]["image"])
+        for _ in range(3)
+    ]
+    assert any(changed)
+
+
+def test_the_test_list_keeps_its_order_and_needs_no_label(root: Path) -> None:
+    data = SyntheticFacesDataModule(str(root), **LOADER)
+    data.setup("predict")
+    listed = (root / TEST_LIST).read_text().split()[1:]
+    names = [name for batch in data.predict_dataloader() for name in batch["name"]]
+    assert names == [line.split(",")[0] for line in listed]
+
+
+def test_a_missing_class_folder_is_named(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="ANGRER is missing"):
+        list_classes(tmp_path)
+    for name in SYNTHETIC_FOLDERS:
+        (tmp_path / name).mkdir()
+    with pytest.raises(AnnotationError, match="ANGRER holds no image"):
+        list_classes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,expression\n", "lists no image"),
+        ("image,expression\n0.jpg\n../1.jpg\n", r":3: \.\./1\.jpg leaves the folder"),
+        ("image,expression\n/etc/passwd\n", ":2: /etc/passwd leaves the folder"),
+    ],
+)
+def test_a_malformed_test_list_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(content)
+    with pytest.raises(AnnotationError, match=message):
+        read_test_list(path)
+
+
+def test_trailing_commas_and_blank_lines_are_no_names(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"image,expression\r\n0.jpg,\r\n\r\n1.jpg\r\n")
+    assert read_test_list(path) == ["0.jpg", "1.jpg"]

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from callbacks.validation_outputs import ValidationOutputs
+from experiments.blend_report import report_blend
+
+CLASSES = ("a", "b", "c")
+
+
+def outputs(logits: np.ndarray, target: np.ndarray, names: list[str] | None = None) -> ValidationOutputs:
+    collected = ValidationOutputs()
+    collected.names = names or [str(index) for index in range(len(target))]
+    collected.outputs = logits
+    collected.labels = {"expression": target}
+    return collected
+
+
+def test_the_best_weight_is_as_good_as_either_network_and_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 3, 90)
+    signal = np.eye(3)[target]
+    first, second = (signal + rng.normal(0, 1, (90, 3)) for _ in range(2))
+    report = report_blend(outputs(first, target), outputs(second, target), CLASSES)
+    alone = [f1_score(target, logits.argmax(1), average="macro") for logits in (first, second)]
+    assert report.metrics["val/expression_f1@blend"] >= max(alone)
+    expected = f1_score(target, report.preds, average="macro")
+    assert report.metrics["val/expression_f1@blend"] == pytest.approx(expected)
+    assert report.curves["logits"].f1[[-1, 0]] == pytest.approx(alone)
+    assert report.metrics["blend/weight"] == report.weight
+
+
+def test_other_images_are_refused() -> None:
+    target = np.array([0, 1, 2, 0, 1, 2])
+    logits = np.eye(3)[target]
+    with pytest.raises(ValueError, match="different images"):
+        report_blend(outputs(logits, target), outputs(logits, target, list("abcdef")), CLASSES)
