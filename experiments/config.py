@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from affect.atomic import write_text
 
@@ -119,10 +120,15 @@ def load_config(
             layer = OmegaConf.load(source) if words is None else OmegaConf.from_dotlist(list(words))
             _check_keys(schema, OmegaConf.to_container(layer), str(source))
             merged = OmegaConf.merge(merged, layer)
+        except YAMLError as error:
+            raise ConfigError(f"{source} is not YAML: {error}") from error
         except OmegaConfBaseException as error:
             raise ConfigError(f"{source}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
     if recipe and "resume" not in words_by_key:
         merged.recipe = recipe
+    required = sorted(OmegaConf.missing_keys(merged))
+    if required:
+        raise ConfigError(f"required, but not given: {', '.join(f'{key}=' for key in required)}")
     return typing.cast(ConfigT, OmegaConf.to_object(merged))
 
 
@@ -202,12 +208,13 @@ def _check_keys(schema: type, layer: Any, source: str) -> None:
     def walk(node: Any, prefix: str) -> Iterator[str]:
         for name, value in node.items():
             key = f"{prefix}{name}"
-            is_group = any(other.startswith(f"{key}.") for other in known)
-            if isinstance(value, dict) and is_group:
+            if isinstance(value, dict) and value and key not in known:
                 yield from walk(value, f"{key}.")
             elif key not in known:
                 yield key
 
+    if not isinstance(layer, dict | None):
+        raise ConfigError(f"{source} holds no keys and values")
     for key in walk(layer or {}, ""):
         members = [other for other in known if other.startswith(f"{key}.")]
         if members:
