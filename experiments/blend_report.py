@@ -57,6 +57,6 @@ def report_blend(
         metrics[f"val/expression_f1/{name}@blend"] = float(value)
     for name in SPACES:
         metrics[f"val/expression_f1@blend_{name}"] = float(curves[name].f1.max())
-        metrics[f"val/expression_f1@blend_{name}_cross_fitted"] = cross_fitted_blend(*logits, target, name).f1
-    metrics["val/expression_f1@blend_cross_fitted"] = metrics[f"val/expression_f1@blend_{space}_cross_fitted"]
+        metrics[f"val/expression_f1@blend_{name}_crossfit"] = cross_fitted_blend(*logits, target, name).f1
+    metrics["val/expression_f1@blend_crossfit"] = metrics[f"val/expression_f1@blend_{space}_crossfit"]
     return BlendReport(space, best.best_weight, curves, preds, target, metrics)

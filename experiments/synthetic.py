@@ -187,7 +187,7 @@ def comparison_table(metrics: Mapping[str, float], published: Mapping[str, float
         table.add_row(name.removeprefix("val/"), *cells)
     table.caption = (
         f"blend: {metrics['blend/weight']:.1f} pre-trained; macro F1 on images that did not choose the weight "
-        f"{metrics['val/expression_f1@blend_cross_fitted']:.4f}"
+        f"{metrics['val/expression_f1@blend_crossfit']:.4f}"
     )
     return table
 
