@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -91,7 +92,8 @@ class FeatureExtractor:
             shutil.rmtree(FeatureStoreWriter(path, plan).partial, ignore_errors=True)
             self.run.say(f"{split}: features of {len(unique)} images from {path}")
         except FeatureStoreError as reason:
-            self.run.say(f"{split}: extracting features of {len(unique)} images ({reason})")
+            why = f" ({reason})" if path.exists() else ""
+            self.run.say(f"{split}: extracting features of {len(unique)} images{why}")
             store = self._extract(FeatureStoreWriter(path, plan), folder)
         self._limit_missing(split, len(unique), store.missing)
         return store
@@ -104,7 +106,11 @@ class FeatureExtractor:
         on_cpu = trainer.strategy.root_device.type == "cpu"
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
         module = FeatureExtraction(channels_last(self.backbone), engine)
-        trainer.predict(module, data, return_predictions=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*infer the batch indices.*"
+            )  # a batch knows its chunk
+            trainer.predict(module, data, return_predictions=False)
         trainer.strategy.barrier("features extracted")
         if self.run.is_first:
             writer.merge()

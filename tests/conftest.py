@@ -10,7 +10,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import csv
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -143,3 +143,94 @@ def _leave_the_process_as_it_was() -> Iterator[None]:
     torch.set_num_threads(1)
     os.environ.clear()
     os.environ.update(environment)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One annotated frame of a video: valence shades it, arousal colours it, so that a network can learn both."""
+
+    name: str
+    valence: float
+    arousal: float
+    expression: int
+    units: tuple[int, ...]
+
+    def draw(self) -> np.ndarray:
+        """Give BGR pixels, shape (SIZE, SIZE, 3)."""
+        image = np.full((SIZE, SIZE, 3), 128 + 60 * self.valence, np.float32)
+        image[..., 2] += 60 * self.arousal
+        image[: SIZE // 2] += 8 * self.expression
+        noise = np.random.default_rng(len(self.name) + int(1000 * self.valence) % 997).normal(
+            0, 6, image.shape
+        )
+        return (image + noise).clip(0, 255).astype(np.uint8)
+
+    def line(self) -> str:
+        """Give the row of the official list."""
+        return ",".join(map(str, (self.name, self.valence, self.arousal, self.expression, *self.units)))
+
+
+def aff_wild2_frames() -> dict[str, list[Frame]]:
+    """List 6 training, 4 validation and 2 test videos of 20 frames, every third frame number.
+
+    Tasks are missing by video and frame; 14 training frames have no label at all.
+    """
+    rng = np.random.default_rng(3)
+    frames: dict[str, list[Frame]] = {}
+    for split, videos in (("train", range(6)), ("val", range(6, 10)), ("test", range(10, 12))):
+        frames[split] = []
+        for video in videos:
+            phase = rng.uniform(0, 6, 2)
+            for number in range(20):
+                valence, arousal = np.sin(phase + number / 4).round(3).tolist()
+                units = (np.array([valence, arousal] * 6) + rng.normal(0, 0.3, 12) > 0.3).astype(int).tolist()
+                expression = int((valence + 1) * 3.99)
+                if split == "train" and video % 3 == 0:
+                    valence = arousal = -5
+                if split != "test" and number % 3 == 1:
+                    expression = -1
+                if split == "train" and (video % 3 == 1 or (expression == -1 and valence == -5)):
+                    units = [-1] * 12
+                name = f"video{video}/{1 + 3 * number:05d}.jpg"
+                frames[split].append(Frame(name, valence, arousal, expression, tuple(units)))
+    return frames
+
+
+@pytest.fixture
+def aff_wild2(tmp_path: Path) -> Path:
+    """s-Aff-Wild2's layout (see aff_wild2_frames); the test list repeats a row and names a frame that is absent."""
+    root = tmp_path / "aff_wild2"
+    header = "image,valence,arousal,expression,aus"
+    frames = aff_wild2_frames()
+    for split, rows in frames.items():
+        for frame in rows:
+            hidden = {"valence": 0.0, "arousal": 0.0} if frame.valence == -5 else {}
+            write_jpeg(root / "cropped_aligned" / frame.name, replace(frame, **hidden).draw())
+        list_name = {"train": "training", "val": "validation", "test": "test"}[split]
+        lines = [header, *(frame.line() for frame in rows)]
+        (root / f"{list_name}_set_annotations.txt").write_text("\n".join(lines) + "\n")
+    names = [frame.name for frame in frames["test"]]
+    names[5:5] = ["video10/00008.jpg", names[2]]
+    (root / "MTL_Challenge_test_set_release.txt").write_text("\n".join([header, *names]) + "\n")
+    return root
+
+
+@pytest.fixture
+def tiny_backbone(tmp_path: Path, tiny_architecture: str) -> Path:
+    """A backbone file with 8 expressions, valence and arousal, for 32 px images, weights by chance."""
+    from affect.backbone_file import BackboneSpec, save_backbone
+    from affect.backbones import Backbone
+    from affect.labels import BACKBONE_EXPRESSIONS, VALENCE_AROUSAL
+
+    torch.manual_seed(0)
+    backbone = Backbone(tiny_architecture, 10).train()
+    with torch.no_grad():  # give BatchNorm statistics that let something through
+        for _ in range(20):
+            backbone(torch.randn(8, 3, SIZE, SIZE))
+    outputs = (*BACKBONE_EXPRESSIONS, *VALENCE_AROUSAL)
+    spec = BackboneSpec(
+        tiny_architecture, SIZE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), BACKBONE_EXPRESSIONS, outputs
+    )
+    path = tmp_path / "backbone.safetensors"
+    save_backbone(path, backbone.eval(), spec)
+    return path

@@ -1,0 +1,91 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from affect.feature_store import StorePlan
+from affect.feature_store_writer import FeatureStoreWriter
+from datamodules.aff_wild2 import AffWild2DataModule, image_folder, load_annotations, load_test_names
+from datamodules.annotation_errors import AnnotationError
+from datamodules.frame_chunks import FrameChunks, FrameChunksDataModule, survey_frames
+
+STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+
+
+def test_batches_keep_the_contract(aff_wild2: Path) -> None:
+    data = AffWild2DataModule(str(aff_wild2), image_size=32, batch_size=50, num_workers=0, **STATISTICS)
+    data.setup()
+    assert len(data.datasets["train"]) == 6 * 20 - 2 * 7, "frames without any label are left out"
+    batch = next(iter(data.val_dataloader()))
+    batch = data.on_after_batch_transfer(batch, 0)
+    assert batch["image"].shape == (50, 3, 32, 32)
+    assert (
+        batch["image"].dtype == batch["valence_arousal"].dtype == batch["action_units"].dtype == torch.float32
+    )
+    assert batch["expression"].dtype == torch.int64
+    assert batch["name"][0] == "video6/00001.jpg"
+    assert batch["expression"][1] == -1
+    assert data.expressions[0] == "Neutral"
+
+
+def test_missing_parts_are_named(aff_wild2: Path, tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"training_set_annotations\.txt; data\.root"):
+        load_annotations(tmp_path / "gone", "train")
+    with pytest.raises(AnnotationError, match="cropped_aligned"):
+        image_folder(tmp_path)
+    (aff_wild2 / "training_set_annotations.txt").write_text("h\nv/1.jpg,-5,-5,-1" + ",-1" * 12 + "\n")
+    with pytest.raises(AnnotationError, match="not one row has a label"):
+        load_annotations(aff_wild2, "train")
+
+
+def test_the_test_list_keeps_duplicates(aff_wild2: Path) -> None:
+    names = load_test_names(aff_wild2)
+    assert len(names) == 42
+    assert len(set(names)) == 41
+
+
+def test_surveys_notice_changed_and_missing_images(aff_wild2: Path) -> None:
+    names = load_annotations(aff_wild2, "val").name
+    folder = image_folder(aff_wild2)
+    first, missing = survey_frames(folder, names)
+    assert not missing
+    assert survey_frames(folder, names)[0] == first
+    assert survey_frames(folder, names[:-1])[0] != first
+    os.utime(folder / names[3], ns=(1, 1))
+    second, _ = survey_frames(folder, names)
+    assert second != first
+    (folder / names[3]).unlink()
+    third, missing = survey_frames(folder, [*names, "no_video/00001.jpg"])
+    assert missing == [names[3], "no_video/00001.jpg"]
+    assert third not in (first, second)
+
+
+def test_a_chunk_holds_its_frames_and_says_what_is_missing(aff_wild2: Path) -> None:
+    names = load_annotations(aff_wild2, "val").name[:5]
+    folder = image_folder(aff_wild2)
+    (folder / names[1]).unlink()
+    (folder / names[3]).write_bytes((folder / names[3]).read_bytes()[:200])
+    item = FrameChunks(folder, [(7, names)], 24)[0]
+    assert item["chunk"] == 7
+    assert item["name"] == names
+    assert item["image"].shape == (5, 3, 24, 24)
+    assert item["image"].dtype == torch.uint8
+    assert (item["image"][[1, 3]] == 128).all()
+    assert set(item["missing"]) == {names[1], names[3]}
+    assert "not an image" in item["missing"][names[3]]
+    assert not any(str(folder) in reason for reason in item["missing"].values())
+
+
+def test_each_process_loads_its_own_chunks(
+    aff_wild2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = StorePlan(load_annotations(aff_wild2, "val").name, {"features": 2}, {}, chunk_rows=30)
+    writer = FeatureStoreWriter(tmp_path / "store", plan)
+    seen = []
+    for rank in range(2):
+        monkeypatch.setattr("datamodules.frame_chunks.process_share", lambda rank=rank: (rank, 2))
+        data = FrameChunksDataModule(image_folder(aff_wild2), writer, 16, **STATISTICS)
+        data.prepare_data()
+        seen.append([batch["chunk"] for batch in data.predict_dataloader()])
+    assert seen == [[0, 2], [1]]
