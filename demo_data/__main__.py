@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     sets = parser.add_subparsers(required=True, metavar="SET")
     _add(
         sets, "faces", "people for identity and landmark learning (VGGFace2's layout)", write_faces,
-        people=300, images_per_person=30, val_images_per_person=3, size=112, seed=0,
+        people=500, images_per_person=24, val_images_per_person=2, size=112, seed=0,
     )  # fmt: skip
     affectnet = _add(
         sets, "affectnet", "AffectNet, csv or npy layout", write_affectnet,

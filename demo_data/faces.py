@@ -40,9 +40,9 @@ class _Person:
 def write_faces(
     root: str | Path,
     *,
-    people: int = 300,
-    images_per_person: int = 30,
-    val_images_per_person: int = 3,
+    people: int = 500,
+    images_per_person: int = 24,
+    val_images_per_person: int = 2,
     size: int = 112,
     seed: int = 0,
     workers: int | None = None,
