@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from yaml import YAMLError  # type: ignore[import-untyped]
 
@@ -178,13 +179,16 @@ def parse_command_line(schema: type[ConfigT], experiment: str, default_recipe: s
 
 def stop(message: str) -> NoReturn:
     """End the program with a message for the user and exit status 2."""
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(2)
 
 
 def save_config(config: Any, path: Path) -> None:
-    """Write a resolved configuration as YAML, to be given again as `recipe=`."""
-    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    """Write a resolved configuration as YAML, to be given again as `recipe=`, which starts afresh."""
+    resolved = OmegaConf.structured(config)
+    if "resume" in resolved:
+        resolved.resume = None
+    write_text(path, OmegaConf.to_yaml(resolved))
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from affect.atomic import atomic_path
+from affect.labels import VALENCE_AROUSAL
 
 mpl.use("Agg")
 
@@ -54,12 +55,14 @@ def valence_arousal_scatter(target: NDArray, preds: NDArray, ccc: Mapping[str, f
     Args:
         target: Annotated values, shape (N, 2); rows with NaN are left out.
         preds: Predicted values, shape (N, 2).
-        ccc: CCC by panel name, for the titles.
+        ccc: CCC by panel name, `valence` and `arousal` or one of them, for the titles.
     """
     figure = Figure(figsize=(9, 4.3), layout="constrained")
-    for column, (name, value) in enumerate(ccc.items()):
+    columns = {name.lower(): column for column, name in enumerate(VALENCE_AROUSAL)}
+    for position, (name, value) in enumerate(ccc.items()):
+        column = columns[name]
         valid = ~np.isnan(target[:, column])
-        axes = figure.add_subplot(1, len(ccc), column + 1)
+        axes = figure.add_subplot(1, len(ccc), position + 1)
         axes.plot([-1, 1], [-1, 1], color="0.7", linewidth=1)
         axes.scatter(
             target[valid, column], preds[valid, column], s=8, alpha=min(1.0, 2000 / max(valid.sum(), 1) + 0.1)

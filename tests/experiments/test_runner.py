@@ -1,0 +1,183 @@
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+import experiments.runner
+from datamodules.annotation_errors import AnnotationError
+from datamodules.images import UnreadableImageError
+from experiments.config import ConfigError, RunConfig, TrainerConfig, WandbConfig
+from experiments.pretrain import PretrainConfig
+from experiments.runner import Run, build_trainer, run_experiment
+
+
+def config(out: Path, **changes: Any) -> RunConfig:
+    arguments = {"recipe": "x", "output_dir": str(out), "wandb": WandbConfig(mode="disabled"), "seed": 11}
+    return RunConfig(**(arguments | changes))
+
+
+def test_a_run_makes_its_folder_and_finishing_makes_it_the_latest(tmp_path: Path):
+    first = Run("story", config(tmp_path), tmp_path)
+    second = Run("story", config(tmp_path), tmp_path)  # in the same second: another folder
+    assert first.folder != second.folder
+    assert first.folder.parent == tmp_path / "story"
+    assert (first.folder / "figures").is_dir()
+    assert OmegaConf.load(first.folder / "config.yaml").seed == 11
+    latest = tmp_path / "story" / "latest"
+    assert not latest.exists()
+
+    metrics = first.finish({"val/f1": 0.5}, {"data_fingerprint": "abc"})
+    assert json.loads((first.folder / "metrics.json").read_text()) == metrics
+    assert metrics["val/f1"] == 0.5
+    assert metrics["wall_seconds"] >= 0
+    assert latest.readlink() == Path(first.folder.name)  # relative: the tree may be moved
+    second.finish({}, {})
+    assert latest.resolve() == second.folder.resolve()
+
+
+def test_provenance_says_what_the_result_depends_on(tmp_path: Path):
+    run = Run("story", config(tmp_path), tmp_path)
+    run.finish({}, {"data_fingerprint": "abc", "weights_sha256": "def"})
+    provenance = json.loads((run.folder / "provenance.json").read_text())
+    assert provenance["seed"] == 11
+    assert provenance["data_fingerprint"] == "abc"
+    assert provenance["weights_sha256"] == "def"
+    assert provenance["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert provenance["versions"]["python"] == platform.python_version()
+    assert {"git_revision", "git_dirty", "device", "cpu_count", "command", "finished"} < set(provenance)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_metrics_that_are_no_numbers_are_refused_and_the_latest_run_stays(tmp_path: Path, value: float):
+    Run("story", config(tmp_path), tmp_path).finish({}, {})
+    before = (tmp_path / "story" / "latest").readlink()
+    run = Run("story", config(tmp_path), tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        run.finish({"val/f1": value}, {})
+    assert (tmp_path / "story" / "latest").readlink() == before
+    assert not (run.folder / "metrics.json").exists()
+
+
+def test_the_seed_reaches_every_generator(tmp_path: Path):
+    draws = []
+    for _ in range(2):
+        Run("story", config(tmp_path), tmp_path)
+        draws.append(torch.rand(2).tolist())
+    assert draws[0] == draws[1]
+
+
+def test_a_resumed_run_keeps_its_folder_and_a_config_that_starts_afresh(tmp_path: Path):
+    first = Run("story", config(tmp_path), tmp_path)
+    assert first.resume_checkpoint() is None
+    checkpoint = first.folder / "fit" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert first.resume_checkpoint("fit") is None  # not asked to resume
+    second = Run("story", config(tmp_path, resume=str(first.folder)), tmp_path)
+    assert second.folder == first.folder
+    assert second.resume_checkpoint("fit") == checkpoint
+    assert second.resume_checkpoint() is None
+    # Given as recipe= later, it must not resume this run.
+    assert OmegaConf.load(first.folder / "config.yaml").resume is None
+
+
+def test_processes_of_one_run_share_a_folder_and_only_the_first_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = Run("story", config(tmp_path), tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(experiments.runner.rank_zero_only, "rank", 1)
+    before = sorted(tmp_path.rglob("*"))
+    other = Run("story", config(tmp_path), tmp_path)
+    assert other.folder == first.folder
+    assert not other.is_first
+    other.save_figure("a", Figure())
+    assert other.finish({"a": 1.0}, {})["a"] == 1.0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unknown_wandb_mode_is_named(tmp_path: Path):
+    with pytest.raises((ValueError, ConfigError), match="auto, online, offline or disabled, not 'of'"):
+        Run("story", config(tmp_path, wandb=WandbConfig(mode="of")), tmp_path)
+
+
+def test_figures_showing_licensed_images_stay_here(tmp_path: Path):
+    sent: list[dict[str, Any]] = []
+
+    class Logger:
+        experiment = type("Experiment", (), {"log": staticmethod(sent.append)})
+
+    (tmp_path / "licensed").mkdir()
+    for allowed, expected in ((False, ["figures/curves"]), (True, ["figures/curves", "figures/faces"])):
+        wandb = WandbConfig(mode="disabled", log_images=allowed)
+        run = Run("story", config(tmp_path, wandb=wandb), tmp_path / "licensed")
+        run.logger = Logger()  # type: ignore[assignment]
+        run.save_figure("curves", Figure())
+        run.save_figure("faces", Figure(), shows_images=True)
+        assert [key for row in sent for key in row] == expected
+        assert {path.stem for path in (run.folder / "figures").iterdir()} == {"curves", "faces"}
+        sent.clear()
+
+
+def test_the_trainer_follows_its_configuration():
+    settings = TrainerConfig(
+        accelerator="cpu",
+        precision="bf16-mixed",
+        limit_train_batches=3.0,
+        limit_val_batches=0.5,
+        progress_bar=False,
+    )
+    trainer = build_trainer(settings, logger=False, max_epochs=7, enable_checkpointing=False)
+    assert trainer.limit_train_batches == 3
+    assert isinstance(trainer.limit_train_batches, int)
+    assert trainer.limit_val_batches == 0.5
+    assert trainer.precision == "bf16-mixed"
+    assert trainer.max_epochs == 7
+    assert trainer.progress_bar_callback is None
+    progress = build_trainer(TrainerConfig(accelerator="cpu"), logger=False).progress_bar_callback
+    assert isinstance(progress, pl.callbacks.RichProgressBar)
+
+
+@pytest.mark.parametrize(
+    "error", [AnnotationError("a.csv:3: wrong"), UnreadableImageError("b.jpg"), FileNotFoundError("no c")]
+)
+def test_what_a_user_can_mend_ends_with_a_message(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr("sys.argv", ["pretrain", "recipe=debug"])
+
+    def fail(_: RunConfig) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        run_experiment(PretrainConfig, "pretrain", fail)
+    assert caught.value.code == 2
+    assert str(error) in capsys.readouterr().err
+
+
+def test_a_message_is_printed_as_it_is(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        experiments.runner.stop("classes ['a', 'b'] in [/data/x] are wrong")
+    assert "classes ['a', 'b'] in [/data/x] are wrong" in capsys.readouterr().err
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["pretrain", "recipe=debug"])
+
+    def fail(_: RunConfig) -> None:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError, match="bug"):
+        run_experiment(PretrainConfig, "pretrain", fail)
+
+
+def test_the_environment_is_left_clean_by_a_finished_run(tmp_path: Path):
+    Run("story", config(tmp_path), tmp_path).finish({}, {})
+    assert "MT_EMOTIEFFNET_RUN_DIR" not in os.environ
