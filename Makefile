@@ -13,7 +13,7 @@ OPTIONS = recipe=$(RECIPE) $(if $(DATA),data.root="$(DATA)") $(ARGS)
 BACKBONE ?= runs/pretrain/latest/backbone.safetensors
 ON_BACKBONE = $(OPTIONS) backbone="$(BACKBONE)"
 
-.PHONY: help setup lint format test bench dashboard clean demo faces pretrain
+.PHONY: help setup lint format test bench sheets dashboard clean demo faces pretrain
 .PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale
 
 help: ## list the commands
@@ -83,7 +83,10 @@ demo: $(READY) ## the three stages in a row on drawn faces, and a summary
 	$(PYTHON) -m experiments.summary
 
 bench: $(READY) ## measure speed against the peers, into benchmarks/results/
-	$(PYTHON) -m benchmarks.pretraining
+	for name in pretraining extraction heads calibration upscaling; do $(PYTHON) -m benchmarks.$$name || exit; done
+
+sheets: $(READY) ## draw contact sheets of the demo faces, into data/demo/sheets
+	$(PYTHON) -m demo_data sheet --root data/demo/sheets
 
 dashboard: $(READY) ## look at the local W&B runs in the terminal
 	$(VENV)/bin/wandb leet runs/wandb
