@@ -105,6 +105,7 @@ def train_heads(
         reload_dataloaders_every_n_epochs=1,
         enable_checkpointing=False,
         log_every_n_steps=1,
+        limit_val_batches=1.0 if val is not None else 0,
         **({} if folder is not None else {"logger": False}),
     )
     trainer.fit(module, data)

@@ -125,7 +125,8 @@ class StreamConfig:
         0.7, "frames below this confidence, or without success, use the first stream"
     )
     weight: dict[str, float] = option(
-        {"expression": 0.6}, "weight of the first stream by task; other tasks use the first stream alone"
+        {"expression": 0.6},
+        "weight of the first stream by task; 1, or a task left out, is the first stream alone",
     )
 
 

@@ -44,7 +44,7 @@ def draw_figures(
             "confusion_matrix", confusion_matrix(target["expression"], chosen, AFFWILD2_EXPRESSIONS, title)
         )
     if "val/va_ccc" in metrics:
-        ccc = {name: metrics[f"val/{name.lower()}_ccc"] for name in VALENCE_AROUSAL}
+        ccc = {name.lower(): metrics[f"val/{name.lower()}_ccc"] for name in VALENCE_AROUSAL}
         figure = valence_arousal_scatter(target["valence_arousal"], preds["valence_arousal"], ccc)
         run.save_figure("valence_arousal", figure)
     run.save_figure("timeline", time_lines(preds, scores.smoothed, target, videos, frame))

@@ -1,0 +1,222 @@
+"""Stage 2 end to end on a tiny set with a tiny network."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from affect.calibration import Calibrator
+from affect.head_file import load_heads
+from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
+from affect.mtl_submission import validate_mtl_submission
+from datamodules.aff_wild2 import load_test_names
+from datamodules.aff_wild2_annotations import read_annotations
+from datamodules.annotation_errors import AnnotationError
+from experiments import mtl_submit as submission
+from experiments.config import ConfigError, load_config
+from experiments.mtl import mtl
+from experiments.mtl_ablation import BASELINE, VARIANTS, ablate
+from experiments.mtl_baseline import MtlBaselineConfig, mtl_baseline
+from experiments.mtl_config import MtlConfig
+from experiments.mtl_submit import MtlSubmitConfig, mtl_submit
+
+STEPS = ("", "@thresholds", "@thresholds_crossfit", "@smoothed", "@calibrated", "@calibrated_crossfit")
+MakeWords = Callable[..., list[str]]
+
+
+@pytest.fixture
+def words(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> MakeWords:
+    def make(*more: str) -> list[str]:
+        return [
+            f"data.root={aff_wild2}", f"backbone={tiny_backbone}", f"output_dir={tmp_path / 'runs'}",
+            f"features.cache_dir={tmp_path / 'cache'}", "features.engine=torch", "heads.batch_size=32",
+            "heads.joint_batch_size=32", "heads.learning_rate=0.01", "calibration.num_folds=2",
+            "calibration.valence_arousal.window=30", "calibration.expression.window=30",
+            "trainer.progress_bar=false", "wandb.mode=disabled", *more,
+        ]  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pictures out, which take most of a tiny run's time."""
+    monkeypatch.setattr("experiments.mtl.draw_figures", lambda *args: None)
+
+
+def run_mtl(words: list[str]) -> dict[str, float]:
+    return mtl(load_config(MtlConfig, "mtl", words, "demo"))
+
+
+def test_a_run_learns_and_writes_what_it_promises(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
+    metrics = run_mtl(words("heads.network=separate"))
+    folder = tmp_path / "runs" / "mtl" / "latest"
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    for step in STEPS:
+        for name in ("mtl_score", "valence_ccc", "arousal_ccc", "va_ccc", "expression_f1", "au_f1"):
+            assert f"val/{name}{step}" in metrics
+        for name in AFFWILD2_EXPRESSIONS:
+            assert f"val/expression_f1/{name}{step}" in metrics
+        for name in ACTION_UNITS:
+            assert f"val/au_f1/{name}{step}" in metrics
+        parts = [metrics[f"val/{name}{step}"] for name in ("va_ccc", "expression_f1", "au_f1")]
+        assert metrics[f"val/mtl_score{step}"] == pytest.approx(sum(parts))
+    assert metrics["val/va_ccc"] > 0.5, "shade and colour of the frames tell valence and arousal"
+    assert metrics["val/au_f1@thresholds"] >= metrics["val/au_f1"]
+    assert metrics["val/va_ccc@calibrated"] == metrics["val/va_ccc@smoothed"]
+
+    pictures = {path.stem for path in (folder / "figures").iterdir()}
+    assert pictures == {"thresholds", "confusion_matrix", "valence_arousal", "timeline", "training_curves"}
+    _, spec = load_heads(folder / "heads.safetensors")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["backbone_sha256"] == spec.features_from
+    assert Calibrator.load(folder / "calibrator.json").smoothing["expression"].window == 30
+
+    table = pd.read_parquet(folder / "predictions_validation.parquet")
+    rows = read_annotations(aff_wild2 / "validation_set_annotations.txt")
+    assert table["name"].tolist() == rows.name
+    np.testing.assert_array_equal(table["label/expression"], rows.expression)
+    np.testing.assert_array_equal(table["label/AU26"], rows.action_units[:, -1])
+    np.testing.assert_allclose(
+        table[[f"raw/{name}" for name in AFFWILD2_EXPRESSIONS]].sum(axis=1), 1, rtol=1e-5
+    )
+    assert table["raw/Valence"].between(-1, 1).all()
+    assert not np.allclose(table["smoothed/Valence"], table["raw/Valence"])
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_same_seed_gives_the_same_numbers(words: MakeWords, tmp_path: Path) -> None:
+    first = run_mtl(words("trainer.max_epochs=2"))
+    second = run_mtl(words("trainer.max_epochs=2", f"features.cache_dir={tmp_path / 'other'}"))
+    other = run_mtl(words("trainer.max_epochs=2", "seed=7"))
+    first.pop("wall_seconds"), second.pop("wall_seconds")
+    assert first == second
+    assert first["val/mtl_score"] != other["val/mtl_score"]
+
+
+def submit(folder: Path, *more: str) -> Path:
+    config = load_config(MtlSubmitConfig, "mtl", [f"run={folder}", *more], str(folder / "config.yaml"))
+    return mtl_submit(config)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_submission_has_a_valid_line_for_every_row(
+    words: MakeWords, tmp_path: Path, aff_wild2: Path
+) -> None:
+    run_mtl(words("heads.refit=true"))
+    folder = tmp_path / "runs" / "mtl" / "latest"
+    assert (folder / "heads_refit.safetensors").is_file()
+    path = submit(folder)
+    names = load_test_names(aff_wild2)
+    validate_mtl_submission(path, names)
+    lines = path.read_text().splitlines()[1:]
+    assert lines[2].split(",")[1:] == lines[6].split(",")[1:], "the repeated row says the same again"
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert metrics["test/missing"] == 1
+    assert metrics["test/rows"] == len(names)
+    assert metrics["test/mtl_score"] > 1, "the truth lies beside this set"
+    listed = (path.parent / "missing_test.txt").read_text()
+    assert listed.startswith("video10/00008.jpg")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_missing_test_image_takes_the_frame_before(
+    words: MakeWords, tmp_path: Path, aff_wild2: Path
+) -> None:
+    run_mtl(
+        words(
+            "trainer.max_epochs=2", "calibration.valence_arousal.window=0", "calibration.expression.window=0"
+        )
+    )
+    path = submit(tmp_path / "runs" / "mtl" / "latest")
+    rows = {line.split(",")[0]: line.split(",")[1:] for line in path.read_text().splitlines()[1:]}
+    assert rows["video10/00008.jpg"] == rows["video10/00007.jpg"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_submitting_with_another_backbone_is_refused(
+    words: MakeWords, tmp_path: Path, tiny_backbone: Path
+) -> None:
+    run_mtl(words("trainer.max_epochs=1"))
+    from affect.backbone_file import load_backbone, save_backbone
+
+    backbone, spec = load_backbone(tiny_backbone)
+    torch.nn.init.zeros_(backbone.classifier.bias)  # type: ignore[arg-type]
+    save_backbone(tmp_path / "other.safetensors", backbone, spec)
+    with pytest.raises(ConfigError, match="is not the network that the heads"):
+        submit(tmp_path / "runs" / "mtl" / "latest", f"backbone={tmp_path / 'other.safetensors'}")
+
+
+def test_submitting_without_a_run_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mtl_submit", f"run={tmp_path / 'gone'}"])
+    with pytest.raises(SystemExit, match="2"):
+        submission.main()
+    assert "make mtl" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_second_stream_is_blended_and_submitted(
+    words: MakeWords, tmp_path: Path, aff_wild2: Path
+) -> None:
+    streams = tmp_path / "openface"
+    streams.mkdir()
+    for split in ("training", "validation", "test"):
+        rows = read_annotations(aff_wild2 / f"{split}_set_annotations.txt")
+        for name, units in zip(rows.name, np.nan_to_num(rows.action_units), strict=True):
+            video, frame = name.split("/")
+            path = streams / f"{video}.csv"
+            if not path.exists():
+                path.write_text("frame, confidence, success, AU01_r, AU04_r\n")
+            with path.open("a") as file:
+                file.write(f"{int(frame[:5])}, 0.9, {int(int(frame[:5]) % 7 != 0)}, {units[0]}, {units[2]}\n")
+    (streams / "video7.csv").unlink()
+    more = words("trainer.max_epochs=5", f"stream.root={streams}", "stream.weight={action_units: 0.3}")
+    blended = run_mtl(more)
+    plain = run_mtl(words("trainer.max_epochs=5"))
+    assert blended["val/va_ccc"] == plain["val/va_ccc"]
+    assert blended["val/au_f1/AU1"] != plain["val/au_f1/AU1"]
+    run_mtl(more)
+    validate_mtl_submission(submit(tmp_path / "runs" / "mtl" / "latest"), load_test_names(aff_wild2))
+    with pytest.raises(ConfigError, match=r"stream\.weight: cannot blend 'emotion'"):
+        run_mtl([*more, "stream.weight={emotion: 0.3}"])
+
+
+def test_the_ablation_lists_every_variant_and_the_baseline(
+    words: MakeWords, tmp_path: Path, aff_wild2: Path
+) -> None:
+    baseline = [word for word in words() if not word.startswith(("backbone=", "features.", "heads."))]
+    baseline += ["model.architecture=test_efficientnet.r160_in1k", "model.weights=none", "data.image_size=32"]
+    baseline += ["stages.classifier.epochs=0", "stages.everything.epochs=1"]
+    scored = mtl_baseline(load_config(MtlBaselineConfig, "mtl_baseline", baseline, "demo"))
+    assert (tmp_path / "runs" / "mtl_baseline" / "latest" / "predictions_validation.parquet").is_file()
+
+    table = ablate(load_config(MtlConfig, "mtl", words("trainer.max_epochs=2"), "demo"))
+    assert table["variant"].tolist() == [*(variant.name for variant in VARIANTS), BASELINE]
+    written = pd.read_csv(tmp_path / "runs" / "mtl_ablation" / "latest" / "ablation.csv")
+    pd.testing.assert_frame_equal(written, table)
+    last = table.iloc[-1]
+    assert last["mtl_score"] == pytest.approx(scored["val/mtl_score"])
+    assert last["published_mtl_score"] == 0.30
+    best = table[table["variant"] == "slice, both"].iloc[0]
+    assert best["published_mtl_score"] == 1.2765
+    assert len(list((tmp_path / "cache").rglob("features.npy"))) == 2, "extracted once for all variants"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_what_the_user_can_mend_is_named(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="make pretrain"):
+        run_mtl(words(f"backbone={tmp_path / 'gone.safetensors'}"))
+    with pytest.raises(ConfigError, match=r"heads\.network must be one of"):
+        run_mtl(words("heads.network=slices"))
+    with pytest.raises(ConfigError, match=r"calibration\.thresholds must be"):
+        run_mtl(words("calibration.thresholds=best", "trainer.max_epochs=1"))
+    (aff_wild2 / "training_set_annotations.txt").unlink()
+    with pytest.raises(AnnotationError, match="training_set_annotations"):
+        run_mtl(words())
