@@ -75,7 +75,9 @@ class ImageDataModule(pl.LightningDataModule):
         sampler: Sampler[int] = ShardSampler(dataset)
         generator = None
         if split == "train":
-            sampler = ShuffleSampler(dataset, self.seed, self.trainer.current_epoch if self.trainer else 0)
+            # Not current_epoch, which a resumed run sets later than it asks for this loader.
+            progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
+            sampler = ShuffleSampler(dataset, self.seed, progress.processed if progress else 0)
             generator = sampler.generator
         # Workers live for one epoch: their seeds then follow from the epoch's, also in a resumed run.
         return DataLoader(

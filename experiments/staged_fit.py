@@ -53,13 +53,16 @@ def fit_in_stages(
     folder = run.folder / name
     staged = StagedTraining(stages, monitor, run.config.seed)
     outputs, history, throughput = ValidationOutputs(), History(folder / "history.csv"), Throughput()
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints", "best", monitor=monitor, mode="max", save_last=True, save_on_train_epoch_end=True,
-        enable_version_counter=False,
+    # Two callbacks, since save_last writes only when the best one is written, and a resumed run would fall back to it.
+    best, last = (
+        ModelCheckpoint(
+            folder / "checkpoints", name, monitor=monitored, mode="max", save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ) for name, monitored in (("best", monitor), ("last", None))
     )  # fmt: skip
     limit = run.config.trainer.max_epochs
     trainer = run.trainer(
-        [staged, FiniteLoss(), throughput, history, outputs, *callbacks, checkpoint],
+        [staged, FiniteLoss(), throughput, history, outputs, *callbacks, best, last],
         max_epochs=staged.num_epochs if limit is None else min(limit, staged.num_epochs),
     )
     trainer.fit(module, data, ckpt_path=run.resume_checkpoint(name), weights_only=True)
