@@ -65,7 +65,10 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     if run.is_first:
         encoder = Backbone(config.architecture, num_outputs=0)
         encoder.encoder.load_state_dict(module.backbone.encoder.state_dict())
-        notes = {"task": "identity and landmarks", "metrics": fit.metrics, "config": asdict(config)}
+        notes = {
+            "task": "identity and landmarks", "people": len(data.people), "images": len(data.datasets["train"]),
+            "epochs": config.epochs, "seed": config.seed, "metrics": fit.metrics,
+        }  # fmt: skip
         spec = BackboneSpec(config.architecture, config.data.image_size, mean, std, notes=notes)
         save_backbone(path, encoder, spec, torch.float16)
     curves = figures.training_curves(fit.history, {
