@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
@@ -104,6 +105,12 @@ class StagedTraining(Callback):
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
         pl_module.log("train/learning_rate", rate, on_step=True)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let all processes judge the first one's network: BatchNorm statistics move apart until the next step."""
+        if trainer.world_size > 1:
+            for buffer in pl_module.buffers():
+                dist.broadcast(buffer, src=0)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights if they are the stage's best."""
