@@ -165,7 +165,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
         title="Feature extraction, JPEG to features and outputs",
         notes=[
             f"{count} frames of 112 px, EfficientNet-B0 at {SIZE} px, batches of {BATCH}. Our two engines agree to "
-            f"{engines:.1e} of the largest feature, and with the loops, which resize with PIL, to {resizing:.1e} in mean.",
+            f"{engines:.1e} of the largest feature, and with the loops (PIL's resizing) to {resizing:.1e} in mean.",
             "Forward alone: the eager channels-last encoder on images that are ready.",
         ],
     )
