@@ -62,6 +62,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     fit = fit_in_stages(run, module, data, [stage], "val/identity_accuracy")
 
     path = run.folder / "backbone.safetensors"
+    provenance = {"data_root": config.data.root, "data_fingerprint": data.fingerprint}
     if run.is_first:
         encoder = Backbone(config.architecture, num_outputs=0)
         encoder.encoder.load_state_dict(module.backbone.encoder.state_dict())
@@ -71,15 +72,14 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         }  # fmt: skip
         spec = BackboneSpec(config.architecture, config.data.image_size, mean, std, notes=notes)
         save_backbone(path, encoder, spec, torch.float16)
+        provenance["weights_sha256"] = file_digest(path)
     curves = figures.training_curves(fit.history, {
         "loss": ["train/identity", "train/landmarks"],
         "identity": ["val/identity_accuracy"],
         "landmarks": ["val/landmark_error"],
     })  # fmt: skip
     run.save_figure("training_curves", curves)
-    metrics = run.finish(
-        fit.metrics, {"data_fingerprint": data.fingerprint, "weights_sha256": file_digest(path)}, path
-    )
+    metrics = run.finish(fit.metrics, provenance, path)
     run.say(results_table("Faces", metrics, {}))
     return metrics
 
