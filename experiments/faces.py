@@ -12,6 +12,7 @@ import torch
 
 from affect.backbone_file import BackboneSpec, file_digest, save_backbone
 from affect.backbones import DEFAULT_ARCHITECTURE, Backbone, input_statistics
+from affect.checkpoints import load_encoder_weights
 from callbacks.staged_training import Stage
 from datamodules.people import PeopleDataModule
 from experiments import figures
@@ -41,6 +42,7 @@ class FacesConfig(RunConfig):
 
     data: DataConfig = field(default_factory=DataConfig)
     architecture: str = option(DEFAULT_ARCHITECTURE, "any timm name")
+    weights: str = option("none", "start of the encoder: none, or a state dict or safetensors file")
     epochs: int = option(12, "length")
     learning_rate: float = option(1e-3, "of Adam at the start; it falls to 0 along a cosine")
     landmark_weight: float = option(10.0, "weight of the landmark loss beside cross entropy over people")
@@ -58,6 +60,10 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     )
 
     module = FacesModule(config.architecture, len(data.people), data.num_landmarks, config.landmark_weight)
+    if config.weights != "none":
+        run.say(
+            f"encoder from {config.weights}: {load_encoder_weights(module.backbone.encoder, config.weights)}"
+        )
     stage = Stage("faces", config.epochs, config.learning_rate, encoder_frozen=False, schedule="cosine")
     fit = fit_in_stages(run, module, data, [stage], "val/identity_accuracy")
 
@@ -68,7 +74,9 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         encoder.encoder.load_state_dict(module.backbone.encoder.state_dict())
         notes = {
             "task": "identity and landmarks", "people": len(data.people), "images": len(data.datasets["train"]),
-            "epochs": config.epochs, "seed": config.seed, "metrics": fit.metrics,
+            "epochs": config.epochs, "seed": config.seed, "landmark_weight": config.landmark_weight,
+            "started_from": "chance" if config.weights == "none" else file_digest(config.weights),
+            "metrics": fit.metrics,
         }  # fmt: skip
         spec = BackboneSpec(config.architecture, config.data.image_size, mean, std, notes=notes)
         save_backbone(path, encoder, spec, torch.float16)
