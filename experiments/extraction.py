@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from affect.atomic import write_text
@@ -29,6 +30,17 @@ from lightning_modules.feature_extraction import FeatureExtraction
 ENGINES: Final = ("auto", "torch", "onnx")
 ONNX_PAYS_FROM: Final = 2000
 """Images from which ONNX Runtime's gain exceeds the ten seconds that the export takes."""
+
+
+def goes_on_alone(run: Run) -> bool:
+    """Let go of the other processes, which only extraction needs; true in the first one, which goes on.
+
+    What follows takes seconds. If the group stayed, the first one's metrics would wait for processes that have ended.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+    return run.is_first
 
 
 class FeatureExtractor:

@@ -15,7 +15,7 @@ from affect.frames import locate_frames, video_of
 from affect.head_file import HeadsSpec, save_heads
 from datamodules.aff_wild2 import LISTS, load_annotations
 from experiments.demo import ensure_demo_data
-from experiments.extraction import FeatureExtractor
+from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import labelled_table, predict_rows, train_heads
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_figures import draw_figures
@@ -37,8 +37,8 @@ def mtl(config: MtlConfig) -> dict[str, float]:
         run.say(f"{split}: {rows.report.summary()}")
     extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
     stores = {split: extractor.store(split, rows.name) for split, rows in annotations.items()}
-    if not run.is_first:
-        return {}  # what follows takes seconds: not worth sharing out
+    if not goes_on_alone(run):
+        return {}
     train, val = (labelled_table(stores[split], annotations[split]) for split in ("train", "val"))
 
     spec = HeadsSpec(

@@ -25,7 +25,7 @@ from affect.head_file import HeadsSpec
 from datamodules.aff_wild2 import LISTS, load_annotations
 from datamodules.features import FeatureTable
 from experiments.demo import ensure_demo_data
-from experiments.extraction import FeatureExtractor
+from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import labelled_table, predict_rows, train_heads
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import STEPS, score_steps
@@ -82,7 +82,7 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
     }
     extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
     stores = {split: extractor.store(split, rows.name) for split, rows in annotations.items()}
-    if not run.is_first:
+    if not goes_on_alone(run):
         return pd.DataFrame()
     train, val = (labelled_table(stores[split], annotations[split]) for split in ("train", "val"))
 

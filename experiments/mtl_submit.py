@@ -21,7 +21,7 @@ from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.features import feature_table
 from experiments.config import ConfigError, option, stop
 from experiments.demo import ensure_demo_data
-from experiments.extraction import FeatureExtractor
+from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import predict_rows
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import score
@@ -57,7 +57,7 @@ def mtl_submit(config: MtlSubmitConfig) -> Path:
             f"backbone={config.backbone} is not the network that the heads of {folder} were trained on"
         )
     store = extractor.store("test", names)
-    if not run.is_first:
+    if not goes_on_alone(run):
         return run.folder
     table = feature_table(store.features[store.rows(names)], {}, names)
     preds: Predictions = predict_rows(heads, table)
