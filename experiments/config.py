@@ -230,7 +230,10 @@ def _check_keys(schema: type, layer: Any, source: str) -> None:
 def _print_help(schema: type, experiment: str) -> None:
     recipes = ", ".join(sorted(file.stem for file in (RECIPES / experiment).glob("*.yaml")))
     console = Console()
-    console.print(f"python -m experiments.{experiment} {'[recipe=NAME] ' if recipes else ''}[key=value ...]")
+    console.print(
+        f"python -m experiments.{experiment} {'[recipe=NAME] ' if recipes else ''}[key=value ...]",
+        markup=False,
+    )
     console.print(f"recipes: {recipes}\n" if recipes else "", highlight=False)
     table = Table(box=None, pad_edge=False)
     for title in ("key", "default", "meaning"):

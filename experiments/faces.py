@@ -16,9 +16,10 @@ from affect.checkpoints import load_encoder_weights
 from callbacks.staged_training import Stage
 from datamodules.people import PeopleDataModule
 from experiments import figures
+from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig, option
 from experiments.demo import ensure_demo_data
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 from experiments.staged_fit import fit_in_stages
 from experiments.tables import results_table
 from lightning_modules.faces import FacesModule

@@ -14,6 +14,7 @@ from affect.backbone_file import file_digest
 from affect.frames import locate_frames, video_of
 from affect.head_file import HeadsSpec, save_heads
 from datamodules.aff_wild2 import LISTS, load_annotations
+from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import labelled_table, predict_rows, train_heads
@@ -21,7 +22,7 @@ from experiments.mtl_config import MtlConfig
 from experiments.mtl_figures import draw_figures
 from experiments.mtl_scores import challenge_table, score_steps
 from experiments.prediction_table import write_predictions
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 from experiments.second_stream import blend, stream_table, train_stream
 
 

@@ -24,12 +24,13 @@ from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
 from datamodules.aff_wild2 import LISTS, load_annotations
 from datamodules.features import FeatureTable
+from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import labelled_table, predict_rows, train_heads
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import STEPS, score_steps
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 
 MEASURES: Final = ("va_ccc", "expression_f1", "au_f1", "mtl_score")
 

@@ -17,12 +17,13 @@ from affect.frames import locate_frames
 from affect.head_losses import balanced_unit_weights
 from affect.losses import inverse_frequency_weights
 from datamodules.aff_wild2 import LISTS, AffWild2DataModule
+from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig, option
 from experiments.demo import ensure_demo_data
 from experiments.mtl_config import CalibrationConfig
 from experiments.mtl_scores import challenge_table, score_steps
 from experiments.prediction_table import write_predictions
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 from experiments.staged_fit import fit_in_stages
 from experiments.training_config import ModelConfig, OptimizerConfig, StageConfig, StagesConfig
 from lightning_modules.end_to_end import WIDTHS, EndToEndModule

@@ -19,13 +19,14 @@ from affect.mtl_submission import write_mtl_submission
 from datamodules.aff_wild2 import load_test_names
 from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.features import feature_table
+from experiments.command_line import run_experiment
 from experiments.config import ConfigError, option, stop
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import predict_rows
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import score
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 from experiments.second_stream import blend, stream_table
 
 DEFAULT_RUN = "runs/mtl/latest"

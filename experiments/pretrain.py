@@ -19,9 +19,10 @@ from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
 from experiments import figures
+from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig, option
 from experiments.demo import ensure_demo_data
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 from experiments.staged_fit import FitResult, fit_in_stages
 from experiments.tables import results_table
 from experiments.training_config import ModelConfig, OptimizerConfig, StagesConfig

@@ -1,10 +1,11 @@
 """What every experiment's run has in common: seed, run folder, logger, trainer, and how it closes."""
 
 import datetime
+import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,19 +18,12 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from affect.atomic import write_json
-from callbacks.finite_loss import NonFiniteLossError
-from datamodules.annotation_errors import AnnotationError
-from datamodules.images import UnreadableImageError
 from experiments.config import (
-    ConfigError,
-    ConfigT,
     RunConfig,
     TrainerConfig,
-    parse_command_line,
     plain,
     resumed_folder,
     save_config,
-    stop,
 )
 from experiments.demo import is_demo
 from experiments.figures import save_figure
@@ -222,29 +216,7 @@ def _batches(limit: float | None) -> float | int | None:
 
 def _quieten() -> None:
     """Silence what a user of these experiments can do nothing about."""
-    import logging
-
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-
-
-def run_experiment(
-    schema: type[ConfigT],
-    experiment: str,
-    function: Callable[[ConfigT], Any],
-    default_recipe: str | None = "demo",
-) -> None:
-    """Run an experiment from the command line; what its user can mend ends it with a message, not a traceback."""
-    config = parse_command_line(schema, experiment, default_recipe)
-    try:
-        function(config)
-    except (
-        AnnotationError,
-        UnreadableImageError,
-        NonFiniteLossError,
-        ConfigError,
-        FileNotFoundError,
-    ) as error:
-        stop(str(error))

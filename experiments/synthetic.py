@@ -22,10 +22,11 @@ from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.synthetic_faces import TRAIN_FOLDER, VALIDATION_FOLDER, SyntheticFacesDataModule
 from experiments.blend_report import BlendReport, report_blend
+from experiments.command_line import run_experiment
 from experiments.config import ConfigError
 from experiments.demo import ensure_demo_data
 from experiments.preparation import prepare_faces
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 from experiments.staged_fit import FitResult, evaluate, fit_in_stages
 from experiments.synthetic_config import SyntheticConfig
 from experiments.synthetic_figures import draw_figures

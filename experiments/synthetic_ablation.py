@@ -19,9 +19,10 @@ from affect.atomic import atomic_path
 from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.backbones import Backbone
 from affect.checkpoints import load_encoder_weights
+from experiments.command_line import run_experiment
 from experiments.config import option
 from experiments.demo import ensure_demo_data
-from experiments.runner import Run, run_experiment
+from experiments.runner import Run
 from experiments.synthetic import Parts, Pretrained, build_data, train_parts
 from experiments.synthetic_config import SyntheticConfig
 from experiments.synthetic_figures import before_after

@@ -17,8 +17,9 @@ from affect.blending import blend_scores
 from affect.labels import index_map
 from affect.lsd_submission import write_lsd_submission
 from datamodules.synthetic_faces import SyntheticFacesDataModule
+from experiments.command_line import run_experiment
 from experiments.config import ConfigError, TrainerConfig, load_config, option
-from experiments.runner import build_trainer, run_experiment
+from experiments.runner import build_trainer
 from experiments.synthetic_config import SyntheticConfig
 from experiments.tables import say
 from lightning_modules.finetuning import FinetuningModule

@@ -10,12 +10,14 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
+import experiments.config
 import experiments.runner
 from datamodules.annotation_errors import AnnotationError
 from datamodules.images import UnreadableImageError
+from experiments.command_line import run_experiment
 from experiments.config import ConfigError, RunConfig, TrainerConfig, WandbConfig
 from experiments.pretrain import PretrainConfig
-from experiments.runner import Run, build_trainer, run_experiment
+from experiments.runner import Run, build_trainer
 
 
 def config(out: Path, **changes: Any) -> RunConfig:
@@ -164,7 +166,7 @@ def test_what_a_user_can_mend_ends_with_a_message(
 
 def test_a_message_is_printed_as_it_is(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
-        experiments.runner.stop("classes ['a', 'b'] in [/data/x] are wrong")
+        experiments.config.stop("classes ['a', 'b'] in [/data/x] are wrong")
     assert "classes ['a', 'b'] in [/data/x] are wrong" in capsys.readouterr().err
 
 

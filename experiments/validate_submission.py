@@ -1,0 +1,56 @@
+"""Check a submission file against its challenge's test list, and name what is wrong.
+
+python -m experiments.validate_submission challenge=mtl|lsd submission=FILE test_list=FILE
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from omegaconf import MISSING
+
+from affect.lsd_submission import validate_lsd_submission
+from affect.mtl_submission import validate_mtl_submission
+from datamodules import aff_wild2_annotations, synthetic_faces
+from experiments.command_line import run_experiment
+from experiments.config import ConfigError, option
+from experiments.tables import say
+
+CHALLENGES: Final = {
+    "mtl": (aff_wild2_annotations.read_test_list, validate_mtl_submission),
+    "lsd": (synthetic_faces.read_test_list, validate_lsd_submission),
+}
+"""Per challenge, how its test list is read and how a file is checked."""
+
+
+@dataclass
+class ValidationConfig:
+    """Everything that can be set."""
+
+    challenge: str = option(MISSING, "mtl (stage 2) or lsd (stage 3)")
+    submission: str = option(MISSING, "the file to check")
+    test_list: str = option(MISSING, "the official test list")
+
+
+def validate(config: ValidationConfig) -> None:
+    """Check the file.
+
+    Raises:
+        ConfigError: If there is no such challenge.
+        SubmissionError: If the file is not a valid submission; the message names lines and reasons.
+    """
+    if config.challenge not in CHALLENGES:
+        raise ConfigError(f"challenge must be one of {', '.join(CHALLENGES)}, not {config.challenge!r}")
+    read, check = CHALLENGES[config.challenge]
+    names = read(Path(config.test_list))
+    check(config.submission, names)
+    say(f"{config.submission}: {len(names)} lines, valid")
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(ValidationConfig, "validate_submission", validate, default_recipe=None)
+
+
+if __name__ == "__main__":
+    main()
