@@ -1,6 +1,6 @@
 """Pictures of stage 2: threshold curves, confusion matrix, valence/arousal, time lines of videos."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,7 +35,8 @@ def draw_figures(
     metrics = scores.metrics
     if "val/au_f1" in metrics:
         run.save_figure(
-            "thresholds", threshold_curves(preds["action_units"], target["action_units"], scores.calibrator)
+            "thresholds",
+            threshold_curves(scores.smoothed["action_units"], target["action_units"], scores.calibrator),
         )
     if "val/expression_f1" in metrics:
         title = f"macro F1 {metrics['val/expression_f1']:.3f}"
@@ -60,15 +61,15 @@ def threshold_curves(probabilities: np.ndarray, target: np.ndarray, calibrator: 
     """Draw F1 over the threshold for each action unit, with 0.5 and the calibrator's threshold marked.
 
     Args:
-        probabilities: Shape (N, 12).
+        probabilities: Smoothed, as the calibrator had them, shape (N, 12).
         target: {0, 1}, NaN where missing, shape (N, 12).
-        calibrator: Its thresholds are those of smoothed predictions.
+        calibrator: Its thresholds are marked.
     """
     curves = f1_curves(probabilities, target, _GRID)
     figure = Figure(figsize=(11, 7), layout="constrained")
-    figure.suptitle("F1 over the threshold (dashed: 0.5, line: the calibrator's, after smoothing)")
-    for unit, name in enumerate(ACTION_UNITS):
-        axes = figure.add_subplot(3, 4, unit + 1)
+    figure.suptitle("F1 of smoothed predictions over the threshold (dashed: 0.5, line: the calibrator's)")
+    panels = figure.subplots(3, 4, sharex=True, sharey=True).ravel()
+    for unit, (name, axes) in enumerate(zip(ACTION_UNITS, panels, strict=True)):
         axes.plot(_GRID, curves[:, unit])
         axes.axvline(0.5, color="0.6", linestyle="--", linewidth=1)
         axes.axvline(calibrator.thresholds[unit], color="tab:red", linewidth=1)
@@ -98,30 +99,46 @@ def time_lines(
     names, number = np.unique(videos, return_inverse=True)
     chosen = np.argsort(-np.bincount(number, weights=labelled), kind="stable")[:num_videos]
     figure = Figure(figsize=(7.5 * len(chosen), 9), layout="constrained")
+    panels = figure.subplots(4, len(chosen), sharex="col", squeeze=False)
     for column, video in enumerate(chosen):
         rows = np.flatnonzero(number == video)
         rows = rows[np.argsort(frame[rows], kind="stable")]
         cut = {task: values[rows] for task, values in target.items()}
         lines = [{task: values[rows] for task, values in part.items()} for part in (preds, smoothed)]
-        axes = [figure.add_subplot(4, len(chosen), 1 + column + row * len(chosen)) for row in range(4)]
+        axes = panels[:, column]
         _values(axes[:2], frame[rows], cut["valence_arousal"], *lines)
         _expressions(axes[2], frame[rows], cut["expression"], *lines)
         _units(axes[3], frame[rows], cut["action_units"], lines[1])
-        axes[0].set_title(str(names[video]))
+        axes[0].set_title(str(names[video]), loc="left")
         axes[3].set_xlabel("frame")
     return figure
 
 
-def _values(axes: list, frame: np.ndarray, target: np.ndarray, raw: Mapping, smoothed: Mapping) -> None:
+def _values(
+    axes: np.ndarray, frame: np.ndarray, target: np.ndarray, raw: Predictions, smoothed: Predictions
+) -> None:
     for column, name in enumerate(VALENCE_AROUSAL):
-        axes[column].plot(frame, target[:, column], color="black", linewidth=1.5, label="label")
-        axes[column].plot(frame, raw["valence_arousal"][:, column], color="tab:blue", alpha=0.35, label="raw")
-        axes[column].plot(frame, smoothed["valence_arousal"][:, column], color="tab:blue", label="smoothed")
+        _line(axes[column], frame, target[:, column], color="black", linewidth=1.5, label="label")
+        _line(
+            axes[column], frame, raw["valence_arousal"][:, column], color="tab:blue", alpha=0.35, label="raw"
+        )
+        _line(axes[column], frame, smoothed["valence_arousal"][:, column], color="tab:blue", label="smoothed")
         axes[column].set(ylim=(-1.05, 1.05), ylabel=name)
-    axes[0].legend(fontsize=8, ncols=3, loc="lower right")
+    _legend(axes[0])
 
 
-def _expressions(axes: Axes, frame: np.ndarray, target: np.ndarray, raw: Mapping, smoothed: Mapping) -> None:
+def _line(axes: Axes, frame: np.ndarray, values: np.ndarray, **style: Any) -> None:
+    """Draw a line that does not bridge gaps between frames."""
+    step = np.diff(frame)
+    gaps = np.flatnonzero(step > 5 * max(np.median(step), 1)) + 1 if len(step) else np.empty(0, int)
+    axes.plot(
+        np.insert(frame.astype(float), gaps, np.nan), np.insert(values.astype(float), gaps, np.nan), **style
+    )
+
+
+def _expressions(
+    axes: Axes, frame: np.ndarray, target: np.ndarray, raw: Predictions, smoothed: Predictions
+) -> None:
     labelled = target != MISSING_EXPRESSION
     axes.plot(
         frame[labelled], target[labelled], "s", color="black", markersize=6, fillstyle="none", label="label"
@@ -129,20 +146,19 @@ def _expressions(axes: Axes, frame: np.ndarray, target: np.ndarray, raw: Mapping
     axes.plot(frame, raw["expression"].argmax(1), ".", color="tab:orange", alpha=0.5, label="raw")
     axes.plot(frame, smoothed["expression"].argmax(1), "_", color="tab:red", markersize=8, label="smoothed")
     axes.set_yticks(range(len(AFFWILD2_EXPRESSIONS)), AFFWILD2_EXPRESSIONS, fontsize=8)
-    axes.legend(fontsize=8, ncols=3, loc="upper right")
+    _legend(axes)
 
 
-def _units(axes: Axes, frame: np.ndarray, target: np.ndarray, smoothed: Mapping) -> None:
-    axes.pcolormesh(
-        frame,
-        range(len(ACTION_UNITS)),
-        smoothed["action_units"].T,
-        vmin=0,
-        vmax=1,
-        cmap="Greens",
-        shading="nearest",
-    )
+def _units(axes: Axes, frame: np.ndarray, target: np.ndarray, smoothed: Predictions) -> None:
+    axes.scatter(
+        np.repeat(frame, len(ACTION_UNITS)), np.tile(np.arange(len(ACTION_UNITS)), len(frame)),
+        c=smoothed["action_units"].ravel(), vmin=0, vmax=1, cmap="Greens", marker="s", s=30,
+    )  # fmt: skip
     time, unit = np.nonzero(target == 1)
     axes.plot(frame[time], unit, ".", color="black", markersize=2)
     axes.set_yticks(range(len(ACTION_UNITS)), ACTION_UNITS, fontsize=7)
     axes.set_ylabel("probability; dots: label")
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
