@@ -20,6 +20,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchvision import transforms as tv
 
 from affect.backbones import DEFAULT_ARCHITECTURE, input_statistics
@@ -94,7 +95,8 @@ def lightning_steps(module: PretrainingModule, batch: Batch) -> Callable[[], Non
             enable_model_summary=False, use_distributed_sampler=False,
             callbacks=[StagedTraining([Stage("all", 1, RATE, encoder_frozen=False)], "none", seed=0)],
         )  # fmt: skip
-        trainer.fit(module, [batch] * STEPS)
+        # Lightning takes a plain list for several loaders; this one yields ready batches.
+        trainer.fit(module, DataLoader([batch] * STEPS, batch_size=None))  # type: ignore[arg-type]
 
     return call
 
