@@ -61,7 +61,14 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     video, frame = locate_frames(val.name)
     scores = score_steps(preds, target, video, frame, config.calibration)
     save_heads(run.folder / "heads.safetensors", trained.module.heads, spec)
-    scores.calibrator.save(run.folder / "calibrator.json")
+    scores.kept.save(run.folder / "calibrator.json")
+    parts = {
+        "bias": scores.kept.log_bias == scores.calibrator.log_bias,
+        "thresholds": scores.kept.thresholds == scores.calibrator.thresholds,
+    }
+    dropped = [part for part, same in parts.items() if not same]
+    if dropped:
+        run.say(f"{' and '.join(dropped)} gain nothing on other videos: left out for test predictions")
     write_predictions(run.folder / "predictions_validation.parquet", val.name, target, preds, scores.smoothed)
     draw_figures(run, trained, scores, preds, target, np.array([video_of(name) for name in val.name]), frame)
     if config.heads.refit:

@@ -96,6 +96,17 @@ class CalibrationConfig:
     thresholds: str = option("grid", "search action unit thresholds on the grid .1 to .9, or exact")
     log_bias: bool = option(True, "fit a bias per expression")
     num_folds: int = option(5, "folds of videos for the cross-fitted figures")
+    keep: str = option(
+        "confirmed",
+        "for test predictions keep bias and thresholds that gain cross-fitted (confirmed), or all",
+    )
+
+    def __post_init__(self) -> None:
+        if self.thresholds not in ("grid", "exact") or self.keep not in ("confirmed", "all"):
+            raise ConfigError(
+                "calibration.thresholds must be grid or exact and calibration.keep confirmed or all, "
+                f"not {self.thresholds!r} and {self.keep!r}"
+            )
 
     def smoothing(self) -> dict[str, Smoothing]:
         """Give each task's smoothing.
@@ -110,8 +121,6 @@ class CalibrationConfig:
 
     def grid(self) -> np.ndarray | None:
         """Give the thresholds to choose from; None for the exact search."""
-        if self.thresholds not in ("grid", "exact"):
-            raise ConfigError(f"calibration.thresholds must be grid or exact, not {self.thresholds!r}")
         return GRID if self.thresholds == "grid" else None
 
 

@@ -1,7 +1,7 @@
 """The steps from frame-wise predictions to calibrated ones, and the score of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,12 +41,14 @@ class Scores:
 
     Attributes:
         metrics: `val/<name><suffix>` for every name of MultiTaskScore and suffix of STEPS.
-        calibrator: Fitted on all these predictions, for new ones.
+        calibrator: Fitted on all these predictions.
+        kept: What of it is to treat new predictions.
         smoothed: Predictions after smoothing alone.
     """
 
     metrics: dict[str, float]
     calibrator: Calibrator
+    kept: Calibrator
     smoothed: dict[str, np.ndarray]
 
 
@@ -79,7 +81,22 @@ def score_steps(
         held_out = cross_fit_predictions(smoothed, target, video, num_folds, grid, config.log_bias)
         steps["@calibrated_crossfit"] = score(held_out, target)
     metrics = {f"val/{name}{step}": value for step in STEPS for name, value in steps.get(step, {}).items()}
-    return Scores(metrics, calibrator, smoothed)
+    kept = calibrator if config.keep == "all" else confirmed(calibrator, metrics)
+    return Scores(metrics, calibrator, kept, smoothed)
+
+
+def confirmed(calibrator: Calibrator, metrics: Mapping[str, float]) -> Calibrator:
+    """Drop the bias, and the thresholds, unless they gain on videos that they were not tuned on."""
+    plain = Calibrator()
+    gains = {
+        name: metrics.get(f"val/{name}@calibrated_crossfit", -1.0) > metrics.get(f"val/{name}@smoothed", -1.0)
+        for name in ("expression_f1", "au_f1")
+    }
+    return replace(
+        calibrator,
+        log_bias=calibrator.log_bias if gains["expression_f1"] else plain.log_bias,
+        thresholds=calibrator.thresholds if gains["au_f1"] else plain.thresholds,
+    )
 
 
 def score(

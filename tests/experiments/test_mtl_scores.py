@@ -1,11 +1,12 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
 
 from affect.calibration import Calibrator
 from experiments.mtl_config import CalibrationConfig, SmoothingConfig
-from experiments.mtl_scores import ROWS, STEPS, challenge_table, score, score_steps
+from experiments.mtl_scores import ROWS, STEPS, challenge_table, confirmed, score, score_steps
 
 
 def noisy_set() -> tuple[dict, dict, np.ndarray, np.ndarray]:
@@ -54,6 +55,25 @@ def test_every_step_is_what_it_says() -> None:
     assert metrics["val/mtl_score@thresholds"] > metrics["val/mtl_score"]
     assert metrics["val/mtl_score@calibrated"] > metrics["val/mtl_score@calibrated_crossfit"]
     assert metrics["val/mtl_score@calibrated_crossfit"] > metrics["val/mtl_score"] + 0.2
+
+
+def test_only_what_cross_fitting_confirms_is_kept() -> None:
+    preds, target, video, frame = noisy_set()
+    fitted = score_steps(preds, target, video, frame, config())
+    metrics = {
+        "val/expression_f1@smoothed": 0.5, "val/expression_f1@calibrated_crossfit": 0.4,
+        "val/au_f1@smoothed": 0.5, "val/au_f1@calibrated_crossfit": 0.6,
+    }  # fmt: skip
+    kept = confirmed(fitted.calibrator, metrics)
+    assert not any(kept.log_bias)
+    assert any(fitted.calibrator.log_bias)
+    assert kept.thresholds == fitted.calibrator.thresholds
+    assert kept.smoothing == fitted.calibrator.smoothing
+    assert confirmed(fitted.calibrator, {}) == replace(Calibrator(), smoothing=kept.smoothing), (
+        "nothing to go by"
+    )
+    everything = score_steps(preds, target, video, frame, replace(config(), keep="all"))
+    assert everything.kept == everything.calibrator
 
 
 def test_a_single_video_has_no_cross_fitted_figures() -> None:
