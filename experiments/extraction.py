@@ -4,9 +4,11 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -19,12 +21,13 @@ from affect.feature_store_writer import FeatureStoreWriter
 from affect.folded_norm import fold_batch_norm
 from affect.onnx_encoder import OnnxEncoder, export_encoder, onnx_is_installed
 from callbacks.feature_writer import FeatureWriter
+from callbacks.image_progress import ImageProgressBar
 from datamodules.aff_wild2 import image_folder
 from datamodules.frame_chunks import FrameChunksDataModule, survey_frames
 from datamodules.images import UnreadableImageError
 from experiments.config import ConfigError
 from experiments.mtl_config import DataConfig, FeaturesConfig
-from experiments.runner import Run
+from experiments.runner import Run, build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction
 
 ENGINES: Final = ("auto", "torch", "onnx")
@@ -114,7 +117,7 @@ class FeatureExtractor:
         data = FrameChunksDataModule(
             folder, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
         )
-        trainer = self.run.trainer([FeatureWriter(writer)], logger=False, enable_checkpointing=False)
+        trainer = self._trainer(writer)
         on_cpu = trainer.strategy.root_device.type == "cpu"
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
         module = FeatureExtraction(channels_last(self.backbone), engine)
@@ -128,6 +131,15 @@ class FeatureExtractor:
             writer.merge()
         trainer.strategy.barrier("features merged")
         return FeatureStore.open(writer.path, writer.plan)
+
+    def _trainer(self, writer: FeatureStoreWriter) -> pl.Trainer:
+        """Build a Trainer whose progress bar counts images."""
+        config = self.run.config.trainer
+        bar = [ImageProgressBar(self.features.batch_size)] if config.progress_bar else []
+        return build_trainer(
+            replace(config, progress_bar=False), [FeatureWriter(writer), *bar], enable_progress_bar=bool(bar),
+            logger=False, enable_checkpointing=False,
+        )  # fmt: skip
 
     def _cpu_engine(self, num_images: int) -> Callable[[Tensor], Tensor]:
         """Choose the fastest way through the encoder on a CPU."""
