@@ -1,0 +1,76 @@
+"""A tiny pretraining run, as tests of stage 1 need it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+
+import experiments.pretrain
+from affect.backbone_file import load_backbone
+from datamodules.affectnet_annotations import read_annotations
+from experiments.config import load_config
+from experiments.pretrain import PretrainConfig, pretrain
+
+Runner = Callable[..., dict[str, float]]
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of a tiny run's time."""
+    monkeypatch.setattr(experiments.pretrain, "draw_figures", lambda *arguments: None)
+
+
+@pytest.fixture(scope="session")
+def run_pretrain(shared_affectnet_csv: Path) -> Runner:
+    """Run two and three epochs of five steps with random flips, below a folder; further words override."""
+    words = [
+        f"data.root={shared_affectnet_csv}", "data.image_size=32", "data.batch_size=8", "data.num_workers=0",
+        "data.flip=0.5", "model.architecture=test_efficientnet.r160_in1k", "stages.classifier.epochs=2",
+        "stages.everything.epochs=3", "stages.everything.learning_rate=1e-3", "optimizer.sam_rho=0.05",
+        "trainer.limit_train_batches=null", "trainer.limit_val_batches=null", "trainer.accelerator=cpu",
+        "trainer.progress_bar=false", "wandb.mode=disabled",
+    ]  # fmt: skip
+
+    def run(out: Path, *more: str) -> dict[str, float]:
+        words_here = [*words, f"output_dir={out}", f"data.cache_dir={out}/cache", *more]
+        return pretrain(load_config(PretrainConfig, "pretrain", words_here, "debug"))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def through(run_pretrain: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed; for reading only."""
+    out = tmp_path_factory.mktemp("through")
+    run_pretrain(out)
+    return out / "pretrain" / "latest"
+
+
+@pytest.fixture(scope="session")
+def rescore(shared_affectnet_csv: Path) -> Callable[[Path], dict[str, float]]:
+    """Score a run's backbone file anew: read it, the annotations and the images here, score with scikit-learn."""
+
+    def score(run_folder: Path) -> dict[str, float]:
+        backbone, spec = load_backbone(run_folder / "backbone.safetensors")
+        table = read_annotations(shared_affectnet_csv, "csv").query("split == 'val'")
+        faces = [cv2.imread(str(shared_affectnet_csv / path))[4:28, 4:28, ::-1] for path in table["path"]]
+        faces = [cv2.resize(np.ascontiguousarray(face), (32, 32)) for face in faces]
+        batch = ((np.stack(faces) / 255 - spec.mean) / spec.std).transpose(0, 3, 1, 2)
+        with torch.no_grad():
+            outputs = backbone(torch.tensor(batch, dtype=torch.float32)).numpy()
+        preds, target = outputs[:, :8].argmax(1), table["expression"].to_numpy()
+        scores = {
+            "val/expression_accuracy": accuracy_score(target, preds),
+            "val/expression_f1": f1_score(target, preds, average="macro", labels=range(8), zero_division=0),
+        }
+        for column, name in enumerate(("valence", "arousal")):
+            known = table[name].notna()
+            error = outputs[known, 8 + column] - table[name][known]
+            scores[f"val/{name}_rmse"] = np.sqrt((error**2).mean())
+        return scores
+
+    return score
