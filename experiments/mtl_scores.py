@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from affect.calibration import Calibrator, Predictions, cross_fit_predictions, fit_calibrator
@@ -14,11 +15,11 @@ from experiments.mtl_config import CalibrationConfig
 
 STEPS = {
     "": "raw",
-    "@thresholds": "thresh.",
-    "@thresholds_crossfit": "thresh.†",
+    "@thresholds": "thresh",
+    "@thresholds_crossfit": "thr. †",
     "@smoothed": "smooth",
-    "@calibrated": "calibr.",
-    "@calibrated_crossfit": "calibr.†",
+    "@calibrated": "calibr",
+    "@calibrated_crossfit": "cal. †",
 }
 """Suffix of the metrics' names and heading of each step. Thresholds and calibration are tuned on the validation set, so
 theirs are in-sample figures; the cross-fitted ones beside them (†) tune on other videos than they judge."""
@@ -113,7 +114,7 @@ def score(
 def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
     """Lay out the challenge's measures, a column per step; published values stand beside those that have one."""
     table = Table(
-        title="s-Aff-Wild2 validation", title_justify="left", pad_edge=False,
+        title="s-Aff-Wild2 validation", title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False,
         caption="† tuned on other videos than those judged; without, tuned on those judged", caption_justify="left",
     )  # fmt: skip
     table.add_column("measure", no_wrap=True)
@@ -122,7 +123,7 @@ def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]
     for step in steps:
         table.add_column(STEPS[step], justify="right", style="dim" if "crossfit" in step else None)
         if shown[step]:
-            table.add_column("publ.", justify="right", style="cyan")
+            table.add_column("publ", justify="right", style="cyan")
     for name, label in ROWS.items():
         cells = []
         for step in steps:

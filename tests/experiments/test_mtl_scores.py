@@ -93,10 +93,24 @@ def test_the_table_shows_published_values_and_dashes() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table)
     lines = {
-        line.split("│")[1].strip(): line for line in console.export_text().splitlines() if line.count("│") > 2
+        label: line
+        for line in console.export_text().splitlines()
+        for label in ROWS.values()
+        if line.startswith(f"{label} ")
     }
     assert "0.500" in lines["P_VA"]
     assert "0.447" in lines["P_VA"]
     assert "—" in lines["P_MTL"]
     assert "1.276" in lines["P_MTL"] or "1.277" in lines["P_MTL"]
     assert list(lines) == list(ROWS.values())
+
+
+def test_the_table_fits_a_narrow_terminal() -> None:
+    values = {f"val/{name}{step}": -0.1234 for name in ROWS for step in STEPS}
+    published = {f"val/mtl_score{step}": 1.25 for step in ("", "@thresholds", "@smoothed", "@calibrated")}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(challenge_table(values, published))
+    text = console.export_text()
+    assert "…" not in text
+    assert text.count("-0.123") == len(ROWS) * len(STEPS)
+    assert text.count("1.250") == 4
