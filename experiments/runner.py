@@ -220,3 +220,6 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings(
+        "ignore", message="Checkpoint directory .* exists and is not empty"
+    )  # a resumed run

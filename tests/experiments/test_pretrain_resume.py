@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 import experiments.staged_fit
 from affect.backbone_file import load_backbone
+from affect.metrics import ExpressionMetrics
 from callbacks.throughput import Throughput
 from experiments.config import load_config
 from experiments.pretrain import PretrainConfig, pretrain
@@ -98,15 +100,27 @@ def test_workers_do_not_change_the_result_nor_the_resume(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_run_killed_while_it_closes_can_be_finished(
-    run_pretrain: Runner, through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_killed_while_it_closes_still_keeps_the_best_weights(
+    run_pretrain: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(*arguments: Any) -> None:
         raise Stop
 
+    fading = (torch.tensor(0.99**number) for number in itertools.count())  # the first epoch is the best
+    compute = ExpressionMetrics.compute
+    monkeypatch.setattr(
+        ExpressionMetrics, "compute", lambda self: compute(self) | {"expression_accuracy": next(fading)}
+    )
     with monkeypatch.context() as patched:
         patched.setattr(experiments.staged_fit, "validated", fail)
         with pytest.raises(Stop):
-            run_pretrain(tmp_path)
+            run_pretrain(tmp_path, "stages.classifier.epochs=0", "stages.everything.epochs=2")
     resume(tmp_path)
-    assert_same_result(tmp_path / "pretrain" / "latest", through)
+    folder = tmp_path / "pretrain" / "latest"
+    kept = load_backbone(folder / "backbone.safetensors")[0].classifier.weight
+    best, last = (
+        torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+        for name in ("best", "last")
+    )
+    assert torch.equal(kept, best["backbone.classifier.weight"])
+    assert not torch.equal(kept, last["backbone.classifier.weight"])
