@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer")'
 	test -x $(PYTHON) || python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt setuptools --editable '.[dev,demo,export]'
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --constraint constraints.txt setuptools --editable '.[dev,demo,export]'
 	# Real-ESRGAN's own engine: a plain install would replace OpenCV and build torch anew.
 	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation realesrgan==0.3.0 basicsr==1.4.2
 	touch $@

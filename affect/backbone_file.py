@@ -4,18 +4,16 @@ Every stage reads it and none needs the code that trained it.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from affect.atomic import atomic_path
 from affect.backbones import Backbone
+from affect.tensor_file import read_description, save_tensors
 
 FORMAT: Final = "mt-emotieffnet-backbone/1"
 
@@ -61,12 +59,7 @@ def save_backbone(
         raise ValueError(
             f"the spec names {len(spec.outputs)} outputs, the network has {backbone.num_outputs}"
         )
-    tensors = {
-        key: (value.to(dtype) if dtype and value.is_floating_point() else value).detach().cpu().contiguous()
-        for key, value in backbone.state_dict().items()
-    }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "spec": json.dumps(asdict(spec))})
+    save_tensors(path, backbone, FORMAT, asdict(spec), dtype)
 
 
 def read_spec(path: str | Path) -> BackboneSpec:
@@ -76,21 +69,7 @@ def read_spec(path: str | Path) -> BackboneSpec:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a backbone file of this format.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no backbone file at {path}; `make pretrain` writes one to runs/pretrain/latest/"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is not a backbone file: its format is {metadata.get('format')!r}, not {FORMAT!r}"
-        )
-    fields = json.loads(metadata["spec"])
+    fields = read_description(path, FORMAT, "`make pretrain` writes one to runs/pretrain/latest/")
     for key in ("mean", "std", "expressions", "outputs"):
         fields[key] = tuple(fields[key])
     return BackboneSpec(**fields)

@@ -1,15 +1,13 @@
 """The heads' file: tensors with what is needed to rebuild them, in one safetensors file."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from affect.atomic import atomic_path
 from affect.heads import JointHeads, SeparateHeads, create_heads
+from affect.tensor_file import read_description, save_tensors
 
 FORMAT: Final = "mt-emotieffnet-heads/1"
 
@@ -37,9 +35,7 @@ class HeadsSpec:
 
 def save_heads(path: str | Path, heads: SeparateHeads | JointHeads, spec: HeadsSpec) -> None:
     """Write heads atomically."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in heads.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "spec": json.dumps(asdict(spec))})
+    save_tensors(path, heads, FORMAT, asdict(spec))
 
 
 def load_heads(path: str | Path) -> tuple[SeparateHeads | JointHeads, HeadsSpec]:
@@ -49,19 +45,8 @@ def load_heads(path: str | Path) -> tuple[SeparateHeads | JointHeads, HeadsSpec]
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a heads file, or its tensors do not fit what it says.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no heads file at {path}; `make mtl` writes one to runs/mtl/latest/")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is not a heads file: its format is {metadata.get('format')!r}, not {FORMAT!r}"
-        )
-    spec = HeadsSpec(**json.loads(metadata["spec"]))
+    fields = read_description(path, FORMAT, "`make mtl` writes one to runs/mtl/latest/")
+    spec = HeadsSpec(**fields)
     heads = create_heads(spec.network, spec.inputs, spec.num_features, spec.num_outputs, spec.num_hidden)
     try:
         heads.load_state_dict(load_file(path))

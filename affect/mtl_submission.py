@@ -12,7 +12,7 @@ import numpy as np
 
 from affect.atomic import write_text
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
-from affect.submissions import SubmissionError, raise_for_mistakes
+from affect.submissions import SubmissionError, validate_lines
 
 HEADER: Final = "image,valence,arousal,expression,aus"
 NUM_FIELDS: Final = 4 + len(ACTION_UNITS)
@@ -76,33 +76,12 @@ def validate_mtl_submission(path: str | Path, names: Sequence[str]) -> None:
         FileNotFoundError: If there is no such file.
         SubmissionError: If anything differs from the official form; lines and reasons are in the message.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no submission file at {path}")
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise SubmissionError(f"{path} is not UTF-8 text ({error})") from error
-    mistakes: list[tuple[int, str]] = []
-    if lines[-1] == "":
-        lines.pop()
-    else:
-        mistakes.append((len(lines), "the last line has no end: the file may be truncated"))
-    if not lines or lines[0] != HEADER:
-        mistakes.append((1, f"the header must be {HEADER!r}, not {lines[0] if lines else ''!r}"))
-    if len(lines) - 1 != len(names):
-        mistakes.append((len(lines), f"{len(lines) - 1} rows, but the test list has {len(names)}"))
-    for number, (line, name) in enumerate(zip(lines[1:], names, strict=False), start=2):
-        if reason := _mistake(line, name):
-            mistakes.append((number, reason))
-    raise_for_mistakes(path, mistakes)
+    validate_lines(path, HEADER, names, _mistake)
 
 
 def _mistake(line: str, name: str) -> str | None:
     """Say what is wrong with a line, if anything."""
     fields = line.split(",")
-    if line != line.strip():
-        return f"spaces or a carriage return around {line.strip()!r}"
     if len(fields) != NUM_FIELDS:
         return f"expected {NUM_FIELDS} values, got {len(fields)}"
     if fields[0] != name:

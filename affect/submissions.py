@@ -1,25 +1,50 @@
-"""What the challenges' submission files have in common: every mistake is collected and named with its line."""
+"""What the challenges' submission files have in common: a header, then a line per image of the test list."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from affect.line_errors import list_problems
 
 
 class SubmissionError(ValueError):
     """A submission cannot be written or is not as the challenge wants it; the message names lines and reasons."""
 
 
-def raise_for_mistakes(path: str | Path, mistakes: Sequence[tuple[int, str]], shown: int = 20) -> None:
-    """Raise one error for all mistakes of a submission file.
+def validate_lines(
+    path: str | Path, header: str, names: Sequence[str], mistake_in: Callable[[str, str], str | None]
+) -> None:
+    """Check a submission file: every mistake is collected and named with its line.
 
     Args:
         path: The file.
-        mistakes: 1-based line numbers and reasons.
-        shown: How many of them the message lists.
+        header: Its first line.
+        names: Images of the test list, in its order, duplicates included.
+        mistake_in: Says what is wrong with a line, given the image that it should be of; None if nothing is.
 
     Raises:
-        SubmissionError: If there is any mistake.
+        FileNotFoundError: If there is no such file.
+        SubmissionError: If anything differs from the official form.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no submission file at {path}")
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise SubmissionError(f"{path} is not UTF-8 text ({error})") from error
+    mistakes: list[tuple[int, str]] = []
+    if lines[-1] == "":
+        lines.pop()
+    else:
+        mistakes.append((len(lines), "the last line has no end: the file may be truncated"))
+    if not lines or lines[0] != header:
+        mistakes.append((1, f"the header must be {header!r}, not {lines[0] if lines else ''!r}"))
+    if len(lines) - 1 != len(names):
+        mistakes.append((len(lines), f"{len(lines) - 1} rows, but the test list has {len(names)}"))
+    for number, (line, name) in enumerate(zip(lines[1:], names, strict=False), start=2):
+        if line != line.strip():
+            mistakes.append((number, f"spaces or a carriage return around {line.strip()!r}"))
+        elif reason := mistake_in(line, name):
+            mistakes.append((number, reason))
     if mistakes:
-        lines = [f"{path}:{line}: {reason}" for line, reason in sorted(mistakes)[:shown]]
-        more = [f"... and {len(mistakes) - shown} more"] if len(mistakes) > shown else []
-        raise SubmissionError("\n".join([f"{len(mistakes)} mistakes in the submission", *lines, *more]))
+        raise SubmissionError(list_problems(path, mistakes, "mistakes in the submission"))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from affect.lsd_submission import validate_lsd_submission, write_lsd_submission
-from affect.submissions import SubmissionError, raise_for_mistakes
+from affect.submissions import SubmissionError
 
 NAMES = [f"{number}.jpg" for number in (0, 1, 10, 11, 2)]
 
@@ -36,8 +36,8 @@ def test_scores_that_do_not_fit_write_nothing(tmp_path, scores):
     [
         ("image,expression\n", "", r"submission.txt:1: the header must be 'image,expression', not '0.jpg,3'"),
         ("image,", "Image,", r":1: the header"),
-        ("1.jpg,0\n", "", r":5: 4 images, but the test list has 5\n"),
-        ("1.jpg,0\n", "1.jpg,0\n1.jpg,0\n", r":7: 6 images, but the test list has 5"),
+        ("1.jpg,0\n", "", r":5: 4 rows, but the test list has 5\n"),
+        ("1.jpg,0\n", "1.jpg,0\n1.jpg,0\n", r":7: 6 rows, but the test list has 5"),
         ("\n0.jpg,3\n1.jpg,0", "\n1.jpg,0\n0.jpg,3", r":2: expected image '0.jpg' here, .*, got '1.jpg'"),
         ("10.jpg,5", "10.jpg,6", r":4: the label must be one of 0, 1, 2, 3, 4, 5, not '6'"),
         ("10.jpg,5", "10.jpg,-1", r":4: the label must be"),
@@ -69,13 +69,3 @@ def test_absent_and_binary_files_are_named(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(SubmissionError, match="is not UTF-8"):
         validate_lsd_submission(tmp_path / "binary.txt", NAMES)
-
-
-def test_the_first_twenty_mistakes_are_shown():
-    with pytest.raises(SubmissionError) as caught:
-        raise_for_mistakes("file", [(line, "wrong") for line in range(25, 0, -1)])
-    lines = str(caught.value).split("\n")
-    assert lines[0] == "25 mistakes in the submission"
-    assert lines[1] == "file:1: wrong"
-    assert lines[20:] == ["file:20: wrong", "... and 5 more"]
-    raise_for_mistakes("file", [])
