@@ -87,7 +87,7 @@ def ratio_table(
 
 
 def machine() -> dict[str, str]:
-    """Describe what the figures were measured on: processor, cores, versions and GPU if there is one."""
+    """Describe what the figures were measured on: processor, its cores and rate, versions and GPU if there is one."""
     versions = []
     for package in PACKAGES:
         try:
@@ -97,6 +97,7 @@ def machine() -> dict[str, str]:
     facts = {
         "processor": _processor(),
         "cores": f"{os.cpu_count()}, torch uses {torch.get_num_threads()}",
+        "float32 matrix product": f"{matrix_rate():.0f} GFLOP/s",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": ", ".join(versions),
     }
@@ -105,6 +106,17 @@ def machine() -> dict[str, str]:
             torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
         )
     return facts
+
+
+def matrix_rate(size: int = 2048, repeats: int = 5) -> float:
+    """Measure the processor's rate on square float32 matrix products, in GFLOP/s: the limit of all arithmetic here."""
+    left, right = torch.rand(size, size), torch.rand(size, size)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def write_results(

@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +46,6 @@ class Run:
 
     Attributes:
         folder: The run folder.
-        logger: The W&B logger, or None when disabled.
         log_images: Whether images of the data set may be sent to W&B: drawn ones always, others if the user says so.
     """
 
@@ -62,7 +62,7 @@ class Run:
         if self.is_first:
             self.folder.joinpath("figures").mkdir(parents=True, exist_ok=True)
             save_config(config, self.folder / "config.yaml")
-        self.logger = self._make_logger()
+        self._wandb_mode = self._choose_wandb_mode()
         self.say(f"[bold]{experiment}[/] · recipe {config.recipe} · {self.folder}")
 
     def _make_folder(self) -> Path:
@@ -96,25 +96,33 @@ class Run:
         last = self.folder / name / "checkpoints" / "last.ckpt"
         return last if self.config.resume and last.is_file() else None
 
-    def _make_logger(self) -> WandbLogger | None:
+    def _choose_wandb_mode(self) -> str:
         os.environ.setdefault("WANDB_SILENT", "true")
-        settings = self.config.wandb
-        mode = settings.mode
+        mode = self.config.wandb.mode
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         if mode not in ("online", "offline", "disabled"):
             raise ValueError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
-        if mode == "disabled" or not self.is_first:
+        return mode
+
+    @cached_property
+    def logger(self) -> WandbLogger | None:
+        """The W&B logger, made when first asked for; None when disabled and in all processes but the first."""
+        if self._wandb_mode == "disabled" or not self.is_first:
             return None
+        settings = self.config.wandb
         # All runs lie in one W&B folder, so that one command browses them; each run folder links to its own.
         shared = Path(self.config.output_dir) / "wandb"
         shared.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("WANDB_DATA_DIR", str(shared.resolve()))
-        return WandbLogger(
-            name=self.folder.name, save_dir=self.config.output_dir, project=settings.project, entity=settings.entity,
-            group=self.experiment, job_type=self.experiment, offline=mode == "offline", mode=mode,
-            config=plain(self.config),
+        # Started here because WandbLogger would start it with a deprecated setting, and W&B warn of it.
+        run = wandb.init(
+            name=self.folder.name, dir=self.config.output_dir, project=settings.project, entity=settings.entity,
+            group=self.experiment, job_type=self.experiment, mode=self._wandb_mode, config=plain(self.config),
         )  # fmt: skip
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return WandbLogger(experiment=run, save_dir=self.config.output_dir)
 
     def trainer(self, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
         """Build a Trainer for this run; `overrides` are Trainer arguments."""
