@@ -5,6 +5,7 @@ Chosen on the set it is reported on, it flatters the blend: `cross_fitted_blend`
 the other images chose.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,17 +49,19 @@ class BlendCurve:
 
 @dataclass(frozen=True)
 class CrossFittedBlend:
-    """The blend as it does on images that did not choose its weight.
+    """The blend as it does on images that chose neither its weight nor its space.
 
     Attributes:
-        preds: Predicted class of each image, by the weight chosen in the other folds, shape (N,).
+        preds: Predicted class of each image, by what the other folds chose, shape (N,).
         f1_per_class: Shape (C,).
         fold_weights: Weight chosen for each fold, shape (num_folds,).
+        fold_spaces: Space chosen for each fold.
     """
 
     preds: np.ndarray
     f1_per_class: np.ndarray
     fold_weights: np.ndarray
+    fold_spaces: Sequence[str]
 
     @property
     def f1(self) -> float:
@@ -110,24 +113,29 @@ def sweep_weights(
     return BlendCurve(weights, f1_per_class(_predict(first, second, space, weights), target, first.shape[1]))
 
 
+def best_space(curves: Mapping[str, BlendCurve]) -> str:
+    """Name the space whose curve reaches the best macro F1; the first of equally good ones."""
+    return max(curves, key=lambda space: curves[space].f1.max())
+
+
 def cross_fitted_blend(
     first: np.ndarray,
     second: np.ndarray,
     target: np.ndarray,
-    space: str = "logits",
+    spaces: Sequence[str] = SPACES,
     weights: np.ndarray = WEIGHTS,
     *,
     group: np.ndarray | None = None,
     num_folds: int = 5,
     seed: int = 0,
 ) -> CrossFittedBlend:
-    """Judge each image with the weight that is best on the other folds.
+    """Judge each image with the space and weight that are best on the other folds.
 
     Args:
         first: Logits, shape (N, C).
         second: Logits of the same images and classes, shape (N, C).
         target: Class of each image, 0 to C - 1, shape (N,).
-        space: As in `blend_scores`.
+        spaces: To choose from, as in `blend_scores`.
         weights: Weights to choose from, shape (W,).
         group: Video or person of each image, shape (N,), never split among folds; without it, folds are stratified.
         num_folds: Number of folds.
@@ -138,17 +146,26 @@ def cross_fitted_blend(
     """
     _check_target(first, target)
     folds = stratified_folds(target, num_folds, seed) if group is None else group_folds(group, num_folds)
-    preds = _predict(first, second, space, weights)
+    preds = {space: _predict(first, second, space, weights) for space in spaces}
     classes = first.shape[1]
-    chosen: list[float] = []
+    chosen: list[tuple[str, int]] = []
 
-    def fit(rows: np.ndarray) -> int:
-        best = BlendCurve(weights, f1_per_class(preds[:, rows], target[rows], classes)).best
-        chosen.append(float(weights[best]))
-        return best
+    def fit(rows: np.ndarray) -> tuple[str, int]:
+        curves = {
+            space: BlendCurve(weights, f1_per_class(values[:, rows], target[rows], classes))
+            for space, values in preds.items()
+        }
+        space = best_space(curves)
+        chosen.append((space, curves[space].best))
+        return chosen[-1]
 
-    held_out = cross_fit(fit, lambda best, rows: preds[best, rows], folds)
-    return CrossFittedBlend(held_out, f1_per_class(held_out[None], target, classes)[0], np.array(chosen))
+    held_out = cross_fit(fit, lambda choice, rows: preds[choice[0]][choice[1], rows], folds)
+    return CrossFittedBlend(
+        held_out,
+        f1_per_class(held_out[None], target, classes)[0],
+        weights[[best for _, best in chosen]],
+        [space for space, _ in chosen],
+    )
 
 
 def f1_per_class(preds: np.ndarray, target: np.ndarray, num_classes: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score
 
 from affect.blending import (
+    SPACES,
     WEIGHTS,
     BlendCurve,
     blend_scores,
@@ -83,7 +84,7 @@ def test_blended_scores_predict_what_the_curve_scores(scores, space):
 def test_each_image_is_judged_with_the_weight_of_the_others(scores):
     first, second, target = scores
     group = np.arange(400) // 20
-    result = cross_fitted_blend(first, second, target, group=group, num_folds=4)
+    result = cross_fitted_blend(first, second, target, ["logits"], group=group, num_folds=4)
     folds, options = group_folds(group, 4), {"average": "macro", "labels": range(CLASSES), "zero_division": 0}
     for fold in range(4):
         rest, rows = folds != fold, folds == fold
@@ -93,6 +94,21 @@ def test_each_image_is_judged_with_the_weight_of_the_others(scores):
         held_out = blended(first[rows], second[rows], result.fold_weights[fold], "logits")
         np.testing.assert_array_equal(result.preds[rows], held_out)
     assert result.f1 == f1_score(target, result.preds, **options)
+
+
+def test_the_space_too_is_chosen_by_the_other_images():
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 3, 60)
+    first, second = rng.normal(size=(60, 3)), 6 * rng.normal(size=(60, 3))
+    result = cross_fitted_blend(first, second, target)
+    assert set(result.fold_spaces) == set(SPACES)  # so that one space for all folds would be noticed
+    folds = stratified_folds(target, 5)
+    for fold, (space, weight) in enumerate(zip(result.fold_spaces, result.fold_weights, strict=True)):
+        rest, rows = folds != fold, folds == fold
+        curves = {name: sweep_weights(first[rest], second[rest], target[rest], name) for name in SPACES}
+        assert curves[space].f1.max() == max(curve.f1.max() for curve in curves.values())
+        assert weight == curves[space].best_weight
+        np.testing.assert_array_equal(result.preds[rows], blended(first[rows], second[rows], weight, space))
 
 
 def test_cross_fitting_undoes_the_flattery_of_a_weight_chosen_in_sample():

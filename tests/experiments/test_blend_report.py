@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from affect.blending import SPACES, cross_fitted_blend
 from callbacks.validation_outputs import ValidationOutputs
 from experiments.blend_report import report_blend
 
@@ -28,6 +29,17 @@ def test_the_best_weight_is_as_good_as_either_network_and_agrees_with_scikit_lea
     assert report.metrics["val/expression_f1@blend"] == pytest.approx(expected)
     assert report.curves["logits"].f1[[-1, 0]] == pytest.approx(alone)
     assert report.metrics["blend/weight"] == report.weight
+
+
+def test_the_cross_fitted_figure_chooses_the_space_in_each_fold() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 3, 60)
+    first, second = rng.normal(size=(60, 3)), 6 * rng.normal(size=(60, 3))
+    metrics = report_blend(outputs(first, target), outputs(second, target), CLASSES).metrics
+    crossfit = metrics["val/expression_f1@blend_crossfit"]
+    assert crossfit == cross_fitted_blend(first, second, target).f1
+    for space in SPACES:  # as one space for all folds would give
+        assert crossfit != metrics[f"val/expression_f1@blend_{space}_crossfit"]
 
 
 def test_other_images_are_refused() -> None:
