@@ -87,16 +87,21 @@ class RunConfig:
 
 
 def load_config(
-    schema: type[ConfigT], experiment: str, argv: Sequence[str], default_recipe: str | None
+    schema: type[ConfigT],
+    experiment: str,
+    argv: Sequence[str],
+    default_recipe: str | None,
+    recipes: str | None = None,
 ) -> ConfigT:
     """Build an experiment's configuration.
 
     Args:
         schema: Dataclass with the experiment's keys and defaults.
-        experiment: Name of the folder with its recipes.
-        argv: Words `key=value`; `recipe=` names one in that folder, or a YAML file; with `resume=`, the run's own
-            `config.yaml` takes the recipe's place.
+        experiment: Its name, that of the folder of its runs.
+        argv: Words `key=value`; `recipe=` names a recipe, or a YAML file; with `resume=`, the run's own `config.yaml`
+            takes the recipe's place.
         default_recipe: The recipe without such a word; None for a command that has no recipes.
+        recipes: Name of the folder of its recipes; by default the experiment's.
 
     Returns:
         An instance of `schema`, its `recipe` set.
@@ -109,7 +114,7 @@ def load_config(
         raise ConfigError(f"expected key=value, got {malformed[0]!r}")
     words_by_key = dict(word.split("=", 1) for word in argv)
     recipe = words_by_key.get("recipe", default_recipe)
-    path = recipe_path(experiment, recipe) if recipe else None
+    path = recipe_path(recipes or experiment, recipe) if recipe else None
     if "resume" in words_by_key:
         folder = resumed_folder(words_by_key.get("output_dir", "runs"), experiment, words_by_key["resume"])
         path = folder / "config.yaml"
@@ -165,14 +170,16 @@ def recipe_path(experiment: str, recipe: str) -> Path:
     return path
 
 
-def parse_command_line(schema: type[ConfigT], experiment: str, default_recipe: str | None) -> ConfigT:
+def parse_command_line(
+    schema: type[ConfigT], experiment: str, default_recipe: str | None, recipes: str | None = None
+) -> ConfigT:
     """Build the configuration from `sys.argv`; `--help` lists every key, a mistake ends the program with one line."""
     argv = sys.argv[1:]
     if any(word in ("-h", "--help") for word in argv):
-        _print_help(schema, experiment)
+        _print_help(schema, experiment, recipes or experiment)
         raise SystemExit(0)
     try:
-        return load_config(schema, experiment, argv, default_recipe)
+        return load_config(schema, experiment, argv, default_recipe, recipes)
     except ConfigError as error:
         stop(str(error))
 
@@ -227,8 +234,8 @@ def _check_keys(schema: type, layer: Any, source: str) -> None:
         raise ConfigError(f"{source}: there is no key {key!r}; the nearest is {close!r}")
 
 
-def _print_help(schema: type, experiment: str) -> None:
-    recipes = ", ".join(sorted(file.stem for file in (RECIPES / experiment).glob("*.yaml")))
+def _print_help(schema: type, experiment: str, folder: str) -> None:
+    recipes = ", ".join(sorted(file.stem for file in (RECIPES / folder).glob("*.yaml")))
     console = Console()
     console.print(
         f"python -m experiments.{experiment} {'[recipe=NAME] ' if recipes else ''}[key=value ...]",

@@ -168,7 +168,7 @@ def lay_out(table: pd.DataFrame) -> Table:
 
 def main() -> None:
     """Run from the command line; the recipes are those of `experiments.synthetic`."""
-    run_experiment(AblationConfig, "synthetic", ablate)
+    run_experiment(AblationConfig, "synthetic_ablation", ablate, recipes="synthetic")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,7 @@ from omegaconf import OmegaConf
 
 import experiments.config
 import experiments.runner
-from datamodules.annotation_errors import AnnotationError
-from datamodules.images import UnreadableImageError
-from experiments.command_line import run_experiment
 from experiments.config import ConfigError, RunConfig, TrainerConfig, WandbConfig
-from experiments.pretrain import PretrainConfig
 from experiments.runner import Run, build_trainer
 
 
@@ -147,37 +143,10 @@ def test_the_trainer_follows_its_configuration():
     assert isinstance(progress, pl.callbacks.RichProgressBar)
 
 
-@pytest.mark.parametrize(
-    "error", [AnnotationError("a.csv:3: wrong"), UnreadableImageError("b.jpg"), FileNotFoundError("no c")]
-)
-def test_what_a_user_can_mend_ends_with_a_message(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    monkeypatch.setattr("sys.argv", ["pretrain", "recipe=debug"])
-
-    def fail(_: RunConfig) -> None:
-        raise error
-
-    with pytest.raises(SystemExit) as caught:
-        run_experiment(PretrainConfig, "pretrain", fail)
-    assert caught.value.code == 2
-    assert str(error) in capsys.readouterr().err
-
-
 def test_a_message_is_printed_as_it_is(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         experiments.config.stop("classes ['a', 'b'] in [/data/x] are wrong")
     assert "classes ['a', 'b'] in [/data/x] are wrong" in capsys.readouterr().err
-
-
-def test_a_mistake_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sys.argv", ["pretrain", "recipe=debug"])
-
-    def fail(_: RunConfig) -> None:
-        raise KeyError("bug")
-
-    with pytest.raises(KeyError, match="bug"):
-        run_experiment(PretrainConfig, "pretrain", fail)
 
 
 def test_the_environment_is_left_clean_by_a_finished_run(tmp_path: Path):

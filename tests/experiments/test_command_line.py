@@ -1,0 +1,121 @@
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import experiments.config
+from affect.backbones import input_statistics
+from affect.feature_store import FeatureStoreError
+from datamodules.annotation_errors import AnnotationError
+from datamodules.images import UnreadableImageError
+from experiments.command_line import TRACEBACK_VARIABLE, run_experiment, run_on_finished_run
+from experiments.config import RunConfig, option
+from experiments.preparation import prepare_faces
+from experiments.synthetic_config import PreparationConfig
+
+
+@dataclass
+class Config(RunConfig):
+    """Keys of a command that has a run."""
+
+    run: str = option("runs/story/latest", "its run")
+
+
+@pytest.fixture(autouse=True)
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "recipes" / "story"
+    folder.mkdir(parents=True)
+    (folder / "demo.yaml").write_text("seed: 5\n")
+    monkeypatch.setattr(experiments.config, "RECIPES", tmp_path / "recipes")
+    monkeypatch.delenv(TRACEBACK_VARIABLE, raising=False)
+    monkeypatch.setattr(sys, "argv", ["story"])
+
+
+def raising(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AnnotationError("a.csv:3: wrong"),
+        UnreadableImageError("b.jpg"),
+        FileNotFoundError("no c"),
+        FeatureStoreError("d"),
+    ],
+)
+def test_what_a_user_can_mend_ends_with_a_message(error: Exception, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_experiment(Config, "story", lambda _: raising(error))
+    assert caught.value.code == 2
+    assert str(error) in capsys.readouterr().err
+
+
+def test_a_wrong_value_that_a_check_of_ours_finds_is_a_message_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_: Config) -> None:
+        prepare_faces(tmp_path, PreparationConfig(method="magic"), experiments.config.TrainerConfig())
+
+    with pytest.raises(SystemExit):
+        run_experiment(Config, "story", prepare)
+    assert "not 'magic'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_experiment(Config, "story", lambda _: input_statistics("efficientnet_b99"))
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    with pytest.raises(Exception, match="magic"):
+        run_experiment(Config, "story", prepare)
+
+
+@pytest.mark.parametrize(
+    "mistake", [lambda _: {}["bug"], lambda _: np.zeros(3).reshape(2, 2), lambda _: int("seven")]
+)
+def test_a_mistake_of_the_program_keeps_its_traceback(mistake) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        run_experiment(Config, "story", mistake)
+
+
+def test_another_experiments_recipes_but_its_own_runs_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for experiment, seed in (("story", 7), ("story_ablation", 9)):
+        folder = tmp_path / "runs" / experiment / "2026-01-01_00-00-00"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(f"seed: {seed}\nrecipe: demo\n")
+    seeds: list[int] = []
+
+    def tell(config: Config) -> None:
+        seeds.append(config.seed)
+
+    run_experiment(Config, "story_ablation", tell, recipes="story")
+    monkeypatch.setattr(sys, "argv", ["story_ablation", f"output_dir={tmp_path / 'runs'}", "resume=latest"])
+    run_experiment(Config, "story_ablation", tell, recipes="story")
+    assert seeds == [5, 9]
+
+
+@pytest.mark.parametrize("module", ["mtl_ablation", "synthetic_ablation"])
+def test_an_ablation_resumes_its_own_runs(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    main = __import__(f"experiments.{module}", fromlist=["main"]).main
+    monkeypatch.setattr(sys, "argv", [module, "output_dir=nowhere", "resume=latest"])
+    monkeypatch.setattr(experiments.config, "RECIPES", Path(experiments.config.__file__).parent / "recipes")
+    with pytest.raises(SystemExit):
+        main()
+    assert f"no run of {module} below nowhere" in capsys.readouterr().err
+
+
+def test_a_finished_runs_configuration_takes_the_recipes_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 7\nrecipe: demo\n")
+    found: list[Config] = []
+    monkeypatch.setattr(sys, "argv", ["story_submit", f"run={tmp_path}", "trainer.devices=3"])
+    run_on_finished_run(Config, "story_submit", found.append, "story")
+    assert (found[0].seed, found[0].trainer.devices, found[0].run) == (7, "3", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["story_submit", "run=nowhere"])
+    with pytest.raises(SystemExit):
+        run_on_finished_run(Config, "story_submit", found.append, "story")
+    assert "nowhere is no finished run of story; `make story` makes one" in capsys.readouterr().err
