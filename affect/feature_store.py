@@ -120,7 +120,9 @@ class FeatureStore:
             raise FeatureStoreError(f"no whole feature store at {path} ({error})") from error
         if metadata.get("format") != FORMAT:
             raise FeatureStoreError(f"{path} has the format {metadata.get('format')!r}, not {FORMAT!r}")
-        if plan is not None and (differing := _differences(metadata, plan.metadata())):
+        wanted = {} if plan is None else plan.metadata()
+        wanted.pop("chunk_rows", None)  # how the work was cut says nothing of the result
+        if differing := _differences(metadata, wanted):
             raise FeatureStoreError(f"{path} was made from something else: {', '.join(differing)} changed")
         names = names_text.splitlines()
         digest = hashlib.sha256(names_text.rstrip("\n").encode()).hexdigest()

@@ -99,7 +99,7 @@ def _mistake(line: str, name: str) -> str | None:
 
 def _is_value(text: str) -> bool:
     try:
-        return abs(float(text)) <= 1  # false for NaN too
+        return text == text.strip() and "_" not in text and abs(float(text)) <= 1  # false for NaN too
     except ValueError:
         return False
 

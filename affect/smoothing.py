@@ -24,7 +24,7 @@ class Smoothing:
             a gap wider than this.
         kernel: `gaussian` or `box` (all neighbours alike).
         sigma: Of the Gaussian, in frames squared; published values are 1e4 to 1e5.
-        neighbours: Most rows taken on each side, None for all in the window.
+        neighbours: Most frames taken on each side, None for all in the window.
 
     Raises:
         ValueError: If a value is out of range.
@@ -49,7 +49,7 @@ def smooth(values: np.ndarray, video: np.ndarray, frame: np.ndarray, smoothing: 
         values: Predictions, shape (N, D), rows in any order; NaN takes no part, and is filled in where a neighbour
             has a value.
         video: Video number of each row, shape (N,), integer.
-        frame: Frame number of each row, shape (N,), integer; a number may stand twice.
+        frame: Frame number of each row, shape (N,), integer. Rows of the same frame count as one, by their mean.
         smoothing: Kernel and reach.
 
     Returns:
@@ -65,21 +65,41 @@ def smooth(values: np.ndarray, video: np.ndarray, frame: np.ndarray, smoothing: 
     if smoothing.window == 0 or not len(values):
         return values.copy()
     order = np.lexsort((frame, video))
-    sorted_values = values[order].astype(np.float64)
-    known = ~np.isnan(sorted_values)
-    complete = bool(known.all())
+    video, frame = video[order], frame[order]
+    is_first = np.append(True, (np.diff(video) != 0) | (np.diff(frame) != 0))
+    starts = np.flatnonzero(is_first)
+    means = _mean_of_each_frame(values[order].astype(np.float64), starts)
+    smoothed = _smooth_frames(means, video[starts], frame[starts], smoothing)
+    result = np.empty_like(values)
+    result[order] = smoothed[np.cumsum(is_first) - 1]
+    return result
+
+
+def _mean_of_each_frame(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Average the rows from each start to the next; NaN takes no part."""
+    if len(starts) == len(values):
+        return values
+    known = ~np.isnan(values)
+    sums = np.add.reduceat(np.where(known, values, 0.0), starts)
+    with np.errstate(invalid="ignore"):
+        return sums / np.add.reduceat(known, starts, dtype=np.int64)
+
+
+def _smooth_frames(
+    values: np.ndarray, video: np.ndarray, frame: np.ndarray, smoothing: Smoothing
+) -> np.ndarray:
+    """Smooth rows that are sorted by video and frame, each frame once."""
+    known = ~np.isnan(values)
     # One column more counts the weights; with gaps every column needs its own.
-    content = np.where(known, sorted_values, 0.0)
-    content = np.hstack([content, np.ones((len(content), 1)) if complete else known])
-    first, last = _neighbourhoods(video[order], frame[order], smoothing)
+    weighed = np.ones((len(values), 1)) if known.all() else known
+    content = np.hstack([np.where(known, values, 0.0), weighed])
+    first, last = _neighbourhoods(video, frame, smoothing)
     sums = np.empty_like(content)
     for rows in _chunks(last - first):
-        sums[rows] = _weights(frame[order], first, last, rows, smoothing) @ content
+        sums[rows] = _weights(frame, first, last, rows, smoothing) @ content
     width = values.shape[1]
     with np.errstate(invalid="ignore"):  # 0/0 is NaN: nothing to go by
-        result = np.empty_like(values)
-        result[order] = sums[:, :width] / sums[:, width:]
-    return result
+        return sums[:, :width] / sums[:, width:]
 
 
 def _neighbourhoods(

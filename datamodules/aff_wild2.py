@@ -87,11 +87,7 @@ class AffWild2DataModule(ImageDataModule):
                 root=image_folder(self.root),
                 paths=rows.name,
                 size=self.image_size,
-                labels={
-                    "expression": rows.expression,
-                    "valence_arousal": rows.valence_arousal,
-                    "action_units": rows.action_units,
-                },
+                labels=rows.labels,
                 on_corrupt=self.on_corrupt,
             )
 

@@ -78,6 +78,15 @@ class Annotations:
     def __len__(self) -> int:
         return len(self.name)
 
+    @property
+    def labels(self) -> dict[str, np.ndarray]:
+        """The labels by the batch contract's keys."""
+        return {
+            "expression": self.expression,
+            "valence_arousal": self.valence_arousal,
+            "action_units": self.action_units,
+        }
+
 
 def read_annotations(path: str | Path) -> Annotations:
     """Read a training or validation list: a header line, then `video/00001.jpg` and 15 values per line.

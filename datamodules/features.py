@@ -45,6 +45,15 @@ class FeatureTable:
             known = ~target.isnan().all(1)
         return torch.nonzero(known & self.present).squeeze(1)
 
+    def take(self, rows: Tensor) -> "FeatureTable":
+        """Give some rows, shape (n,), int64, in the order asked for."""
+        return FeatureTable(
+            self.feature[rows],
+            {task: target[rows] for task, target in self.labels.items()},
+            [self.name[row] for row in rows.tolist()],
+            self.present[rows],
+        )
+
     def joined(self, other: "FeatureTable") -> "FeatureTable":
         """Put another table's rows below these."""
         return FeatureTable(
@@ -55,21 +64,25 @@ class FeatureTable:
         )
 
 
-def feature_table(features: np.ndarray, labels: Mapping[str, np.ndarray], name: list[str]) -> FeatureTable:
+def feature_table(
+    features: np.ndarray, labels: Mapping[str, np.ndarray], name: list[str], rows: np.ndarray | None = None
+) -> FeatureTable:
     """Take rows into memory.
 
     Args:
-        features: Shape (N, D), any float type, memory-mapped or not; NaN where the image is missing.
+        features: Shape (M, D), any float type, memory-mapped or not; NaN where the image is missing.
         labels: By task, N rows each.
         name: N image ids.
+        rows: Which rows to take, shape (N,), int64; by default all, and M is N.
     """
-    feature = torch.empty(features.shape, dtype=torch.float32)
-    present = torch.empty(len(features), dtype=torch.bool)
-    for start in range(0, len(features), 8192):  # in pieces: no second copy of the whole while converting
-        rows = slice(start, start + 8192)
-        part = torch.from_numpy(features[rows].astype(np.float32))
-        present[rows] = ~part[:, 0].isnan()
-        feature[rows] = torch.where(present[rows, None], part, 0.0)
+    rows = np.arange(len(features)) if rows is None else rows
+    feature = torch.empty((len(rows), features.shape[1]), dtype=torch.float32)
+    present = torch.empty(len(rows), dtype=torch.bool)
+    for start in range(0, len(rows), 8192):  # in pieces: no second copy of the whole while converting
+        piece = slice(start, start + 8192)
+        part = torch.from_numpy(features[rows[piece]].astype(np.float32))
+        present[piece] = ~part[:, 0].isnan()
+        feature[piece] = torch.where(present[piece, None], part, 0.0)
     return FeatureTable(
         feature, {task: torch.from_numpy(target) for task, target in labels.items()}, name, present
     )
@@ -160,7 +173,8 @@ class FeatureDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.train = train
-        self.val = val
+        # A row without image has nothing to judge a head by.
+        self.val = val if val is None or bool(val.present.all()) else val.take(val.present.nonzero()[:, 0])
         self.epochs = dict(epochs)
         self.batch_size = batch_size
         self.seed = seed
@@ -179,5 +193,5 @@ class FeatureDataModule(pl.LightningDataModule):
         return TaskBatches(self.train, groups, self.batch_size, self.seed + 1_000_003 * epoch)
 
     def val_dataloader(self) -> Slices | list:
-        """Give all validation rows in order."""
+        """Give all validation rows that have an image, in order."""
         return [] if self.val is None else Slices(self.val)

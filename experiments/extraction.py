@@ -26,6 +26,7 @@ from datamodules.aff_wild2 import image_folder
 from datamodules.frame_chunks import FrameChunksDataModule, survey_frames
 from datamodules.images import UnreadableImageError
 from experiments.config import ConfigError
+from experiments.demo import is_demo
 from experiments.mtl_config import DataConfig, FeaturesConfig
 from experiments.runner import Run, build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction
@@ -68,6 +69,10 @@ class FeatureExtractor:
         self.features = features
         self.backbone, self.spec = load_backbone(backbone)
         self.digest = file_digest(backbone)
+        if self.spec.notes.get("recipe") == "demo" and not is_demo(data.root):
+            run.say(
+                f"[yellow]{backbone} has learnt from drawn faces only; for real ones give BACKBONE=FILE[/]"
+            )
 
     @property
     def num_features(self) -> int:
@@ -93,11 +98,16 @@ class FeatureExtractor:
         folder = image_folder(self.data.root)
         unique = list(dict.fromkeys(names))
         state, absent = survey_frames(folder, unique)
-        self._limit_missing(split, len(unique), dict.fromkeys(absent, "no such file"))
+        self._check_missing(split, len(unique), dict.fromkeys(absent, "no such file"))
         plan = StorePlan(
             names=unique,
             columns={"features": self.num_features, "outputs": self.num_outputs},
-            sources={"backbone": self.digest, "transform": self._transform(), "images": state},
+            sources={
+                "backbone": self.digest,
+                "transform": self._transform(),
+                "images": state,
+                "precision": self.run.config.trainer.precision,
+            },
             dtype=self.features.dtype,
             chunk_rows=self.features.batch_size,
         )
@@ -110,7 +120,9 @@ class FeatureExtractor:
             why = f" ({reason})" if path.exists() else ""
             self.run.say(f"{split}: extracting features of {len(unique)} images{why}")
             store = self._extract(FeatureStoreWriter(path, plan), folder)
-        self._limit_missing(split, len(unique), store.missing)
+        if store.missing:
+            message, listed = self._check_missing(split, len(unique), store.missing)
+            self.run.say(f"[yellow]{message}, for example {listed[0]}[/]")
         return store
 
     def _extract(self, writer: FeatureStoreWriter, folder: Path) -> FeatureStore:
@@ -175,11 +187,10 @@ class FeatureExtractor:
             "std": list(spec.std),
         }
 
-    def _limit_missing(self, split: str, total: int, missing: dict[str, str]) -> None:
-        if not missing:
-            return
+    def _check_missing(self, split: str, total: int, missing: dict[str, str]) -> tuple[str, list[str]]:
+        """List missing images in the run folder; raise if there are more than allowed."""
         listed = [f"{name}: {reason}" for name, reason in missing.items()]
-        if self.run.is_first:
+        if missing and self.run.is_first:
             write_text(self.run.folder / f"missing_{split}.txt", "\n".join(listed) + "\n")
         message = f"{len(missing)} of {total} images of the {split} list are missing or unreadable"
         if len(missing) > self.data.max_missing:
@@ -188,4 +199,4 @@ class FeatureExtractor:
                 f"{message}:\n{shown}\nAll are listed in {self.run.folder / f'missing_{split}.txt'}. Unpack the images "
                 f"again, or allow so many with data.max_missing={len(missing)}"
             )
-        self.run.say(f"[yellow]{message}, for example {listed[0]}[/]")
+        return message, listed

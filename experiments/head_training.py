@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from affect.absent_frames import fill_absent
+from affect.calibration import Predictions
 from affect.feature_store import FeatureStore
 from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
@@ -52,14 +53,7 @@ class TrainedHeads:
 
 def labelled_table(store: FeatureStore, annotations: Annotations) -> FeatureTable:
     """Join features to annotation rows, in memory."""
-    rows = store.rows(annotations.name)
-    in_order = len(rows) == len(store.names) and np.array_equal(rows, np.arange(len(rows)))
-    labels = {
-        "expression": annotations.expression,
-        "valence_arousal": annotations.valence_arousal,
-        "action_units": annotations.action_units,
-    }
-    return feature_table(store.features if in_order else store.features[rows], labels, annotations.name)
+    return feature_table(store.features, annotations.labels, annotations.name, store.rows(annotations.name))
 
 
 def train_heads(
@@ -88,7 +82,7 @@ def train_heads(
         class_weights=inverse_frequency_weights(class_counts(train)).tolist(),
         unit_weights=balanced_unit_weights(train.labels["action_units"][train.present]).tolist(),
     )  # fmt: skip
-    epochs = config.epochs_by_group()
+    epochs = config.epochs_by_group(spec.network)
     batch_size = config.joint_batch_size if spec.network == "joint" else config.batch_size
     data = FeatureDataModule(train, val, epochs, batch_size, run.config.seed)
     best = BestPerHead(module.monitors())
@@ -138,11 +132,18 @@ def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict
     with torch.inference_mode():
         parts = [probabilities(heads(part["feature"])) for part in Slices(table)]
     preds = {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
-    absent = ~table.present.numpy()
-    if not absent.any():
-        return preds
+    return fill_rows(without_absent(preds, table), table)
+
+
+def without_absent(preds: Predictions, table: FeatureTable) -> dict[str, np.ndarray]:
+    """Give predictions with NaN in the rows that have no image."""
+    present = table.present.numpy()[:, None]
+    return {task: np.where(present, values, np.float32(np.nan)) for task, values in preds.items()}
+
+
+def fill_rows(preds: Predictions, table: FeatureTable) -> dict[str, np.ndarray]:
+    """Give rows of NaN the prediction of the frame before them."""
+    if bool(table.present.all()):
+        return dict(preds)
     video, frame = locate_frames(table.name)
-    for task, values in preds.items():
-        values[absent] = np.nan
-        preds[task] = fill_absent(values, video, frame, NEUTRAL[task])
-    return preds
+    return {task: fill_absent(values, video, frame, NEUTRAL[task]) for task, values in preds.items()}

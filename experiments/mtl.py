@@ -6,6 +6,7 @@ Extracts features with the frozen network of stage 1 (once), trains a head per t
 videos as the challenge does: as they are, with tuned thresholds, smoothed over time, and calibrated.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ from experiments.mtl_figures import draw_figures
 from experiments.mtl_scores import challenge_table, score_steps
 from experiments.prediction_table import write_predictions
 from experiments.runner import Run
-from experiments.second_stream import blend, stream_table, train_stream
+from experiments.second_stream import SecondStream
 
 
 def mtl(config: MtlConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("aff_wild2", config.data.root)
+    # `latest` moves on: the run keeps the network that it is made with.
+    config = replace(config, backbone=str(Path(config.backbone).resolve()))
     run = Run("mtl", config, config.data.root)
 
     annotations = {
@@ -49,13 +52,14 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     trained = train_heads(run, config.heads, spec, train, val, run.folder)
     run.say(f"best epochs: {trained.best_epoch}")
     preds = predict_rows(trained.module.heads, val)
+    fits = {"": (spec, train, val)}
     if config.stream.root:
-        tables = [
-            stream_table(run, config.stream, rows, split) for split, rows in (("train", train), ("val", val))
-        ]
-        second = train_stream(run, config.heads, *tables)
-        save_heads(run.folder / "stream_heads.safetensors", second.module.heads, second.spec)
-        preds = blend(config.stream, preds, second.module.heads, tables[1])
+        stream = SecondStream(run, config.stream)
+        tables = stream.table(train, "train"), stream.table(val, "val")
+        other = stream.train(config.heads, *tables)
+        save_heads(run.folder / "stream_heads.safetensors", other.module.heads, other.spec)
+        preds = stream.blend(preds, other.module.heads, tables[1])
+        fits["stream_"] = (other.spec, *tables)
 
     target = {task: values.numpy() for task, values in val.labels.items()}
     video, frame = locate_frames(val.name)
@@ -73,8 +77,9 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     draw_figures(run, trained, scores, preds, target, np.array([video_of(name) for name in val.name]), frame)
     if config.heads.refit:
         run.say("training once more on training and validation rows, for the test set")
-        refit = train_heads(run, config.heads, spec, train.joined(val), None)
-        save_heads(run.folder / "heads_refit.safetensors", refit.module.heads, spec)
+        for prefix, (heads_spec, first, second) in fits.items():
+            refit = train_heads(run, config.heads, heads_spec, first.joined(second), None)
+            save_heads(run.folder / f"{prefix}heads_refit.safetensors", refit.module.heads, heads_spec)
 
     provenance = {
         "data_root": str(config.data.root),

@@ -115,7 +115,8 @@ def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]
     """Lay out the challenge's measures, a column per step; published values stand beside those that have one."""
     table = Table(
         title="s-Aff-Wild2 validation", title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False,
-        caption="† tuned on other videos than those judged; without, tuned on those judged", caption_justify="left",
+        caption="publ: on the real set; † tuned on other videos than those judged; without, tuned on those judged",
+        caption_justify="left",
     )  # fmt: skip
     table.add_column("measure", no_wrap=True)
     steps = [step for step in STEPS if f"val/mtl_score{step}" in metrics or step == ""]

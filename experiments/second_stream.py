@@ -14,35 +14,60 @@ from experiments.mtl_config import HeadsConfig, StreamConfig
 from experiments.runner import Run
 
 
-def stream_table(run: Run, config: StreamConfig, rows: FeatureTable, split: str) -> FeatureTable:
-    """Read the second stream's features of the rows of a first-stream table, with the same labels."""
-    assert config.root is not None
-    tables = read_frame_tables(config.root, rows.name, config.columns, config.min_confidence)
-    run.say(
-        f"{split}: second stream of {len(tables.columns)} columns; {tables.failing} of {len(rows)} rows fall back to "
-        f"the first, {len(tables.absent_videos)} videos have no table"
-    )
-    return feature_table(
-        tables.features, {task: target.numpy() for task, target in rows.labels.items()}, rows.name
-    )
+class SecondStream:
+    """Another tool's features of the frames, from the first table on always of the same columns.
 
-
-def train_stream(run: Run, config: HeadsConfig, train: FeatureTable, val: FeatureTable) -> TrainedHeads:
-    """Train the second stream's heads, one per task, on its features alone."""
-    width = train.feature.shape[1]
-    spec = HeadsSpec("separate", "features", width, 0, config.num_hidden, "stream")
-    return train_heads(run, config, spec, train, val)
-
-
-def blend(
-    config: StreamConfig, preds: Predictions, heads: SeparateHeads | JointHeads, table: FeatureTable
-) -> dict[str, np.ndarray]:
-    """Blend the first stream's predictions with those of the second stream's heads.
-
-    Raises:
-        ConfigError: If a weight is of no task or out of range.
+    Args:
+        run: The run, which speaks.
+        config: Where the tables are and how they are blended.
+        source: Columns that the heads were trained on, as their file records them; None takes what the first table has.
     """
-    try:
-        return blend_streams(preds, predict_rows(heads, table), table.present.numpy(), config.weight)
-    except ValueError as error:
-        raise ConfigError(f"stream.weight: {error}") from error
+
+    def __init__(self, run: Run, config: StreamConfig, source: str | None = None) -> None:
+        self.run = run
+        self.config = config
+        self.source = source
+
+    def table(self, rows: FeatureTable, split: str) -> FeatureTable:
+        """Read the features of the rows of a first-stream table, with the same labels.
+
+        Raises:
+            ConfigError: If the columns are not those of the tables before, or of the heads.
+            AnnotationError: If the folder or a table is not as it should be.
+        """
+        assert self.config.root is not None
+        tables = read_frame_tables(
+            self.config.root, rows.name, self.config.columns, self.config.min_confidence
+        )
+        source = "columns " + ",".join(tables.columns)
+        if self.source not in (None, source):
+            raise ConfigError(
+                f"stream.root={self.config.root}: the {split} tables have the {source}, "
+                f"but the heads take the {self.source}"
+            )
+        self.source = source
+        self.run.say(
+            f"{split}: second stream of {len(tables.columns)} columns; {tables.failing} of {len(rows)} rows "
+            f"fall back to the first, {len(tables.absent_videos)} videos have no table"
+        )
+        labels = {task: target.numpy() for task, target in rows.labels.items()}
+        return feature_table(tables.features, labels, rows.name)
+
+    def train(self, config: HeadsConfig, train: FeatureTable, val: FeatureTable | None) -> TrainedHeads:
+        """Train the stream's heads, one per task, on its features alone."""
+        width = train.feature.shape[1]
+        spec = HeadsSpec("separate", "features", width, 0, config.num_hidden, str(self.source))
+        return train_heads(self.run, config, spec, train, val)
+
+    def blend(
+        self, preds: Predictions, heads: SeparateHeads | JointHeads, table: FeatureTable
+    ) -> dict[str, np.ndarray]:
+        """Blend the first stream's predictions with those of the second stream's heads.
+
+        Raises:
+            ConfigError: If a weight is of no task or out of range.
+        """
+        try:
+            return blend_streams(preds, predict_rows(heads, table), table.present.numpy(), self.config.weight)
+        except ValueError as error:
+            raise ConfigError(f"stream.weight: {error}") from error

@@ -6,12 +6,18 @@ from affect.smoothing import Smoothing, smooth
 
 
 def reference(values: np.ndarray, video: np.ndarray, frame: np.ndarray, how: Smoothing) -> np.ndarray:
-    """Plain loops over rows and neighbours; without a limit on rows."""
+    """Plain loops over rows and neighbours, the rows of a frame averaged; without a limit on rows."""
     result = np.full(values.shape, np.nan)
+    values = values.copy()
+    for row in range(len(values)):
+        same = (video == video[row]) & (frame == frame[row])
+        for column in range(values.shape[1]):
+            known = values[same, column][~np.isnan(values[same, column])]
+            values[same, column] = known.mean() if len(known) else np.nan
     for row in range(len(values)):
         for column in range(values.shape[1]):
             total = weights = 0.0
-            for other in range(len(values)):
+            for other in np.unique(np.stack([video, frame]), axis=1, return_index=True)[1]:
                 distance = int(frame[other]) - int(frame[row])
                 near = video[other] == video[row] and abs(distance) <= how.window
                 if near and not np.isnan(values[other, column]):
@@ -70,6 +76,13 @@ def test_nothing_crosses_videos_or_wide_gaps() -> None:
     video = np.array([0, 0, 0, 0, 0, 1, 1])
     values = np.array([0.0, 0, 0, 1, 1, 5, 5])[:, None]
     np.testing.assert_array_equal(smooth(values, video, frame, Smoothing(100, "box")), values)
+
+
+def test_an_image_that_is_listed_twice_counts_once() -> None:
+    values = np.array([0.0, 3.0, 3.0, 3.0, 6.0, 30.0])[:, None]
+    frame = np.array([1, 2, 2, 2, 3, 4])
+    found = smooth(values, np.zeros(6, int), frame, Smoothing(10, "box", neighbours=1))
+    np.testing.assert_allclose(found[:, 0], [1.5, 3, 3, 3, 13, 18])
 
 
 def test_neighbours_limit_the_rows_on_each_side() -> None:

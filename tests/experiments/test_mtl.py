@@ -17,6 +17,7 @@ from affect.mtl_submission import validate_mtl_submission
 from datamodules.aff_wild2 import load_test_names
 from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.annotation_errors import AnnotationError
+from datamodules.images import UnreadableImageError
 from experiments import mtl_submit as submission
 from experiments.config import ConfigError, load_config
 from experiments.mtl import mtl
@@ -128,14 +129,22 @@ def test_a_submission_has_a_valid_line_for_every_row(
 def test_a_missing_test_image_takes_the_frame_before(
     words: MakeWords, tmp_path: Path, aff_wild2: Path
 ) -> None:
-    run_mtl(
-        words(
-            "trainer.max_epochs=2", "calibration.valence_arousal.window=0", "calibration.expression.window=0"
-        )
-    )
+    run_mtl(words("trainer.max_epochs=2"))  # with smoothing, in which the missing image takes no part
     path = submit(tmp_path / "runs" / "mtl" / "latest")
     rows = {line.split(",")[0]: line.split(",")[1:] for line in path.read_text().splitlines()[1:]}
     assert rows["video10/00008.jpg"] == rows["video10/00007.jpg"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_test_set_that_was_not_unpacked_is_refused(
+    words: MakeWords, tmp_path: Path, aff_wild2: Path
+) -> None:
+    run_mtl(words("trainer.max_epochs=1"))
+    names = load_test_names(aff_wild2)
+    for name in names[len(names) // 4 :]:
+        (aff_wild2 / "cropped_aligned" / name).unlink(missing_ok=True)
+    with pytest.raises(UnreadableImageError, match="Unpack the images again"):
+        submit(tmp_path / "runs" / "mtl" / "latest")
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -182,8 +191,19 @@ def test_the_second_stream_is_blended_and_submitted(
     plain = run_mtl(words("trainer.max_epochs=5"))
     assert blended["val/va_ccc"] == plain["val/va_ccc"]
     assert blended["val/au_f1/AU1"] != plain["val/au_f1/AU1"]
-    run_mtl(more)
-    validate_mtl_submission(submit(tmp_path / "runs" / "mtl" / "latest"), load_test_names(aff_wild2))
+    run_mtl([*more, "heads.network=joint", "heads.refit=true"])
+    folder = tmp_path / "runs" / "mtl" / "latest"
+    validate_mtl_submission(submit(folder), load_test_names(aff_wild2))
+    refit, spec = load_heads(folder / "stream_heads_refit.safetensors")
+    assert spec.features_from == "columns AU01_r,AU04_r"
+    first, _ = load_heads(folder / "stream_heads.safetensors")
+    assert any(
+        (one != other).any() for one, other in zip(refit.parameters(), first.parameters(), strict=True)
+    )
+    with pytest.raises(
+        ConfigError, match=r"the test tables have the columns AU04_r, but the heads take the col"
+    ):
+        submit(folder, "stream.columns=AU04_r")
     with pytest.raises(ConfigError, match=r"stream\.weight: cannot blend 'emotion'"):
         run_mtl([*more, "stream.weight={emotion: 0.3}"])
 
@@ -206,6 +226,9 @@ def test_the_ablation_lists_every_variant_and_the_baseline(
     assert last["published_mtl_score"] == 0.30
     best = table[table["variant"] == "slice, both"].iloc[0]
     assert best["published_mtl_score"] == 1.2765
+    columns = table.columns.tolist()
+    assert columns.index("published_mtl_score@thresholds") == columns.index("mtl_score@thresholds") + 1
+    assert best["au_f1@smoothed_thresholds"] >= best["au_f1@smoothed"]
     assert len(list((tmp_path / "cache").rglob("features.npy"))) == 2, "extracted once for all variants"
 
 
