@@ -98,6 +98,22 @@ def test_slices_keep_the_order(table: FeatureTable) -> None:
     assert torch.equal(torch.cat([part["expression"] for part in parts]), table.labels["expression"])
 
 
+def test_heads_are_judged_on_rows_with_an_image(table: FeatureTable) -> None:
+    data = FeatureDataModule(table, table, dict.fromkeys(table.labels, 1), batch_size=64)
+    seen = torch.cat([part["feature"] for part in data.val_dataloader()])[:, 0].tolist()
+    assert seen == [row for row in range(SIZE) if row not in (7, 200)]
+
+
+def test_rows_are_taken_in_the_order_asked_for(table: FeatureTable) -> None:
+    features = np.arange(12, dtype=np.float32).reshape(4, 3)
+    found = feature_table(features, {}, ["c", "a", "c"], np.array([2, 0, 2]))
+    np.testing.assert_array_equal(found.feature.numpy(), features[[2, 0, 2]])
+    taken = table.take(torch.tensor([9, 7]))
+    assert taken.name == ["v/9.jpg", "v/7.jpg"]
+    assert taken.present.tolist() == [True, False]
+    assert taken.labels["expression"].tolist() == table.labels["expression"][[9, 7]].tolist()
+
+
 def test_joined_tables(table: FeatureTable) -> None:
     both = table.joined(table)
     assert len(both) == 2 * SIZE

@@ -4,13 +4,14 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from affect.backbone_file import load_backbone
+from affect.backbone_file import load_backbone, save_backbone
 from affect.feature_store import FeatureStore
 from callbacks.feature_writer import FeatureWriter
 from datamodules.aff_wild2 import image_folder, load_annotations
@@ -74,8 +75,29 @@ def test_a_second_call_extracts_nothing(
     extractor = make_extractor(aff_wild2, tiny_backbone, tmp_path)
     extractor.store("train", names_of(aff_wild2))
     monkeypatch.setattr(FeatureExtractor, "_extract", lambda *args: pytest.fail("extracted again"))
-    again = make_extractor(aff_wild2, tiny_backbone, tmp_path).store("train", names_of(aff_wild2))
-    assert len(again.names) == len(names_of(aff_wild2))
+    again = make_extractor(aff_wild2, tiny_backbone, tmp_path)
+    again.features.batch_size = 11
+    assert len(again.store("train", names_of(aff_wild2)).names) == len(names_of(aff_wild2))
+
+
+def test_features_of_another_precision_are_not_taken(
+    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = names_of(aff_wild2)
+    coarse = make_extractor(aff_wild2, tiny_backbone, tmp_path, precision="bf16-mixed").store("train", names)
+    assert coarse.metadata["sources"]["precision"] == "bf16-mixed"
+    fine = make_extractor(aff_wild2, tiny_backbone, tmp_path).store("train", names)
+    assert fine.metadata["sources"]["precision"] == "32-true"
+    assert "sources.precision changed" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_backbone_that_knows_only_drawn_faces_is_told(
+    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone, spec = load_backbone(tiny_backbone)
+    save_backbone(tiny_backbone, backbone, replace(spec, notes={"recipe": "demo"}))
+    make_extractor(aff_wild2, tiny_backbone, tmp_path)
+    assert "has learnt from drawn faces only" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_changed_image_or_backbone_rebuilds(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> None:
