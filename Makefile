@@ -24,7 +24,7 @@ setup: $(READY) ## make the virtual environment with pinned versions
 
 $(READY): pyproject.toml constraints.txt
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer")'
-	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --constraint constraints.txt setuptools --editable '.[dev,demo,export]'
 	# Real-ESRGAN's own engine: a plain install would replace OpenCV and build torch anew.
@@ -56,7 +56,7 @@ mtl: $(READY) $(BACKBONE) ## stage 2: multi-task heads on s-Aff-Wild2 [DATA=...]
 	$(PYTHON) -m experiments.mtl $(ON_BACKBONE)
 
 mtl-submit: $(READY) ## stage 2: the official submission file for the test list [ARGS="run=runs/mtl/..."]
-	$(PYTHON) -m experiments.mtl_submit $(ARGS)
+	$(PYTHON) -m experiments.mtl_submit $(if $(DATA),data.root="$(DATA)") $(ARGS)
 
 mtl-ablation: $(READY) $(BACKBONE) ## stage 2: the ablation table
 	$(PYTHON) -m experiments.mtl_ablation $(ON_BACKBONE)
@@ -68,7 +68,7 @@ synthetic: $(READY) $(BACKBONE) ## stage 3: learn from synthetic faces, blend [D
 	$(PYTHON) -m experiments.synthetic $(ON_BACKBONE) $(if $(SR_WEIGHTS),preparation.upscaling.weights="$(SR_WEIGHTS)")
 
 synthetic-submit: $(READY) ## stage 3: the official submission file for the test list [ARGS="run=runs/synthetic/..."]
-	$(PYTHON) -m experiments.synthetic_submit $(ARGS)
+	$(PYTHON) -m experiments.synthetic_submit $(if $(DATA),data.root="$(DATA)") $(ARGS)
 
 synthetic-ablation: $(READY) $(BACKBONE) ## stage 3: the ablation table
 	$(PYTHON) -m experiments.synthetic_ablation $(ON_BACKBONE)
