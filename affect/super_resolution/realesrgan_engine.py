@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,13 @@ from affect.super_resolution.upscaler import Upscaler
 _REMOVED = "torchvision.transforms.functional_tensor"
 
 
+class NetworkError(Exception):
+    """A network failed on an image or a tile, for instance for want of memory.
+
+    It is no RuntimeError, since the packages print those and go on with the pixels of another tile or without the face.
+    """
+
+
 class RealESRGANUpscaler(Upscaler):
     """Enlarges images with the package's `RealESRGANer`, optionally restoring faces with GFPGAN (the paper's setting).
 
@@ -26,13 +34,13 @@ class RealESRGANUpscaler(Upscaler):
         network: Where the weights come from; the package's own class computes with them.
         outscale: Enlargement of the result; by default the network's.
         half: Compute in float16, on GPUs.
-        tile: Side of the tiles in pixels; 0 processes each image as a whole.
+        tile: Largest side in pixels that is processed as a whole; 0 never cuts an image into tiles.
         tile_overlap: Pixels of context on each side of a tile.
         face_enhancer: Weights file of GFPGAN v1.3 or v1.4; None leaves faces to the network. The package `gfpgan`
             downloads its face detector itself when first used.
 
     Raises:
-        ModuleNotFoundError: If `realesrgan`, or for `face_enhancer` also `gfpgan`, is not installed.
+        ModuleNotFoundError: If `realesrgan`, or for `face_enhancer` `gfpgan`, is not installed, or what they need.
         FileNotFoundError: If the face enhancer's weights are missing.
     """
 
@@ -72,7 +80,11 @@ class RealESRGANUpscaler(Upscaler):
         }
 
     def forward(self, images: Tensor) -> Tensor:
-        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.forward`."""
+        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.forward`.
+
+        Raises:
+            NetworkError: If a network fails, for instance for want of memory.
+        """
         enhance = self._enhancer(images.device)
         arrays = images.permute(0, 2, 3, 1).cpu().numpy()
         results = [enhance(np.ascontiguousarray(array[..., ::-1]))[..., ::-1] for array in arrays]
@@ -87,16 +99,22 @@ class RealESRGANUpscaler(Upscaler):
         )
         if self.face_enhancer is None:
 
-            def enhance(image: np.ndarray) -> np.ndarray:
+            def restore(image: np.ndarray) -> np.ndarray:
                 return upsampler.enhance(image, outscale=self.outscale)[0]
         else:
             faces = _import("gfpgan", "face_enhancer").GFPGANer(
                 model_path=str(self.face_enhancer), upscale=self.outscale, arch="clean", channel_multiplier=2,
                 bg_upsampler=upsampler, device=device,
             )  # fmt: skip
+            faces.gfpgan = _outspoken(faces.gfpgan)
 
-            def enhance(image: np.ndarray) -> np.ndarray:
+            def restore(image: np.ndarray) -> np.ndarray:
                 return faces.enhance(image, has_aligned=False, only_center_face=False, paste_back=True)[2]
+
+        def enhance(image: np.ndarray) -> np.ndarray:
+            # What fits into a tile goes without: the package prints a line for each tile.
+            upsampler.tile_size = self.tile if max(image.shape[:2]) > self.tile else 0
+            return restore(image)
 
         self._engine = (device, enhance)
         return enhance
@@ -128,9 +146,26 @@ def _upsampler(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pth"  # it takes weights only from a file
         torch.save({"params": {name: value.float() for name, value in network.state_dict().items()}}, path)
-        return engine.RealESRGANer(
+        upsampler = engine.RealESRGANer(
             scale, str(path), model=network, tile=tile, tile_pad=overlap, pre_pad=0, half=half, device=device
         )
+    upsampler.model = _outspoken(upsampler.model)
+    return upsampler
+
+
+def _outspoken(network: nn.Module) -> Callable[..., Any]:
+    """Make a network fail in a way that the packages do not hide."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return network(*args, **kwargs)
+        except RuntimeError as error:
+            raise NetworkError(
+                f"{type(network).__name__} failed on an input of shape {tuple(args[0].shape)}: {error}. "
+                "If memory is short, a smaller tile needs less"
+            ) from error
+
+    return run
 
 
 def _import(name: str, purpose: str) -> ModuleType:
@@ -141,7 +176,7 @@ def _import(name: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        package = name.split(".")[0]
+        package = (error.name or name).split(".")[0]  # what is missing may be what the package itself needs
         raise ModuleNotFoundError(
             f"{purpose} needs the package {package} ({error}); install it with "
             f"`pip install --no-deps --no-build-isolation {package}`"

@@ -8,7 +8,7 @@ import torch
 
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler, resize_lanczos
-from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
+from affect.super_resolution.realesrgan_engine import NetworkError, RealESRGANUpscaler
 
 
 def difference(first: torch.Tensor, second: torch.Tensor) -> int:
@@ -135,15 +135,20 @@ def test_impossible_settings_are_refused(small_rrdb, arguments, message):
 
 def test_faces_are_restored_on_request(anime, pictures, monkeypatch, tmp_path):
     """GFPGAN needs downloads: a stand-in with its interface shows what it is called with."""
-    calls = []
+    calls, face = [], torch.zeros(1, 3, 8, 8)
 
     class Restorer:
         def __init__(self, model_path, upscale, arch, channel_multiplier, bg_upsampler, device):
             assert (arch, channel_multiplier, upscale) == ("clean", 2, 2.0)
             self.background = bg_upsampler
+            self.gfpgan = torch.nn.Identity()
 
         def enhance(self, image, has_aligned, only_center_face, paste_back):
             calls.append((has_aligned, only_center_face, paste_back))
+            try:
+                self.gfpgan(face)
+            except RuntimeError as error:
+                print(error)
             enlarged = self.background.enhance(image, outscale=2)[0]
             enlarged[..., 0] = 7  # blue comes first in the package's arrays
             return [], [], enlarged
@@ -161,3 +166,47 @@ def test_faces_are_restored_on_request(anime, pictures, monkeypatch, tmp_path):
     assert torch.equal(output[:, :2], plain(images)[:, :2])
     assert calls == [(False, False, True)] * 2
     assert restored.describe() != plain.describe()
+    monkeypatch.setattr(torch.nn.Identity, "forward", out_of_memory)
+    with pytest.raises(
+        NetworkError, match=r"Identity failed on an input of shape \(1, 3, 8, 8\): CUDA out of"
+    ):
+        RealESRGANUpscaler(anime, 2, face_enhancer=weights)(images)
+
+
+def out_of_memory(self, *args):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_the_peer_does_not_reuse_a_tile_when_memory_ends(small_srvgg, pictures, monkeypatch):
+    images = pictures(1, 20, 20)
+    upscaler = RealESRGANUpscaler(small_srvgg, tile=16)
+    upscaler(images)
+    network = type(upscaler.network)
+    original = network.forward
+
+    def fail_on_narrow(self, image):
+        return original(self, image) if image.shape[-1] > 16 else out_of_memory(self)
+
+    monkeypatch.setattr(network, "forward", fail_on_narrow)
+    with pytest.raises(NetworkError, match=r"failed on an input of shape .*out of memory.*smaller tile"):
+        upscaler(images)
+
+
+def test_the_peer_cuts_only_what_exceeds_a_tile(small_srvgg, pictures, capsys):
+    upscaler = RealESRGANUpscaler(small_srvgg, tile=16)
+    upscaler(pictures(2, 16, 12))
+    assert capsys.readouterr().out == ""
+    upscaler(pictures(1, 16, 17))
+    assert "Tile 2/2" in capsys.readouterr().out
+    upscaler(pictures(1, 16, 16))
+    assert capsys.readouterr().out == ""
+
+
+def test_the_module_that_is_missing_is_named(anime, monkeypatch, tmp_path):
+    (tmp_path / "gfpgan.py").write_text("import facexlib.utils")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gfpgan", raising=False)
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"weights")
+    with pytest.raises(ModuleNotFoundError, match=r"needs the package facexlib .*isolation facexlib`"):
+        RealESRGANUpscaler(anime, 2, face_enhancer=weights)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
