@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from datamodules.images import ImageDataset, collate_images
+from datamodules.images import ImageDataset, UnreadableImageError, collate_images
 from datamodules.samplers import ShardSampler, ShuffleSampler
 from datamodules.transforms import DeviceTransform
 
@@ -23,7 +23,7 @@ class ImageDataModule(pl.LightningDataModule):
         std: Channel standard deviations for normalisation, RGB.
         batch_size: Samples per process and step.
         num_workers: Decoding processes; 0 decodes in the main one.
-        on_corrupt: `raise` or `skip` unreadable images.
+        on_corrupt: `raise` or `skip` unreadable images; a batch of nothing else arrives with B = 0.
         flip: Probability of a horizontal flip while training.
         grey: Probability of a grey-scale image while training.
         seed: Of the order of training samples.
@@ -53,6 +53,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.transform = DeviceTransform(mean, std, flip, grey)
         self.datasets: dict[str, ImageDataset] = {}
         self.skipped: set[str] = set()
+        self._any_read = False
 
     def train_dataloader(self) -> DataLoader:
         """Shuffle by seed and epoch."""
@@ -91,7 +92,19 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Normalise (and while training flip) on the device; take note of skipped images."""
+        """Normalise (and while training flip) on the device; take note of skipped images.
+
+        Raises:
+            UnreadableImageError: If several images were skipped and not one could be read.
+        """
         self.skipped.update(batch.pop("skipped", ()))
+        if not batch["name"]:
+            if not self._any_read and len(self.skipped) > 1:
+                raise UnreadableImageError(
+                    f"not one of the first {len(self.skipped)} images could be read, for example "
+                    f"{min(self.skipped)}; is this the right folder?"
+                )
+            return {**batch, "image": batch["image"].float()}
+        self._any_read = True
         training = self.trainer is not None and self.trainer.training
         return {**batch, "image": self.transform(batch["image"], training)}

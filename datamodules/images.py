@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 # OpenCV's own threads bring nothing to small images, and those started before a fork hang the workers after it.
@@ -21,8 +20,12 @@ class UnreadableImageError(Exception):
     """An image is missing, truncated or no image; the message names the file."""
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path, upright: bool = True) -> NDArray[np.uint8]:
     """Decode an image file.
+
+    Args:
+        path: The file.
+        upright: Turn the image as its EXIF data say; otherwise give the pixels as they are stored.
 
     Returns:
         RGB values, shape (H, W, 3).
@@ -39,7 +42,8 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         raise UnreadableImageError(
             f"{path}: truncated JPEG ({len(content)} bytes); copy it again from the source"
         )
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) if content else None
+    mode = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
     if image is None:
         raise UnreadableImageError(f"{path}: not an image that OpenCV can decode ({len(content)} bytes)")
     return image
@@ -80,7 +84,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         names: One image id per sample; by default the paths.
         boxes: Face boxes in pixels (left, top, width, height), shape (N, 4); by default whole images.
         augment: Maps an RGB uint8 array to another before resizing, for instance an albumentations pipeline.
-        on_corrupt: `raise` stops at an unreadable image; `skip` gives the sample as `skipped`.
+        on_corrupt: `raise` stops at an unreadable image; `skip` gives a black one, with the reason as `skipped`.
 
     Raises:
         ValueError: If `on_corrupt` is neither, or lengths differ.
@@ -116,25 +120,28 @@ class ImageDataset(Dataset[dict[str, Any]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        path = self.root / str(self.paths[index])
-        name = str(self.names[index])
+        sample: dict[str, Any] = {key: column[index] for key, column in self.labels.items()}
+        sample["name"] = str(self.names[index])
         try:
-            image = read_image(path)
-            if self.augment is not None:
-                image = self.augment(image)
-            box = None if self.boxes is None else self.boxes[index]
-            try:
-                image = crop_and_resize(image, box, self.size)
-            except ValueError as error:
-                raise UnreadableImageError(f"{path}: {error}") from error
+            sample["image"] = self._read(index)
         except UnreadableImageError as error:
             if self.on_corrupt == "raise":
                 remedy = "; repair the file, or leave such images out with data.on_corrupt=skip"
                 raise UnreadableImageError(str(error) + remedy) from None
-            return {"skipped": str(error)}
-        sample: dict[str, Any] = {"image": image, "name": name}
-        sample.update({key: column[index] for key, column in self.labels.items()})
+            sample["image"] = np.zeros((self.size, self.size, 3), np.uint8)
+            sample["skipped"] = str(error)
         return sample
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        path = self.root / str(self.paths[index])
+        # As stored: the boxes and landmarks of published sets were made with tools that knew nothing of EXIF.
+        image = read_image(path, upright=False)
+        if self.augment is not None:
+            image = self.augment(image)
+        try:
+            return crop_and_resize(image, None if self.boxes is None else self.boxes[index], self.size)
+        except ValueError as error:
+            raise UnreadableImageError(f"{path}: {error}") from error
 
 
 def collate_images(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -142,27 +149,21 @@ def collate_images(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         `image` as uint8 (B, 3, H, W) in channels-last memory order, the label columns as tensors, `name` as a list, and
-        `skipped` as a list of reasons if any sample was.
-
-    Raises:
-        UnreadableImageError: If no sample of the batch could be read.
+        `skipped` as a list of reasons if any sample was. If all were, B is 0: the processes of a distributed run must
+        have as many batches as each other.
     """
-    skipped = [sample["skipped"] for sample in samples if "skipped" in sample]
-    samples = [sample for sample in samples if "skipped" not in sample]
-    if not samples:
-        raise UnreadableImageError(f"not one image of a batch could be read, for example {skipped[0]}")
+    kept = [sample for sample in samples if "skipped" not in sample]
+    shown = kept or samples  # what was skipped still tells the shapes
+
+    def column(key: str) -> NDArray:
+        return np.stack([sample[key] for sample in shown])[: len(kept)]
+
     batch: dict[str, Any] = {
-        key: torch.from_numpy(np.stack([sample[key] for sample in samples]))
-        for key in samples[0]
-        if key not in ("image", "name")
+        key: torch.from_numpy(column(key)) for key in shown[0] if key not in ("image", "name", "skipped")
     }
-    batch["image"] = _stack_images([sample["image"] for sample in samples])
-    batch["name"] = [sample["name"] for sample in samples]
-    if skipped:
-        batch["skipped"] = skipped
+    # Permuting (B, H, W, 3) gives channels-last memory without a copy.
+    batch["image"] = torch.from_numpy(column("image")).permute(0, 3, 1, 2)
+    batch["name"] = [sample["name"] for sample in kept]
+    if len(kept) < len(samples):
+        batch["skipped"] = [sample["skipped"] for sample in samples if "skipped" in sample]
     return batch
-
-
-def _stack_images(images: list[NDArray[np.uint8]]) -> Tensor:
-    """Stack (H, W, 3) arrays; permuting the result gives channels-last memory without a copy."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

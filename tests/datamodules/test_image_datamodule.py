@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from datamodules.image_datamodule import ImageDataModule
-from datamodules.images import ImageDataset, read_image
+from datamodules.images import ImageDataset, UnreadableImageError, read_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -126,6 +126,29 @@ def test_skipped_images_are_left_out_and_collected_once(affectnet_csv: Path, pat
     assert any(paths[3] in reason for reason in data.skipped)
     assert sum(len(batch["name"]) for batch in module.seen["train"]) == 36
     assert all("skipped" not in batch for batch in module.seen["train"] + module.seen["val"])
+
+
+def test_a_last_batch_of_one_unreadable_image_arrives_empty(affectnet_csv: Path, paths: list[str]):
+    (affectnet_csv / paths[16]).write_bytes(b"")
+    data = Pictures(affectnet_csv, paths[:17], on_corrupt="skip", flip=0.5, grey=0.5)
+    seen = run(data).seen
+    for split in ("val", "predict"):
+        assert [len(batch["name"]) for batch in seen[split]] == [8, 8, 0]
+        assert seen[split][-1]["image"].shape == (0, 3, 32, 32)
+        assert seen[split][-1]["image"].dtype == torch.float32
+    assert sum(len(batch["name"]) for batch in seen["train"]) == 16
+    data.datasets["train"] = ImageDataset(affectnet_csv, paths[16:17], 32, {}, on_corrupt="skip")
+    assert [len(batch["image"]) for batch in run(data).seen["train"]] == [0]
+    assert len(data.skipped) == 1
+
+
+def test_a_folder_in_which_nothing_can_be_read_stops_the_run_even_when_skipping(
+    affectnet_csv: Path, paths: list[str]
+):
+    with pytest.raises(
+        UnreadableImageError, match=r"not one of the first 8 images .*elsewhere/.*right folder"
+    ):
+        run(Pictures(affectnet_csv / "elsewhere", paths, on_corrupt="skip"))
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from datamodules.images import ImageDataset, UnreadableImageError, collate_images, crop_and_resize, read_image
@@ -153,10 +154,29 @@ def test_skipping_leaves_unreadable_images_out_and_reports_each(folder: Path, nu
     assert all(f"{number}.jpg" in reason for number, reason in enumerate(batch["skipped"], start=1))
 
 
-def test_a_batch_without_a_single_image_is_an_error_even_when_skipping(folder: Path):
-    samples = [dataset(folder, on_corrupt="skip")[index] for index in (1, 2)]
-    with pytest.raises(UnreadableImageError, match=r"1\.jpg"):
-        collate_images(samples)
+def test_a_batch_without_a_single_image_has_the_shapes_of_any_other_and_no_rows(folder: Path):
+    data = dataset(folder, on_corrupt="skip")
+    whole, empty = (collate_images([data[index] for index in indices]) for indices in ((0, 5), (1, 2)))
+    assert {key for key in empty if key != "skipped"} == set(whole)
+    for key in ("image", "expression", "valence_arousal"):
+        assert empty[key].shape == (0, *whole[key].shape[1:])
+        assert empty[key].dtype == whole[key].dtype
+    assert empty["name"] == []
+    assert [reason.split(": ")[0] for reason in empty["skipped"]] == [
+        str(folder / "1.jpg"),
+        str(folder / "2.jpg"),
+    ]
+
+
+def test_boxes_cut_the_pixels_as_they_are_stored_whatever_exif_says(folder: Path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(pixels()).save(folder / "0.jpg", exif=turned, quality=95)
+    assert read_image(folder / "0.jpg").shape == (32, 24, 3)
+    stored = read_image(folder / "0.jpg", upright=False)
+    assert np.array_equal(stored, np.asarray(Image.open(folder / "0.jpg")))
+    expected = crop_and_resize(stored, (5, 5, 10, 10), 8)
+    assert np.array_equal(dataset(folder)[0]["image"], expected)
 
 
 def test_batches_are_channels_last_without_a_copy(folder: Path):
