@@ -1,8 +1,11 @@
 """Faces by person: VGGFace2's tree, with landmarks where files of them lie beside the images (arXiv 1710.08092).
 
 <root>/train/<person>/<image>, <root>/val/<person>/<image>     `val` shows the people of `train`
-<root>/<person>/<image>                                        without splits, every 20th image is held out
+<root>/train/<person>/<image>                                  without `val`, every 20th image is held out
+<root>/<person>/<image>                                        the same
 .../<person>/landmarks.csv                                     header `file,x0,y0,...`; pixels of that image
+
+VGGFace2's own `test` shows other people, which a network of these cannot name: it is not read.
 """
 
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from affect.upscaled_tree import SUFFIXES
 from datamodules.annotation_errors import AnnotationError, raise_for_problems
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
@@ -20,7 +24,6 @@ from datamodules.index_cache import cached_table, fingerprint
 
 LANDMARK_FILE: Final = "landmarks.csv"
 HELD_OUT_EVERY: Final = 20
-_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
 class PeopleDataModule(ImageDataModule):
@@ -53,7 +56,8 @@ class PeopleDataModule(ImageDataModule):
             return
         folders = list(self._folders())
         self.fingerprint = fingerprint(folder for _, folder in folders)
-        key = f"people {self.root.resolve()}"
+        splits = " ".join(sorted({split for split, _ in folders}))
+        key = f"people {splits} {self.root.resolve()}"
         index = cached_table(self.cache_dir, key, self.fingerprint, lambda: read_people(self.root, folders))
         self.people = sorted(index["person"].unique())
         points = [column for column in index if str(column)[0] in "xy" and str(column)[1:].isdigit()]
@@ -76,9 +80,13 @@ class PeopleDataModule(ImageDataModule):
     def _folders(self) -> Iterator[tuple[str, Path]]:
         if not self.root.is_dir():
             raise AnnotationError(f"there is no folder {self.root}; it should hold one folder per person")
-        splits = [split for split in ("train", "val") if (self.root / split).is_dir()]
-        for split in splits or [""]:
-            for folder in sorted((self.root / split).iterdir()):
+        train, val = self.root / "train", self.root / "val"
+        if train.is_dir() and val.is_dir():
+            parts = [("train", train), ("val", val)]
+        else:
+            parts = [("", train if train.is_dir() else self.root)]
+        for split, part in parts:
+            for folder in sorted(part.iterdir()):
                 if folder.is_dir():
                     yield split, folder
 
@@ -86,12 +94,16 @@ class PeopleDataModule(ImageDataModule):
 def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
     """List the images of the folders, with columns `split`, `path`, `person` and, if any, x0, y0, ... in [-1, 1].
 
+    Args:
+        root: Folder that the paths are relative to.
+        folders: Split and folder of each person; of a split "", every 20th image is held out as `val`.
+
     Raises:
         AnnotationError: If there are no images, a landmark file is malformed, or `val` shows unknown people.
     """
     parts = []
     for split, folder in folders:
-        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         part = pd.DataFrame({"path": [f"{folder.relative_to(root)}/{name}" for name in names]}, index=names)
         held_out = (np.arange(len(names)) + 1) % HELD_OUT_EVERY == 0
         part["split"] = split or np.where(held_out, "val", "train")
@@ -105,7 +117,10 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
     known = set(index.loc[index["split"] == "train", "person"])
     strangers = sorted(set(index["person"]) - known)
     if strangers and (root / "val").is_dir():
-        raise AnnotationError(f"{root}/val shows people that train does not, such as {strangers[:3]}")
+        raise AnnotationError(
+            f"{root}/val shows people that train does not, such as {strangers[:3]}; rename val, and every "
+            f"{HELD_OUT_EVERY}th image of train is held out instead"
+        )
     return index
 
 
@@ -139,7 +154,7 @@ def _read_landmarks(folder: Path) -> pd.DataFrame:
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    """Read width and height from the file's head, without decoding."""
+    """Read width and height, as stored, from the file's head, without decoding."""
     try:
         with Image.open(path) as image:
             return image.size

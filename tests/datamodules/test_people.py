@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datamodules.annotation_errors import AnnotationError
 from datamodules.people import PeopleDataModule
@@ -74,6 +75,37 @@ def test_without_splits_every_twentieth_picture_is_held_out(tmp_path: Path):
     assert data.datasets["train"][0]["landmarks"].shape == (0,)
 
 
+def test_vggface2s_own_folders_hold_out_of_train_and_leave_the_strangers_of_test_alone(tmp_path: Path):
+    for folder, count in (("train/n000002", 40), ("train/n000003", 20), ("test/n000001", 20)):
+        draw(tmp_path / "vggface2" / folder, count, size=(4, 4))
+    data = build(tmp_path / "vggface2", tmp_path)
+    assert data.people == ["n000002", "n000003"]
+    assert data.datasets["val"].names.tolist() == [
+        "train/n000002/0019.jpg", "train/n000002/0039.jpg", "train/n000003/0019.jpg",
+    ]  # fmt: skip
+    assert len(data.datasets["train"]) == 57
+
+
+def test_a_validation_folder_that_comes_later_is_noticed(tree: Path, tmp_path: Path):
+    (tree / "val").rename(tree / "aside")
+    draw(tree / "train" / "bob", 20)
+    assert build(tree, tmp_path).datasets["val"].names.tolist() == ["train/bob/0019.jpg"]
+    (tree / "aside").rename(tree / "val")
+    assert build(tree, tmp_path).datasets["val"].names.tolist() == ["val/ada/0003.jpg", "val/bob/0003.jpg"]
+
+
+def test_landmarks_of_a_photo_that_lies_on_its_side_belong_to_the_stored_pixels(tree: Path, tmp_path: Path):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # "turn me by 90 degrees"
+    pixels = np.zeros((10, 20, 3), np.uint8)
+    pixels[:, 10:] = 255
+    Image.fromarray(pixels).save(tree / "train" / "ada" / "0000.jpg", exif=turned)
+    sample = build(tree, tmp_path).datasets["train"][0]
+    assert sample["landmarks"].tolist() == [-1, -1, 1, 1]
+    assert sample["image"][:, :3].max() < 20
+    assert sample["image"][:, 5:].min() > 235
+
+
 def test_a_new_picture_is_noticed(tree: Path, tmp_path: Path):
     assert len(build(tree, tmp_path).datasets["train"]) == 6
     draw(tree / "train" / "bob", 1, first=9)
@@ -120,7 +152,7 @@ def test_trees_that_cannot_be_used_are_named(tree: Path, tmp_path: Path):
     with pytest.raises(AnnotationError, match="holds no folder of images"):
         build(tmp_path / "empty", tmp_path)
     draw(tree / "val" / "stranger", 1)
-    with pytest.raises(AnnotationError, match=r"people that train does not, such as .'stranger'"):
+    with pytest.raises(AnnotationError, match=r"people that train does not, such as .'stranger'.*rename"):
         build(tree, tmp_path)
     draw(tmp_path / "few" / "ada", 3)
     with pytest.raises(AnnotationError, match="no val image"):
