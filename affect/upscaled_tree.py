@@ -4,9 +4,10 @@ Every file appears whole or not at all, so that whatever is there, and ends as i
 manifest is written when the tree is begun, with `complete: false`, and again when it is done.
 """
 
+import contextlib
 import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ class StaleTreeError(Exception):
 
 
 class StorageError(Exception):
-    """An image could not be written, for instance because the disk is full; nothing of it is left."""
+    """A file could not be written, for instance because the disk is full; nothing of it is left."""
 
 
 class UpscaledTree:
@@ -52,6 +53,29 @@ class UpscaledTree:
             "source": {"digest": source_digest, "images": len(names)},
         }
 
+    def check(self, rebuild: bool = False) -> None:
+        """Refuse a folder that this tree must not use; changes nothing, so that every process may ask.
+
+        Args:
+            rebuild: Accept a tree that was made otherwise.
+
+        Raises:
+            StaleTreeError: If the folder holds another tree (and `rebuild` is off), or files that are no tree's.
+        """
+        found = read_manifest(self.root)
+        if found is None:
+            # The manifest itself may have come since: another process has just begun the tree.
+            present = self.root.iterdir() if self.root.is_dir() else ()
+            if any(path.name != MANIFEST and not _is_partial(path) for path in present):
+                raise StaleTreeError(
+                    f"{self.root} is not empty and has no {MANIFEST} of an upscaled tree; choose another"
+                )
+        elif not rebuild and (differences := _differences(found, self._identity)):
+            raise StaleTreeError(
+                f"{self.root} was made otherwise: {'; '.join(differences)}. Choose another folder, or rebuild it "
+                "(rebuild=true removes its images first)"
+            )
+
     def open(self, rebuild: bool = False) -> None:
         """Begin the tree, or go on with it; for one process, before any other uses it.
 
@@ -60,26 +84,27 @@ class UpscaledTree:
 
         Raises:
             StaleTreeError: If the folder holds another tree (and `rebuild` is off), or files that are no tree's.
+            StorageError: If the manifest cannot be written, or an old file not be removed.
         """
+        self.check(rebuild)
         manifest = self.root / MANIFEST
-        found = read_manifest(self.root)
-        if found is None and self.root.is_dir() and any(self.root.iterdir()):
-            raise StaleTreeError(
-                f"{self.root} is not empty and has no {MANIFEST} of an upscaled tree; choose another"
-            )
-        if found is not None:
+        with _as_storage_error(manifest):
             self._remove_files(partial_only=True)
-            differences = _differences(found, self._identity)
-            if not differences:
+            if self._own_manifest() is not None:
                 return
-            if not rebuild:
-                raise StaleTreeError(
-                    f"{self.root} was made otherwise: {'; '.join(differences)}. Choose another folder, or rebuild it "
-                    "(rebuild=true removes its images first)"
-                )
-            manifest.unlink()
-            self._remove_files(partial_only=False)
-        write_json(manifest, {**self._identity, "complete": False, "unreadable": []})
+            if manifest.exists():
+                # Neither the old tree nor the new: killed while removing, the next run goes on removing.
+                write_json(manifest, {"format": _FORMAT, "complete": False})
+                self._remove_files(partial_only=False)
+            write_json(manifest, {**self._identity, "complete": False, "unreadable": []})
+
+    def is_complete(self) -> bool:
+        """Tell whether a pass has finished this very tree, and every image of it is whole still."""
+        manifest = self._own_manifest()
+        if manifest is None or not manifest["complete"]:
+            return False
+        left_out = self.known_unreadable()
+        return all(name in left_out or self.is_finished(name) for name in self.names)
 
     def is_finished(self, name: str) -> bool:
         """Tell whether an image is there, and whole as far as its first and last bytes show."""
@@ -93,10 +118,12 @@ class UpscaledTree:
         except OSError:
             return False
 
-    def known_unreadable(self) -> set[str]:
-        """Return the names that a finished pass over the same source found unreadable."""
-        found = read_manifest(self.root) or {}
-        return {entry["name"] for entry in found.get("unreadable", [])} if found.get("complete") else set()
+    def known_unreadable(self) -> dict[str, str]:
+        """Return names and reasons of what a finished pass over the same source left out."""
+        found = self._own_manifest()
+        if found is None or not found["complete"]:
+            return {}
+        return {entry["name"]: entry["reason"] for entry in found["unreadable"]}
 
     def write(self, name: str, image: NDArray[np.uint8]) -> None:
         """Write one image, JPEG or PNG by its name; safe to call from several threads and processes.
@@ -118,39 +145,44 @@ class UpscaledTree:
         encoded, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
         if not encoded:
             raise StorageError(f"{path} of shape {image.shape} cannot be encoded")
-        try:
+        with _as_storage_error(path):
             write_bytes(path, content.tobytes())
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = "free some space" if full else "mend the cause"
-            raise StorageError(
-                f"{path} cannot be written: {error.strerror}. Nothing of it is left and finished images stay; {remedy} "
-                "and run the same command again to go on"
-            ) from error
 
-    def finish(self, unreadable: Sequence[tuple[str, str]]) -> None:
+    def finish(self, unreadable: Iterable[tuple[str, str]]) -> None:
         """Complete the manifest; for one process, after all have written.
 
         Args:
-            unreadable: Names and reasons of the source's files that could not be read.
+            unreadable: Names and reasons of the source's files that could not be read, repeated or not; what an
+                earlier pass found, and this one skipped, stays listed.
 
         Raises:
-            StorageError: If an image that could be read is missing.
+            StorageError: If an image that could be read is missing, or the manifest cannot be written.
         """
-        rejected = {name for name, _ in unreadable}
-        missing = [name for name in self.names if name not in rejected and not self.is_finished(name)]
+        reasons = self.known_unreadable() | dict(unreadable)
+        absent = {name for name in self.names if not self.is_finished(name)}
+        missing = sorted(absent - reasons.keys())
         if missing:
             raise StorageError(
                 f"{len(missing)} images are missing in {self.root}, for example {missing[0]}; run again"
             )
-        entries = [{"name": name, "reason": reason} for name, reason in sorted(unreadable)]
-        write_json(self.root / MANIFEST, {**self._identity, "complete": True, "unreadable": entries})
+        present = set(self.names) - absent  # an image that could be read after all is not listed
+        entries = [
+            {"name": name, "reason": reason}
+            for name, reason in sorted(reasons.items())
+            if name not in present
+        ]
+        with _as_storage_error(self.root / MANIFEST):
+            write_json(self.root / MANIFEST, {**self._identity, "complete": True, "unreadable": entries})
+
+    def _own_manifest(self) -> dict[str, Any] | None:
+        """Read the manifest; None while the folder has none, or that of a tree made otherwise."""
+        found = read_manifest(self.root)
+        return None if found is None or _differences(found, self._identity) else found
 
     def _remove_files(self, partial_only: bool) -> None:
         """Remove what interrupted writers left, or all images."""
         for path in [each for each in self.root.rglob("*") if each.suffix.lower() in (*SUFFIXES, ".json")]:
-            partial = path.name.startswith(".") and ".part." in f"{path.name}."
-            if partial or (not partial_only and path.name != MANIFEST and path.suffix.lower() in SUFFIXES):
+            if _is_partial(path) or (not partial_only and path.suffix.lower() in SUFFIXES):
                 path.unlink(missing_ok=True)
 
 
@@ -163,13 +195,32 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
     path = Path(root) / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise StaleTreeError(f"{path} is damaged ({error}); remove the folder or choose another") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise StaleTreeError(f"{path} is not the manifest of an upscaled tree; choose another folder")
     return manifest
+
+
+def _is_partial(path: Path) -> bool:
+    """Tell what an interrupted writer left, by its temporary name."""
+    return path.name.startswith(".") and ".part." in f"{path.name}."
+
+
+@contextlib.contextmanager
+def _as_storage_error(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write a file into a message for the user."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space" if full else "mend the cause"
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror}. Nothing of it is left and finished images stay; {remedy} "
+            "and run the same command again to go on"
+        ) from error
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Write upscaled images while the next ones are computed, and close the tree when all are there."""
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -21,9 +22,6 @@ class UpscaledImageWriter(BasePredictionWriter):
         rejected: Names and reasons of source entries that were not even tried, for the manifest.
         num_threads: Writing threads of each process; by default one per processor core, at most 8.
         max_waiting: Images that may wait to be written before the pass waits for them.
-
-    Attributes:
-        unreadable: Names and reasons of unreadable images, of all processes once the pass has ended.
     """
 
     def __init__(
@@ -37,14 +35,14 @@ class UpscaledImageWriter(BasePredictionWriter):
         self.tree = tree
         self.num_threads = num_threads or min(os.cpu_count() or 1, 8)
         self.max_waiting = max_waiting
-        self.rejected = list(rejected)
-        self.unreadable: list[tuple[str, str]] = []
+        self.rejected = rejected
+        self._unreadable: list[tuple[str, str]] = []
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[Future[None]] = deque()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the threads."""
-        self.unreadable = []
+        self._unreadable = []
         self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="image-writer")
 
     def write_on_batch_end(
@@ -63,20 +61,19 @@ class UpscaledImageWriter(BasePredictionWriter):
             arrays = group["image"].permute(0, 2, 3, 1).contiguous().numpy()
             for name, array in zip(group["name"], arrays, strict=True):
                 self._waiting.append(self._pool.submit(self.tree.write, name, array))
-        self.unreadable.extend(tuple(pair) for pair in prediction["unreadable"])
+        self._unreadable.extend(tuple(pair) for pair in prediction["unreadable"])
         self._collect(self.max_waiting)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the last images of all processes, then complete the manifest."""
         self._collect(0)
         self._stop()
+        parts = [self._unreadable]
         if dist.is_available() and dist.is_initialized():
-            gathered: list[list[tuple[str, str]]] = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(gathered, self.unreadable)
-            self.unreadable = [pair for part in gathered for pair in part]
-        self.unreadable = sorted([*self.unreadable, *self.rejected])
+            parts = parts * dist.get_world_size()
+            dist.all_gather_object(parts, self._unreadable)
         if trainer.is_global_zero:
-            self.tree.finish(self.unreadable)
+            self.tree.finish(itertools.chain(self.rejected, *parts))
         trainer.strategy.barrier("upscaled tree finished")
 
     def on_exception(

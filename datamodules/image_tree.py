@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from affect.upscaled_tree import SUFFIXES
 from datamodules.images import UnreadableImageError, read_image
 from datamodules.samplers import process_share
 
@@ -25,8 +27,8 @@ class ImageTree:
     Attributes:
         root: The folder, resolved.
         names: Paths relative to it, `/`-separated, sorted.
-        rejected: Names and reasons of entries that are not read: symbolic links that leave the folder or lead to
-            folders.
+        rejected: Names and reasons of entries that are not read: what is no file, dead links, and links that lead back
+            to a folder above them.
         digest: SHA-256 over names, sizes and times of change.
     """
 
@@ -36,37 +38,26 @@ class ImageTree:
     digest: str
 
 
-def scan_images(root: str | Path, suffixes: Sequence[str] = (".jpg", ".jpeg", ".png")) -> ImageTree:
-    """List the images below a folder; hidden files and folders are passed over.
+def scan_images(root: str | Path) -> ImageTree:
+    """List the images below a folder; links are followed, hidden files and folders are passed over.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
+        UnreadableImageError: If a folder cannot be listed; how many images it holds, nobody knows.
     """
     root = Path(root).resolve()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
     found: list[tuple[str, int, int]] = []
     rejected: list[tuple[str, str]] = []
-    for entry in _walk(root):
-        name = Path(entry.path).relative_to(root).as_posix()
-        if entry.is_symlink():
-            target = Path(entry.path).resolve()
-            if target.is_dir():
-                rejected.append((name, "a symbolic link to a folder is not followed"))
-                continue
-            if root not in target.parents:
-                rejected.append((name, "a symbolic link that leaves the folder"))
-                continue
-        if not name.lower().endswith(tuple(suffixes)):
-            continue
-        try:
-            status = entry.stat()
-        except OSError as error:
-            rejected.append((name, str(error.strerror)))
-            continue
-        found.append((name, status.st_size, status.st_mtime_ns))
+    for path, state in _walk(root):
+        name = path.relative_to(root).as_posix()
+        if isinstance(state, str):
+            rejected.append((name, state))
+        else:
+            found.append((name, state.st_size, state.st_mtime_ns))
     if not found:
-        raise FileNotFoundError(f"no images in {root} (looked for {', '.join(suffixes)} at any depth)")
+        raise FileNotFoundError(f"no images in {root} (looked for {', '.join(SUFFIXES)} at any depth)")
     found.sort()
     digest = hashlib.sha256()
     for name, size, changed in found:
@@ -74,15 +65,41 @@ def scan_images(root: str | Path, suffixes: Sequence[str] = (".jpg", ".jpeg", ".
     return ImageTree(root, tuple(name for name, _, _ in found), tuple(sorted(rejected)), digest.hexdigest())
 
 
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path))
-            else:
-                yield entry
+def _walk(
+    folder: Path, above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[Path, os.stat_result | str]]:
+    """Yield the images below a folder with their status, and what is not to be read with the reason.
+
+    Args:
+        folder: Where to look.
+        above: Device and inode of the folders on the way there, by which links in a circle are recognised.
+    """
+    try:
+        status = folder.stat()
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        folders = {path for path in paths if path.is_dir()}
+    except OSError as error:
+        raise UnreadableImageError(
+            f"{error.filename} cannot be listed: {error.strerror}; allow reading it, or move it elsewhere"
+        ) from error
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        yield folder, "a link back to a folder above it"
+        return
+    for path in paths:
+        if path in folders:
+            yield from _walk(path, above | {identity})
+        elif path.suffix.lower() in SUFFIXES:
+            yield path, _status(path)
+
+
+def _status(path: Path) -> os.stat_result | str:
+    """Look at a file; gives the reason where it is none that ends, as a pipe does not."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return str(error.strerror)
+    return status if stat.S_ISREG(status.st_mode) else "not a regular file"
 
 
 class ImageBatches(Dataset[dict[str, Any]]):

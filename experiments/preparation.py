@@ -1,13 +1,14 @@
 """The faces of stage 3 before training: as they are, plainly enlarged, or upscaled with Real-ESRGAN."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from experiments.config import TrainerConfig
 from experiments.synthetic_config import PreparationConfig
-from experiments.upscaling import upscale_tree
+from experiments.upscaling import build_upscaler, upscale_tree
 
 METHODS: Final = ("real-esrgan", "lanczos", "none")
 
@@ -25,9 +26,9 @@ def prepare_faces(source: Path, config: PreparationConfig, trainer: TrainerConfi
     options = config.upscaling
     if config.method == "lanczos":
         options = replace(options, engine="lanczos")
-    # Made with other settings, a copy gets another place; from a changed source, the manifest tells, and it is redone.
-    settings = (
-        f"{source.resolve()} {options.engine} {options.weights} {options.outscale} {options.face_enhancer}"
-    )
-    name = f"{source.name}-{config.method}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
-    return upscale_tree(source, Path(config.folder) / name, replace(options, rebuild=True), trainer)
+    # The name tells the upscaler and the folder, so that copies made otherwise stand side by side; the manifest tells
+    # whether the folder has changed since, and the copy is redone.
+    upscaler = build_upscaler(options, trainer.accelerator)
+    identity = json.dumps([str(source.resolve()), upscaler.describe()], sort_keys=True)
+    name = f"{source.name}-{config.method}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    return upscale_tree(source, Path(config.folder) / name, replace(options, rebuild=True), trainer, upscaler)

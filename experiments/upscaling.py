@@ -13,8 +13,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from omegaconf import MISSING
+from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
+from rich.markup import escape
 
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler
@@ -22,12 +24,14 @@ from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.releases import DEFAULT_CACHE, FACE_ENHANCERS, fetch
 from affect.super_resolution.upscaler import Upscaler
 from affect.super_resolution.weights import load_network
-from affect.upscaled_tree import StaleTreeError, StorageError, UpscaledTree, read_manifest
+from affect.upscaled_tree import UpscaledTree
 from callbacks.image_progress import ImageProgressBar
 from callbacks.image_writer import UpscaledImageWriter
-from datamodules.image_tree import ImageTree, ImageTreeDataModule, scan_images
-from experiments.config import TrainerConfig, option, parse_command_line, stop
+from datamodules.image_tree import ImageTreeDataModule, scan_images
+from experiments.command_line import run_experiment
+from experiments.config import TrainerConfig, option
 from experiments.runner import build_trainer
+from experiments.tables import say
 from lightning_modules.upscaling import UpscalingModule
 
 
@@ -67,7 +71,11 @@ class UpscalingConfig:
 
 
 def upscale_tree(
-    source: str | Path, destination: str | Path, options: UpscalingOptions, trainer_config: TrainerConfig
+    source: str | Path,
+    destination: str | Path,
+    options: UpscalingOptions,
+    trainer_config: TrainerConfig,
+    upscaler: Upscaler | None = None,
 ) -> Path:
     """Enlarge every image of a tree; what is there already is kept.
 
@@ -76,6 +84,7 @@ def upscale_tree(
         destination: Folder for the results: same relative paths, and `manifest.json`.
         options: How.
         trainer_config: On what; mixed precision is not used here.
+        upscaler: The engine, if it is built already; it must be what the options describe.
 
     Returns:
         The destination.
@@ -83,68 +92,65 @@ def upscale_tree(
     Raises:
         FileNotFoundError: If there is no image, or the weights are not to be had.
         StaleTreeError: If the destination was made otherwise and `options.rebuild` is off.
-        StorageError: If an image cannot be written, for instance because the disk is full.
+        StorageError: If a file cannot be written, for instance because the disk is full.
+        UnreadableImageError: If a folder of the source cannot be listed.
         ValueError: If the options contradict each other, or one folder lies within the other.
     """
     tree = scan_images(source)
     destination = Path(destination).resolve()
     if destination == tree.root or tree.root in destination.parents or destination in tree.root.parents:
         raise ValueError(f"source {tree.root} and destination {destination} must not lie within each other")
-    # The writer is added last: its tree is known only when the device, and so the precision, is.
-    bar = [ImageProgressBar(options.batch_size)] if trainer_config.progress_bar else []
-    trainer = build_trainer(
-        replace(trainer_config, progress_bar=False),
-        bar,
-        enable_progress_bar=bool(bar),
-        precision="32-true",
-        logger=False,
-        enable_checkpointing=False,
-    )
-    upscaler = build_upscaler(options, trainer.strategy.root_device.type)
+    if upscaler is None:
+        upscaler = build_upscaler(options, trainer_config.accelerator)
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
-    if trainer.is_global_zero:
-        output.open(options.rebuild)
-    if is_complete(output):
+    trainer = _trainer(trainer_config, options.batch_size, UpscaledImageWriter(output, tree.rejected))
+    # Started by torchrun or SLURM, processes do not wait for the first one here. All come to the same decision all the
+    # same: only this very tree counts, and it changes in the pass alone, which no process begins before all have come.
+    prepare = output.open if trainer.is_global_zero else output.check
+    prepare(options.rebuild)
+    if output.is_complete():
         return destination
-    predict(trainer, upscaler, tree, output, options)
-    return destination
-
-
-def predict(
-    trainer: pl.Trainer, upscaler: Upscaler, tree: ImageTree, output: UpscaledTree, options: UpscalingOptions
-) -> None:
-    """Run the pass over what is not finished."""
-    known = output.known_unreadable()
+    left_out = output.known_unreadable()
     data = ImageTreeDataModule(
         tree,
         options.batch_size,
         options.num_workers,
-        is_finished=lambda name: name in known or output.is_finished(name),
+        is_finished=lambda name: name in left_out or output.is_finished(name),
     )
-    writer = UpscaledImageWriter(output, tree.rejected)
-    trainer.callbacks.append(writer)  # type: ignore[attr-defined]
-    warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")  # nobody needs them
-    trainer.predict(UpscalingModule(upscaler), datamodule=data, return_predictions=False)
-    if writer.unreadable and trainer.is_global_zero:
-        name, reason = writer.unreadable[0]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")  # nobody needs them
+        trainer.predict(UpscalingModule(upscaler), data, return_predictions=False)
+    if trainer.is_global_zero:
+        _tell_left_out(output)
+    return destination
+
+
+def _trainer(config: TrainerConfig, batch_size: int, writer: UpscaledImageWriter) -> pl.Trainer:
+    """Build a Trainer whose progress bar counts images."""
+    bar = [ImageProgressBar(batch_size)] if config.progress_bar else []
+    return build_trainer(
+        replace(config, progress_bar=False), [writer, *bar], enable_progress_bar=bool(bar),
+        precision="32-true", logger=False, enable_checkpointing=False,
+    )  # fmt: skip
+
+
+def _tell_left_out(output: UpscaledTree) -> None:
+    left_out = output.known_unreadable()
+    if left_out:
+        name, reason = next(iter(left_out.items()))
         Console(stderr=True).print(
-            f"[yellow]{len(writer.unreadable)} files were left out, for example {name}: {reason} "
+            f"[yellow]{len(left_out)} files were left out, for example {escape(name)}: {escape(reason)} "
             f"(all are in {output.root}/manifest.json)[/]",
             soft_wrap=True,
         )
 
 
-def is_complete(output: UpscaledTree) -> bool:
-    """Tell whether a tree is finished and every image of it whole."""
-    manifest = read_manifest(output.root)
-    if manifest is None or not manifest["complete"]:
-        return False
-    known = output.known_unreadable()
-    return all(name in known or output.is_finished(name) for name in output.names)
-
-
-def build_upscaler(options: UpscalingOptions, device_type: str) -> Upscaler:
+def build_upscaler(options: UpscalingOptions, accelerator: str) -> Upscaler:
     """Build the engine that the options describe.
+
+    Args:
+        options: What to build.
+        accelerator: As the Trainer names it: the precision `auto` depends on it.
 
     Raises:
         FileNotFoundError: If weights are not to be had.
@@ -155,13 +161,13 @@ def build_upscaler(options: UpscalingOptions, device_type: str) -> Upscaler:
     if options.engine not in ("batched", "realesrgan"):
         raise ValueError(f"engine must be batched, realesrgan or lanczos, not {options.engine!r}")
     network = load_network(options.weights, options.cache_dir)
-    precision = default_precision(device_type) if options.precision == "auto" else options.precision
+    on_cuda = accelerator in ("auto", "gpu", "cuda") and CUDAAccelerator.is_available()
+    automatic = default_precision("cuda" if on_cuda else "cpu")
+    precision = automatic if options.precision == "auto" else options.precision
     if options.engine == "batched":
         if options.face_enhancer:
             raise ValueError("face_enhancer needs engine=realesrgan")
         return BatchedUpscaler(network, options.outscale, precision, options.tile, options.tile_overlap)
-    if options.engine != "realesrgan":
-        raise ValueError(f"engine must be batched, realesrgan or lanczos, not {options.engine!r}")
     if precision not in ("float32", "float16"):
         raise ValueError(f"engine=realesrgan computes in float32 or float16, not {precision}")
     enhancer = options.face_enhancer
@@ -172,19 +178,19 @@ def build_upscaler(options: UpscalingOptions, device_type: str) -> Upscaler:
     )
 
 
-def main() -> None:
-    """Run from the command line; what its user can mend ends it with a message."""
-    config = parse_command_line(UpscalingConfig, "upscaling", "demo")
+def upscale(config: UpscalingConfig) -> None:
+    """Run the command."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     if config.trainer.num_threads:
         torch.set_num_threads(config.trainer.num_threads)
-    try:
-        path = upscale_tree(config.source, config.destination, config.upscaling, config.trainer)
-    except (FileNotFoundError, ModuleNotFoundError, StaleTreeError, StorageError, ValueError) as error:
-        stop(str(error))
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        Console().print(f"upscaled images are in {path}", highlight=False, soft_wrap=True)
+    path = upscale_tree(config.source, config.destination, config.upscaling, config.trainer)
+    rank_zero_only(say)(f"upscaled images are in {path}")
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(UpscalingConfig, "upscaling", upscale)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,42 @@ def test_the_manifest_says_what_was_made_and_when_it_is_done(tmp_path, picture):
     assert manifest["unreadable"] == [{"name": NAMES[2], "reason": "empty"}]
     assert manifest["source"] == {"digest": "source-digest", "images": 3}
     assert manifest["settings"] == {"outscale": 2.0, "jpeg_quality": 95}
-    assert tree.known_unreadable() == {NAMES[2]}
+    assert tree.known_unreadable() == {NAMES[2]: "empty"}
+    assert tree.is_complete()
+
+
+def test_what_was_left_out_stays_listed_once_until_it_has_an_image(tmp_path, picture):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    tree.write(NAMES[0], picture)
+    left_out = [(NAMES[1], "empty"), (NAMES[2], "empty"), ("link", "dead")]
+    tree.finish([*left_out, left_out[1]])
+    first = (tree.root / MANIFEST).read_bytes()
+    assert [entry["name"] for entry in json.loads(first)["unreadable"]] == [NAMES[1], NAMES[2], "link"]
+    tree.finish([])  # a pass that repaired an image and skipped the batch of those
+    assert (tree.root / MANIFEST).read_bytes() == first
+    tree.write(NAMES[2], picture)
+    tree.finish([])
+    assert tree.known_unreadable() == {NAMES[1]: "empty", "link": "dead"}
+
+
+def test_another_tree_in_the_folder_is_never_this_one(tmp_path, picture):
+    """A process that looks before the first one has rebuilt the folder must not take what it finds for finished."""
+    old = tree_in(tmp_path / "out")
+    old.open()
+    for name in NAMES[:2]:
+        old.write(name, picture)
+    old.finish([(NAMES[2], "empty")])
+    assert old.is_complete()
+    new = tree_in(tmp_path / "out", outscale=4.0)
+    assert not new.is_complete()
+    assert new.known_unreadable() == {}
+    with pytest.raises(StaleTreeError):
+        new.check()
+    new.check(rebuild=True)
+    assert old.is_complete(), "looking changes nothing"
+    (old.root / NAMES[0]).write_bytes(b"half")
+    assert not old.is_complete()
 
 
 def test_going_on_keeps_images_and_clears_what_a_killed_writer_left(tmp_path, picture):
@@ -87,6 +122,34 @@ def test_a_tree_made_otherwise_is_refused_and_rebuilt_on_request(tmp_path, pictu
     newer.open(rebuild=True)
     assert not newer.is_finished(NAMES[0])
     assert read_manifest(newer.root)["source"]["digest"] == "changed"
+
+
+def test_a_tree_killed_while_old_images_are_removed_is_rebuilt(tmp_path, picture, monkeypatch):
+    tree_in(tmp_path / "out").open()
+    tree_in(tmp_path / "out").write(NAMES[0], picture)
+    other = tree_in(tmp_path / "out", outscale=4.0)
+
+    def die(self: UpscaledTree, partial_only: bool) -> None:
+        if not partial_only:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UpscaledTree, "_remove_files", die)
+        with pytest.raises(KeyboardInterrupt):
+            other.open(rebuild=True)
+    for tree in (tree_in(tmp_path / "out"), other):
+        assert not tree.is_complete()
+        with pytest.raises(StaleTreeError, match="was made otherwise"):
+            tree.open()
+    other.open(rebuild=True)
+    assert not other.is_finished(NAMES[0])
+
+
+def test_a_tree_killed_while_it_began_is_begun_again(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".manifest.x1y2.part.json").write_bytes(b"{")
+    tree_in(tmp_path / "out").open()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [MANIFEST]
 
 
 def test_folders_of_others_are_left_alone(tmp_path):
@@ -123,6 +186,26 @@ def test_a_full_disk_is_reported_with_nothing_half_written(tmp_path, picture, mo
     monkeypatch.undo()
     assert tree.is_finished(NAMES[0])
     assert list((tree.root / "b/c").iterdir()) == []
+
+
+def test_a_manifest_that_cannot_be_written_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"manifest.json cannot be written: (File exists|Not a directory)"):
+        tree_in(tmp_path / "file").open()
+    begun = tree_in(tmp_path / "begun", names=())
+    begun.open()
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    for step in (tree_in(tmp_path / "new").open, lambda: begun.finish([])):
+        with pytest.raises(
+            StorageError, match=r"manifest.json cannot be written: No space .*free some space"
+        ):
+            step()
+    assert list((tmp_path / "new").iterdir()) == []
+    assert not begun.is_complete()
 
 
 def test_names_that_leave_the_root_are_refused(tmp_path, picture):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from affect.upscaled_tree import StorageError, UpscaledTree, read_manifest
 from callbacks.image_writer import UpscaledImageWriter
@@ -40,7 +41,20 @@ def test_all_images_are_there_when_the_pass_ends(tree):
     manifest = read_manifest(tree.root)
     assert manifest["complete"]
     assert [entry["name"] for entry in manifest["unreadable"]] == ["d.png", "link.png"]
-    assert writer.unreadable == [("d.png", "empty"), ("link.png", "leaves")]
+
+
+def test_what_two_processes_could_not_read_is_listed_once(tree, monkeypatch):
+    def gather(parts: list, own: list) -> None:
+        parts[:] = [own, own]  # an idle process repeats a batch
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_gather_object", gather)
+    writer = UpscaledImageWriter(tree)
+    writer.on_predict_start(TRAINER, None)
+    write(writer, prediction(["a.png", "b.png", "c.png", "e.png", "f.png"], [("d.png", "empty")]))
+    writer.on_predict_end(TRAINER, None)
+    assert read_manifest(tree.root)["unreadable"] == [{"name": "d.png", "reason": "empty"}]
 
 
 def test_a_missing_image_keeps_the_tree_incomplete(tree):

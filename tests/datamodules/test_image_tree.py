@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from datamodules import image_tree
 from datamodules.image_tree import ImageBatches, ImageTreeDataModule, scan_images
+from datamodules.images import UnreadableImageError
 
 
 def write(path: Path, height: int = 8, width: int = 6, level: int = 100) -> None:
@@ -46,25 +48,52 @@ def test_the_digest_notices_every_change(root):
     assert len(digests) == 4
 
 
-def test_links_that_leave_the_root_are_not_read(root, tmp_path):
-    write(tmp_path / "secret.jpg")
-    (tmp_path / "folder").mkdir()
-    (root / "out.jpg").symlink_to(tmp_path / "secret.jpg")
-    (root / "up.jpg").symlink_to(Path("..") / "secret.jpg")
-    (root / "folder").symlink_to(tmp_path / "folder")
-    (root / "loop").symlink_to(root)
+def test_links_are_followed_but_not_in_circles(root, tmp_path):
+    write(tmp_path / "elsewhere" / "HAPPY" / "1.jpg")
+    (tmp_path / "elsewhere" / "HAPPY" / "back").symlink_to(root)
+    (root / "HAPPY").symlink_to(tmp_path / "elsewhere" / "HAPPY")
+    (root / "out.jpg").symlink_to(tmp_path / "elsewhere" / "HAPPY" / "1.jpg")
+    (root / "inside.jpg").symlink_to("top.JPEG")
+    (root / "SAD" / "up").symlink_to(root)
     (root / "dead.jpg").symlink_to(root / "absent.jpg")
-    (root / "inside.jpg").symlink_to(root / "top.JPEG")
+    (root / "self.jpg").symlink_to(root / "self.jpg")
     tree = scan_images(root)
-    assert "inside.jpg" in tree.names
-    assert len(tree.names) == 8
+    assert len(tree.names) == 10
+    assert {"HAPPY/1.jpg", "out.jpg", "inside.jpg"} <= set(tree.names)
+    circle = "a link back to a folder above it"
     assert dict(tree.rejected) == {
-        "out.jpg": "a symbolic link that leaves the folder",
-        "up.jpg": "a symbolic link that leaves the folder",
-        "folder": "a symbolic link to a folder is not followed",
-        "loop": "a symbolic link to a folder is not followed",
+        "HAPPY/back": circle,
+        "SAD/up": circle,
         "dead.jpg": "No such file or directory",
+        "self.jpg": "Too many levels of symbolic links",
     }
+
+
+def test_folders_that_link_to_each_other_end(tmp_path):
+    for one, other in (("a", "b"), ("b", "a")):
+        write(tmp_path / one / "1.jpg")
+        (tmp_path / one / "next").symlink_to(tmp_path / other)
+    assert scan_images(tmp_path).names == ("a/1.jpg", "a/next/1.jpg", "b/1.jpg", "b/next/1.jpg")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(root):
+    os.mkfifo(root / "pipe.jpg")
+    tree = scan_images(root)
+    assert "pipe.jpg" not in tree.names
+    assert tree.rejected == (("pipe.jpg", "not a regular file"),)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(root, monkeypatch):
+    def refuse(path: Path):
+        if path.name == "deep":  # by hand: root may read everything
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path)
+
+    original = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UnreadableImageError, match=r"SAD/deep cannot be listed: Permission denied; allow"):
+        scan_images(root)
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):

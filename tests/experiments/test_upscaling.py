@@ -2,7 +2,9 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from affect.super_resolution.networks import SRVGGNetCompact
 from affect.upscaled_tree import StaleTreeError, StorageError, UpscaledTree, read_manifest
+from experiments import upscaling
 from experiments.config import TrainerConfig, load_config
 from experiments.upscaling import UpscalingConfig, UpscalingOptions, upscale_tree
 
@@ -137,6 +140,51 @@ def test_truncated_results_are_made_again(source, options, expected, tmp_path, m
     written.clear()
     upscale_tree(source, destination, options, TRAINER)
     assert written == [], "there is nothing left to do"
+
+
+def test_a_repair_elsewhere_keeps_what_was_left_out(source, options, expected, tmp_path):
+    (tmp_path / "whole" / "class2" / "8.png").unlink()  # not in the batch of the broken one, which is skipped
+    upscale_tree(source, tmp_path / "whole", options, TRAINER)
+    assert contents(tmp_path / "whole") == expected
+
+
+def test_an_idle_process_changes_nothing(source, options, tmp_path):
+    options.engine, options.batch_size = "lanczos", 24
+    upscale_tree(source, tmp_path / "one", options, TRAINER)
+    trainer = TrainerConfig(accelerator="cpu", devices="2", strategy="ddp_fork", progress_bar=False)
+    upscale_tree(source, tmp_path / "two", options, trainer)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_a_process_that_finds_an_old_finished_tree_takes_part_in_the_pass(
+    source, options, expected, tmp_path, monkeypatch
+):
+    """The first process rebuilds the tree; another must not leave because it has looked before."""
+    passes = []
+    second = SimpleNamespace(is_global_zero=False, predict=lambda *args, **kwargs: passes.append(args))
+    monkeypatch.setattr(upscaling, "build_trainer", lambda *args, **kwargs: second)
+    upscale_tree(source, tmp_path / "whole", options, TRAINER)
+    assert not passes, "there is nothing to do"
+    options.outscale, options.rebuild = 3.0, True
+    upscale_tree(source, tmp_path / "whole", options, TRAINER)
+    assert len(passes) == 1
+    assert contents(tmp_path / "whole") == expected, "only the first process changes the tree"
+    options.rebuild = False
+    with pytest.raises(StaleTreeError):
+        upscale_tree(source, tmp_path / "whole", options, TRAINER)
+
+
+def test_the_command_tells_what_it_did_or_what_is_wrong(source, options, tmp_path, monkeypatch, capsys):
+    words = [f"source={source}", f"destination={tmp_path / 'out'}", "trainer.progress_bar=false"]
+    monkeypatch.setattr(sys, "argv", ["upscaling", *words, "upscaling.engine=lanczos"])
+    upscaling.main()
+    output = capsys.readouterr()
+    assert f"upscaled images are in {tmp_path / 'out'}" in output.out
+    assert "1 files were left out, for example class0/broken.jpg" in output.err
+    monkeypatch.setattr(sys, "argv", ["upscaling", *words, "upscaling.engine=other"])
+    with pytest.raises(SystemExit):
+        upscaling.main()
+    assert "error: engine must be batched" in capsys.readouterr().err
 
 
 def test_two_processes_give_the_same_tree_as_one(source, options, expected, tmp_path):
