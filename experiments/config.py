@@ -81,7 +81,7 @@ class RunConfig:
     recipe: str = option(MISSING, "name of the recipe, or a YAML file")
     seed: int = option(42, "of everything random")
     output_dir: str = option("runs", "run folders are made below")
-    resume: str | None = option(None, "a run folder to go on with, or latest (the newest)")
+    resume: str | None = option(None, "a run folder to go on with, or latest (the newest that trained)")
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
@@ -98,8 +98,8 @@ def load_config(
     Args:
         schema: Dataclass with the experiment's keys and defaults.
         experiment: Its name, that of the folder of its runs.
-        argv: Words `key=value`; `recipe=` names a recipe, or a YAML file; with `resume=`, the run's own `config.yaml`
-            takes the recipe's place.
+        argv: Words `key=value`; `recipe=` names a recipe, or a YAML file. With `resume=`, the run's own `config.yaml`
+            takes the recipe's place and a word `recipe=` changes nothing; the other words still win.
         default_recipe: The recipe without such a word; None for a command that has no recipes.
         recipes: Name of the folder of its recipes; by default the experiment's.
 
@@ -109,37 +109,28 @@ def load_config(
     Raises:
         ConfigError: On an unknown key, a value of a wrong type, or a recipe that does not exist.
     """
-    malformed = [word for word in argv if "=" not in word]
-    if malformed:
+    if malformed := [word for word in argv if "=" not in word]:
         raise ConfigError(f"expected key=value, got {malformed[0]!r}")
-    words_by_key = dict(word.split("=", 1) for word in argv)
-    recipe = words_by_key.get("recipe", default_recipe)
-    path = recipe_path(recipes or experiment, recipe) if recipe else None
-    if "resume" in words_by_key:
-        folder = resumed_folder(words_by_key.get("output_dir", "runs"), experiment, words_by_key["resume"])
-        path = folder / "config.yaml"
+    words = dict(word.split("=", 1) for word in argv)
+    recipe = words.pop("recipe", default_recipe)
+    folder = None
+    if "resume" in words:
+        folder = resumed_folder(words.get("output_dir", "runs"), experiment, words.pop("resume"))
     merged = OmegaConf.structured(schema)
-    for source, words in ((path, None), ("the command line", argv)):
-        try:
-            if source is None:
-                continue
-            layer = OmegaConf.load(source) if words is None else OmegaConf.from_dotlist(list(words))
-            _check_keys(schema, OmegaConf.to_container(layer), str(source))
-            merged = OmegaConf.merge(merged, layer)
-        except YAMLError as error:
-            raise ConfigError(f"{source} is not YAML: {error}") from error
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"{source}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
-    if recipe and "resume" not in words_by_key:
+    if folder:
+        merged = _merge(schema, merged, folder / "config.yaml")
+        merged.resume = str(folder)
+    elif recipe:
+        merged = _merge(schema, merged, recipe_path(recipes or experiment, recipe))
         merged.recipe = recipe
-    required = sorted(OmegaConf.missing_keys(merged))
-    if required:
+    merged = _merge(schema, merged, [f"{key}={value}" for key, value in words.items()])
+    if required := sorted(OmegaConf.missing_keys(merged)):
         raise ConfigError(f"required, but not given: {', '.join(f'{key}=' for key in required)}")
     return typing.cast(ConfigT, OmegaConf.to_object(merged))
 
 
 def resumed_folder(output_dir: str, experiment: str, resume: str) -> Path:
-    """Find the run folder that `resume` names; `latest` is the newest, finished or not.
+    """Find the run folder that `resume` names; `latest` is the newest that began to train, if any did.
 
     Raises:
         ConfigError: If there is none, or it holds no configuration.
@@ -149,7 +140,8 @@ def resumed_folder(output_dir: str, experiment: str, resume: str) -> Path:
         runs = sorted(path.parent for path in Path(output_dir, experiment).glob("[0-9]*/config.yaml"))
         if not runs:
             raise ConfigError(f"there is no run of {experiment} below {output_dir} to resume")
-        folder = runs[-1]
+        began = [run for run in runs if any(run.rglob("checkpoints"))]
+        folder = (began or runs)[-1]
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder} is not a run folder to resume: it has no config.yaml")
     return folder
@@ -198,11 +190,6 @@ def save_config(config: Any, path: Path) -> None:
     write_text(path, OmegaConf.to_yaml(resolved))
 
 
-def plain(config: Any) -> dict[str, Any]:
-    """Turn a configuration into plain dicts, lists and scalars, as loggers and checkpoints need them."""
-    return dataclasses.asdict(config)
-
-
 def iterate_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
     """Yield every dotted key of a schema with its field."""
     hints = typing.get_type_hints(schema)
@@ -211,6 +198,19 @@ def iterate_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclas
             yield from iterate_keys(typing.cast(type, hints[entry.name]), f"{prefix}{entry.name}.")
         else:
             yield prefix + entry.name, entry
+
+
+def _merge(schema: type, config: Any, source: Path | list[str]) -> Any:
+    """Lay a YAML file, or words `key=value`, over a configuration; errors name which it was."""
+    name = str(source) if isinstance(source, Path) else "the command line"
+    try:
+        layer = OmegaConf.load(source) if isinstance(source, Path) else OmegaConf.from_dotlist(source)
+        _check_keys(schema, OmegaConf.to_container(layer), name)
+        return OmegaConf.merge(config, layer)
+    except YAMLError as error:
+        raise ConfigError(f"{name} is not YAML: {error}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{name}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
 
 
 def _check_keys(schema: type, layer: Any, source: str) -> None:
@@ -227,8 +227,7 @@ def _check_keys(schema: type, layer: Any, source: str) -> None:
     if not isinstance(layer, dict | None):
         raise ConfigError(f"{source} holds no keys and values")
     for key in walk(layer or {}, ""):
-        members = [other for other in known if other.startswith(f"{key}.")]
-        if members:
+        if members := [other for other in known if other.startswith(f"{key}.")]:
             raise ConfigError(f"{source}: {key!r} is a group; set one of its keys: {', '.join(members)}")
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
         raise ConfigError(f"{source}: there is no key {key!r}; the nearest is {close!r}")

@@ -3,9 +3,9 @@
 import datetime
 import logging
 import os
-import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +18,9 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from affect.atomic import write_json
-from experiments.config import (
-    RunConfig,
-    TrainerConfig,
-    plain,
-    resumed_folder,
-    save_config,
-)
+from affect.atomic import write_json, write_text
+from callbacks.wall_clock import WallClock
+from experiments.config import ConfigError, RunConfig, TrainerConfig, resumed_folder, save_config
 from experiments.demo import is_demo
 from experiments.figures import save_figure
 from experiments.provenance import describe_environment
@@ -47,38 +42,38 @@ class Run:
     Attributes:
         folder: The run folder.
         log_images: Whether images of the data set may be sent to W&B: drawn ones always, others if the user says so.
+
+    Raises:
+        ConfigError: If the configuration cannot run, or there is nothing to resume; no folder is made then.
     """
 
     def __init__(self, experiment: str, config: RunConfig, data_root: str | Path) -> None:
         self.experiment = experiment
         self.config = config
         self.log_images = config.wandb.log_images or is_demo(data_root)
-        self._start = time.perf_counter()
+        self._clock = WallClock()
+        _check_limits(config.trainer)
+        self._wandb_mode = self._choose_wandb_mode()
         _quieten()
         pl.seed_everything(config.seed, workers=True, verbose=False)
         if config.trainer.num_threads:
             torch.set_num_threads(config.trainer.num_threads)
         self.folder = self._make_folder()
         if self.is_first:
-            self.folder.joinpath("figures").mkdir(parents=True, exist_ok=True)
+            self.folder.joinpath("figures").mkdir(exist_ok=True)
             save_config(config, self.folder / "config.yaml")
-        self._wandb_mode = self._choose_wandb_mode()
         self.say(f"[bold]{experiment}[/] · recipe {config.recipe} · {self.folder}")
 
     def _make_folder(self) -> Path:
-        parent = Path(self.config.output_dir) / self.experiment
         if self.config.resume:
             return resumed_folder(self.config.output_dir, self.experiment, self.config.resume)
         # Processes that Lightning starts for DDP inherit the first one's choice.
         chosen = os.environ.get(_FOLDER_VARIABLE)
         if chosen and "LOCAL_RANK" in os.environ:
             return Path(chosen)
-        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        folder = parent / stamp
-        for number in range(2, 100):
-            if not folder.exists():
-                break
-            folder = parent / f"{stamp}_{number}"
+        folder = Path(self.config.output_dir, self.experiment, f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
+        if self.is_first:
+            folder = _make_unused(folder)
         os.environ[_FOLDER_VARIABLE] = str(folder)
         return folder
 
@@ -102,7 +97,7 @@ class Run:
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         if mode not in ("online", "offline", "disabled"):
-            raise ValueError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
+            raise ConfigError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
         return mode
 
     @cached_property
@@ -115,18 +110,23 @@ class Run:
         shared = Path(self.config.output_dir) / "wandb"
         shared.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("WANDB_DATA_DIR", str(shared.resolve()))
+        identity = self.folder / "wandb_id"
         # Started here because WandbLogger would start it with a deprecated setting, and W&B warn of it.
         run = wandb.init(
+            id=identity.read_text(encoding="utf-8") if identity.is_file() else None, resume="allow",
             name=self.folder.name, dir=self.config.output_dir, project=settings.project, entity=settings.entity,
-            group=self.experiment, job_type=self.experiment, mode=self._wandb_mode, config=plain(self.config),
+            group=self.experiment, job_type=self.experiment, mode=self._wandb_mode, config=asdict(self.config),
         )  # fmt: skip
+        write_text(identity, run.id)
+        _link(self.folder / "wandb", Path(os.path.relpath(Path(run.dir).parent, self.folder)))
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return WandbLogger(experiment=run, save_dir=self.config.output_dir)
 
     def trainer(self, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
         """Build a Trainer for this run; `overrides` are Trainer arguments."""
-        return build_trainer(self.config.trainer, callbacks, **{"logger": self.logger or False, **overrides})
+        overrides = {"logger": self.logger or False, **overrides}
+        return build_trainer(self.config.trainer, [*callbacks, self._clock], **overrides)
 
     def save_figure(self, name: str, figure: Figure, shows_images: bool = False) -> None:
         """Write a figure to `figures/<name>.png`, and to W&B unless it shows images that must stay here."""
@@ -142,36 +142,36 @@ class Run:
             say(message)
 
     def finish(
-        self, metrics: Mapping[str, float], provenance: Mapping[str, Any], artifact: Path | None = None
+        self, metrics: Mapping[str, float], provenance: Mapping[str, Any], *artifact: Path
     ) -> dict[str, float]:
         """Write `metrics.json` and `provenance.json`, close the W&B run, and make this run the latest.
 
         Args:
-            metrics: Flat metric names and numbers; `wall_seconds` is added.
+            metrics: Flat metric names and numbers; `wall_seconds` is added, with the parts before a resume.
             provenance: What else identifies the run: data fingerprints, digests of inputs.
-            artifact: File to keep as the run's W&B artifact.
+            *artifact: Files to keep as the run's W&B artifact, which the first one names.
 
         Returns:
             The metrics as written.
         """
-        metrics = {**metrics, "wall_seconds": round(time.perf_counter() - self._start, 1)}
+        metrics = {**metrics, "wall_seconds": round(self._clock.seconds, 1)}
         if not self.is_first:
             return metrics
         write_json(self.folder / "metrics.json", metrics)
-        write_json(self.folder / "provenance.json", {**describe_environment(self.config.seed), **provenance})
+        environment = describe_environment(self.config.seed, self.config.trainer.accelerator)
+        write_json(self.folder / "provenance.json", {**environment, **provenance})
         if self.logger is not None:
             run = self.logger.experiment
             run.summary.update(metrics)
             run.config.update(dict(provenance), allow_val_change=True)
-            if artifact is not None:
-                item = wandb.Artifact(
-                    f"{self.experiment}-{artifact.stem}", type="model", metadata=dict(provenance)
-                )
-                item.add_file(str(artifact))
+            if artifact:
+                name = f"{self.experiment}-{artifact[0].stem}"
+                item = wandb.Artifact(name, type="model", metadata=dict(provenance))
+                for path in artifact:
+                    # Sent from the run folder, whose files stay as they are: no second copy of them on this disk.
+                    item.add_file(str(path), policy="immutable", skip_cache=True)
                 run.log_artifact(item)
-            files = Path(run.dir).parent
             wandb.finish()
-            _link(self.folder / "wandb", Path(os.path.relpath(files, self.folder)))
         os.environ.pop(_FOLDER_VARIABLE, None)
         _link(self.folder.parent / "latest", Path(self.folder.name))
         return metrics
@@ -209,6 +209,25 @@ def _strategy(config: TrainerConfig) -> str:
     return config.strategy
 
 
+def _make_unused(folder: Path, number: int = 1) -> Path:
+    """Make a folder, under another name if a run of the same second has it."""
+    candidate = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
+    try:
+        candidate.mkdir(parents=True)
+    except FileExistsError:
+        return _make_unused(folder, number + 1)
+    return candidate
+
+
+def _check_limits(config: TrainerConfig) -> None:
+    """Refuse to train or validate on nothing, before anything is made."""
+    for key in ("limit_train_batches", "limit_val_batches"):
+        if getattr(config, key) == 0:
+            raise ConfigError(
+                f"trainer.{key}=0 leaves no batch; give a share (below 1) or a number of batches, or null for all"
+            )
+
+
 def _link(link: Path, target: Path) -> None:
     """Point a symbolic link, new or old, to a target, atomically."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
@@ -228,6 +247,3 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-    warnings.filterwarnings(
-        "ignore", message="Checkpoint directory .* exists and is not empty"
-    )  # a resumed run

@@ -14,7 +14,6 @@ from experiments.config import (
     load_config,
     option,
     parse_command_line,
-    plain,
     save_config,
 )
 
@@ -157,7 +156,7 @@ def test_a_saved_config_loads_again_equal(tmp_path: Path):
     again = load(f"recipe={tmp_path / 'config.yaml'}")
     assert dataclasses.replace(again, recipe="demo") == config
     saved = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert saved == plain(config)
+    assert saved == dataclasses.asdict(config)
     assert saved["trainer"]["precision"] == "32-true"  # resolved: defaults are written out
 
 
@@ -179,6 +178,22 @@ def test_a_resumed_run_keeps_its_configuration_but_for_the_words_given(runs: Pat
     assert not config.trainer.progress_bar
     newest = load("resume=latest", f"output_dir={runs}")
     assert newest.data.size == 2
+    assert newest.resume == str(runs / "test" / "2024-01-02_00-00-00")
+
+
+def test_a_recipe_changes_nothing_of_a_resumed_run(runs: Path):
+    """`make pretrain ARGS="resume=latest"` passes `recipe=demo` too."""
+    config = load("recipe=demo", "resume=latest", f"output_dir={runs}", "data.limit=3")
+    assert config.recipe == "paper"
+    assert config.data == Data(size=2, limit=3)
+    assert config.published == {}
+
+
+def test_the_newest_run_that_began_to_train_is_resumed(runs: Path):
+    (runs / "test" / "2024-01-01_00-00-00" / "fit" / "checkpoints").mkdir(parents=True)
+    assert load("resume=latest", f"output_dir={runs}").data.size == 1
+    (runs / "test" / "2024-01-02_00-00-00" / "checkpoints").mkdir()
+    assert load("resume=latest", f"output_dir={runs}").data.size == 2
 
 
 def test_what_cannot_be_resumed_is_named(runs: Path, tmp_path: Path):

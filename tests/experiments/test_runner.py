@@ -1,7 +1,9 @@
+import datetime
 import json
 import os
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 
 import experiments.config
 import experiments.runner
+from callbacks.wall_clock import WallClock
 from experiments.config import ConfigError, RunConfig, TrainerConfig, WandbConfig
 from experiments.runner import Run, build_trainer
 
@@ -38,6 +41,31 @@ def test_a_run_makes_its_folder_and_finishing_makes_it_the_latest(tmp_path: Path
     assert latest.readlink() == Path(first.folder.name)  # relative: the tree may be moved
     second.finish({}, {})
     assert latest.resolve() == second.folder.resolve()
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    now = datetime.datetime(2024, 1, 2, 3, 4, 5)
+    monkeypatch.setattr(experiments.runner.datetime, "datetime", SimpleNamespace(now=lambda: now))
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # what a process sees just before another makes it
+    names = [Run("story", config(tmp_path), tmp_path).folder.name for _ in range(3)]
+    assert names == ["2024-01-02_03-04-05", "2024-01-02_03-04-05_2", "2024-01-02_03-04-05_3"]
+
+
+def test_the_time_before_a_resume_counts(tmp_path: Path):
+    run = Run("story", config(tmp_path), tmp_path)
+    trainer: Any = run.trainer(enable_checkpointing=False)
+    for callback in trainer.callbacks:
+        if isinstance(callback, WallClock):
+            callback.load_state_dict({"seconds": 1000.0})
+    assert 1000 <= run.finish({}, {})["wall_seconds"] < 1100
+
+
+@pytest.mark.parametrize("key", ["limit_train_batches", "limit_val_batches"])
+def test_no_batch_at_all_is_refused_before_a_folder_is_made(tmp_path: Path, key: str):
+    settings = TrainerConfig(**{key: 0.0})
+    with pytest.raises(ConfigError, match=rf"trainer\.{key}=0 leaves no batch"):
+        Run("story", config(tmp_path / "runs", trainer=settings), tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_provenance_says_what_the_result_depends_on(tmp_path: Path):
@@ -102,8 +130,9 @@ def test_processes_of_one_run_share_a_folder_and_only_the_first_writes(
 
 
 def test_an_unknown_wandb_mode_is_named(tmp_path: Path):
-    with pytest.raises((ValueError, ConfigError), match="auto, online, offline or disabled, not 'of'"):
-        Run("story", config(tmp_path, wandb=WandbConfig(mode="of")), tmp_path)
+    with pytest.raises(ConfigError, match="auto, online, offline or disabled, not 'of'"):
+        Run("story", config(tmp_path / "runs", wandb=WandbConfig(mode="of")), tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_figures_showing_licensed_images_stay_here(tmp_path: Path):
