@@ -59,6 +59,7 @@ class StagedTraining(Callback):
 
     Attributes:
         best_score: Best value of the metric in the current stage, None before its first validation.
+        best_epoch: The epoch that reached it.
     """
 
     def __init__(self, stages: Sequence[Stage], monitor: str, seed: int) -> None:
@@ -68,6 +69,7 @@ class StagedTraining(Callback):
         self.monitor = monitor
         self.seed = seed
         self.best_score: float | None = None
+        self.best_epoch: int | None = None
         self._best_weights: dict[str, Tensor] = {}
         self._starts = [0, *accumulate(stage.epochs for stage in self.stages)]
 
@@ -76,9 +78,14 @@ class StagedTraining(Callback):
         """Epochs of all stages together."""
         return self._starts[-1]
 
+    @property
+    def starts(self) -> list[int]:
+        """First epoch of each stage."""
+        return self._starts[:-1]
+
     def stage_at(self, epoch: int) -> Stage:
         """Tell the stage of an epoch, counted from 0; the last one for any later epoch."""
-        index = sum(start <= epoch for start in self._starts[:-1]) - 1
+        index = sum(start <= epoch for start in self.starts) - 1
         return self.stages[index]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -86,11 +93,11 @@ class StagedTraining(Callback):
         epoch = trainer.current_epoch
         stage = self.stage_at(epoch)
         optimizer = trainer.optimizers[0]
-        if epoch in self._starts[1:-1]:
+        if epoch in self.starts[1:]:
             self.restore_best(pl_module)
             optimizer.state.clear()
-        if epoch in self._starts[:-1]:
-            self.best_score = None
+        if epoch in self.starts:
+            self.best_score = self.best_epoch = None
         pl_module.encoder_frozen = stage.encoder_frozen  # type: ignore[assignment]
         torch.manual_seed(hash((self.seed, epoch, trainer.global_rank)) % 2**63)
 
@@ -120,7 +127,7 @@ class StagedTraining(Callback):
             raise ValueError(f"nothing logged {self.monitor}: has no validation sample a label for it?")
         score = float(trainer.callback_metrics[self.monitor])
         if self.best_score is None or score > self.best_score:
-            self.best_score = score
+            self.best_score, self.best_epoch = score, trainer.current_epoch
             self._best_weights = {
                 key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()
             }
@@ -136,9 +143,11 @@ class StagedTraining(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Save the stage's best so far."""
-        return {"best_score": self.best_score, "best_weights": self._best_weights}
+        return {
+            "best_score": self.best_score, "best_epoch": self.best_epoch, "best_weights": self._best_weights
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the stage's best so far."""
-        self.best_score = state_dict["best_score"]
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self._best_weights = state_dict["best_weights"]

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
+from callbacks.stage_checkpoints import StageCheckpoints
 from callbacks.staged_training import Stage, StagedTraining
 
 STEPS = 3
@@ -68,7 +68,7 @@ def fit(
     **changes: Any,
 ) -> tuple[Network, StagedTraining]:
     module, callback = Network(scores), StagedTraining(stages(**changes), SCORE, seed=3)
-    others = [ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=True)] if folder else []
+    others = [StageCheckpoints(folder, callback)] if folder else []
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=max_epochs, logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=bool(folder), num_sanity_val_steps=0, callbacks=[callback, *others],
@@ -125,6 +125,32 @@ def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not(tmp_path: Path, 
     assert resumed.rates == through.rates[stop * STEPS :]
     assert resumed.weight.item() == through.weight.item()
     assert callback.best_score == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "last"),
+    [([0.9, 0.2, 0.3, 0.5, 0.4], 9, 12), ([0.9, 0.2, 0.3, 0.5, 0.6], 12, 12), ([0.1, 0.2], 6, 6), ([0.2, 0.1], 3, 6)],
+    ids=["the best of the last stage, not of the run", "the last epoch", "the first stage so far", "its first epoch"],
+)  # fmt: skip
+def test_checkpoints_are_of_the_stages_best_and_of_the_last_epoch(
+    tmp_path: Path, scores: list[float], best: int, last: int
+):
+    module, _ = fit(scores, tmp_path, max_epochs=len(scores))
+    weights = [
+        torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["state_dict"]["weight"].item()
+        for name in ("best", "last")
+    ]
+    assert weights == [best, last]
+    assert module.weight.item() == best
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_best_checkpoint_survives_a_resume(tmp_path: Path):
+    scores = [0.1, 0.2, 0.9, 0.5, 0.4]
+    fit(scores, tmp_path, max_epochs=3)
+    fit(scores, tmp_path, resume=tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 2
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 4
 
 
 def test_each_epoch_draws_other_numbers():

@@ -1,0 +1,34 @@
+"""The checkpoints of a training in stages."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from callbacks.staged_training import StagedTraining
+
+
+class StageCheckpoints(Checkpoint):
+    """Write `last.ckpt` after every epoch, and `best.ckpt` after one that is the best of its stage so far.
+
+    At the end `best.ckpt` is of the epoch whose weights StagedTraining restores.
+
+    Args:
+        folder: Where to; made as training starts.
+        staged: Knows the best epoch.
+    """
+
+    def __init__(self, folder: str | Path, staged: StagedTraining) -> None:
+        self.folder = Path(folder)
+        self.staged = staged
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the folder, by which a run that began to train is known."""
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write; the best first, since a run killed in between does this epoch again."""
+        if self.staged.best_epoch == trainer.current_epoch:
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+        trainer.save_checkpoint(self.folder / "last.ckpt")
