@@ -110,19 +110,22 @@ class MultiTaskLoss(nn.Module):
         """
         # Computed in float32 under autocast: variances of bfloat16 values are too coarse.
         logits, predicted = split_outputs(outputs.float(), self.num_expressions)
+        if valence_arousal is None:
+            valence_arousal = torch.full_like(logits[:, :2], torch.nan)
+        annotated = ~valence_arousal.isnan()
+        # Asked once for all tasks: a GPU has to finish everything before it can answer.
+        counts = torch.column_stack([expression != MISSING_EXPRESSION, annotated]).sum(0).tolist()
         terms: dict[str, Tensor] = {}
-        labelled = expression != MISSING_EXPRESSION
-        if bool(labelled.any()):
+        if counts[0]:
             terms["expression"] = F.cross_entropy(
                 logits, expression, self.class_weights, ignore_index=MISSING_EXPRESSION,
                 label_smoothing=self.label_smoothing,
             )  # fmt: skip
-        if valence_arousal is None:
-            valence_arousal = torch.full_like(logits[:, :2], torch.nan)
         for column, name in enumerate(("valence", "arousal")[: predicted.shape[1]]):
-            annotated = ~valence_arousal[:, column].isnan()
-            if int(annotated.sum()) >= 2:
-                pair = predicted[annotated, column, None], valence_arousal[annotated, column, None]
+            if counts[1 + column] >= 2:
+                pair = [values[:, column, None].contiguous() for values in (predicted, valence_arousal)]
+                if counts[1 + column] < len(outputs):  # where all are annotated, nothing need be asked again
+                    pair = [values[annotated[:, column]] for values in pair]
                 terms[name] = (1 - concordance(*pair).squeeze(0)) / 2
         total = torch.stack(list(terms.values())).sum() if terms else outputs.float().sum() * 0
         return {"loss": total, **terms}

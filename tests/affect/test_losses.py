@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from affect.losses import MultiTaskLoss, concordance, inverse_frequency_weights
 
@@ -135,6 +138,29 @@ def test_a_batch_without_labels_gives_0_with_a_graph():
     assert found["loss"].item() == 0
     found["loss"].backward()
     assert not outputs.grad.any()
+
+
+class Questions(TorchDispatchMode):
+    """Counts the operations whose result a GPU is waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = name == "index" and any(index is not None and index.dtype == torch.bool for index in args[1])
+        self.count += masks or name in ("_local_scalar_dense", "nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_whole_batch_asks_the_device_nothing_but_the_counts():
+    loss, data = MultiTaskLoss(8), batch()
+    with Questions() as questions:  # the counts come by `tolist`, which passes it by
+        loss(*data)
+    assert questions.count == 0
+    data[2][3, 0] = torch.nan
+    with Questions() as questions:
+        loss(*data)
+    assert questions.count == 2
 
 
 def test_one_annotated_sample_is_too_few_for_a_concordance():
