@@ -5,17 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 import wandb
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
+from callbacks.validation_outputs import ValidationOutputs
+
 
 class WandbPanels(Callback):
     """Log a confusion matrix and, if allowed, a grid of images after each validation pass of a fit.
 
-    Does nothing without a W&B logger.
+    Does nothing without a W&B logger. The matrix is of what ValidationOutputs, which must come before this one, has
+    collected from all processes; the images are of the first process.
 
     Args:
         classes: Names in label order.
@@ -38,48 +40,40 @@ class WandbPanels(Callback):
         self.std = np.array(std, np.float32)
         self.log_images = log_images
         self.num_images = num_images
-        self._preds: list[NDArray[np.int64]] = []
-        self._target: list[NDArray[np.int64]] = []
-        self._images: list[wandb.Image] = []
+        self._images: list[tuple[str, NDArray[np.uint8]]] = []
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Keep predictions, and the first batch's images."""
-        if not isinstance(trainer.logger, WandbLogger):
-            return
-        logits = outputs[:, : len(self.classes)]
-        self._preds.append(logits.argmax(1).cpu().numpy())
-        self._target.append(batch["expression"].cpu().numpy())
-        if batch_idx == 0 and self.log_images:
+        """Keep the first batch's images."""
+        if batch_idx == 0 and self.log_images and isinstance(trainer.logger, WandbLogger):
             pixels = batch["image"][: self.num_images].permute(0, 2, 3, 1).float().cpu().numpy()
             pixels = ((pixels * self.std + self.mean) * 255).round().clip(0, 255).astype(np.uint8)
-            for position, image in enumerate(pixels):
-                true = self._name(self._target[0][position])
-                caption = (
-                    f"{batch['name'][position]}: {true}, predicted {self._name(self._preds[0][position])}"
-                )
-                self._images.append(wandb.Image(image, caption=caption))
+            self._images = list(zip(batch["name"], pixels, strict=False))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Send the panels."""
-        if isinstance(trainer.logger, WandbLogger) and self._preds:
-            preds, target = np.concatenate(self._preds), np.concatenate(self._target)
-            labelled = target >= 0
-            matrix = wandb.plot.confusion_matrix(
-                y_true=target[labelled].tolist(),
-                preds=preds[labelled].tolist(),
-                class_names=list(self.classes),
-            )
-            panels: dict[str, Any] = {
-                "val/confusion_matrix": matrix,
-                "trainer/global_step": trainer.global_step,
+        if not isinstance(trainer.logger, WandbLogger):
+            return
+        collected = next(part for part in trainer.callbacks if isinstance(part, ValidationOutputs))
+        preds = collected.outputs[:, : len(self.classes)].argmax(1)
+        target = collected.labels["expression"]
+        labelled = target >= 0
+        matrix = wandb.plot.confusion_matrix(
+            y_true=target[labelled].tolist(), preds=preds[labelled].tolist(), class_names=list(self.classes)
+        )
+        panels: dict[str, Any] = {"val/confusion_matrix": matrix}
+        if self._images:
+            captions = {
+                name: f"{name}: {self._name(true)}, predicted {self._name(found)}"
+                for name, true, found in zip(collected.names, target, preds, strict=True)
             }
-            if self._images:
-                panels["val/predictions"] = self._images
-            trainer.logger.experiment.log(panels)
-        self._preds, self._target, self._images = [], [], []
+            panels["val/predictions"] = [
+                wandb.Image(image, caption=captions[name]) for name, image in self._images
+            ]
+        self._images = []
+        trainer.logger.log_metrics(panels, trainer.global_step)  # with the logger's prefix
 
-    def _name(self, index: int | torch.Tensor) -> str:
-        return self.classes[int(index)] if int(index) >= 0 else "unlabelled"
+    def _name(self, index: int) -> str:
+        return self.classes[index] if index >= 0 else "unlabelled"

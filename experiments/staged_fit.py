@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+import torch.distributed as dist
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import WandbLogger
 
 from callbacks.finite_loss import FiniteLoss
 from callbacks.history import History
+from callbacks.stage_checkpoints import StageCheckpoints
 from callbacks.staged_training import Stage, StagedTraining
 from callbacks.throughput import Throughput
 from callbacks.validation_outputs import ValidationOutputs
+from datamodules.image_datamodule import ImageDataModule
 from experiments.runner import Run
 
 
@@ -20,7 +24,8 @@ class FitResult:
     """What a fit gives.
 
     Attributes:
-        metrics: Scores of the weights kept, and `train/images_per_second`; only what could be measured.
+        metrics: Scores of the weights kept, `train/images_per_second` of the last stage, and `data/skipped_images`; only
+            what there is.
         outputs: The network's outputs and the labels on the validation set, of the weights kept.
         history: One row per epoch.
     """
@@ -33,44 +38,61 @@ class FitResult:
 def fit_in_stages(
     run: Run,
     module: pl.LightningModule,
-    data: pl.LightningDataModule,
+    data: ImageDataModule,
     stages: Sequence[Stage],
     monitor: str,
     callbacks: Sequence[Callback] = (),
     name: str = "",
+    logged: bool = True,
 ) -> FitResult:
     """Train through the stages (or go on where the run stopped) and validate the best weights of the last one.
 
     Args:
         run: The run; checkpoints and history go to its folder.
         module: A StagedTrainingModule; it ends with the weights kept.
-        data: Its images.
+        data: Its images; afterwards every process knows those that any has skipped.
         stages: What trains when.
         monitor: Validation metric that chooses the weights, best when largest.
         callbacks: Others to call.
-        name: Of this fit, where a run has several; a folder below the run folder.
+        name: Of this fit, where a run has several: a folder below the run folder, and a mark of its curves in W&B.
+        logged: Whether W&B gets the curves.
     """
     folder = run.folder / name
     staged = StagedTraining(stages, monitor, run.config.seed)
-    outputs, history, throughput = ValidationOutputs(), History(folder / "history.csv"), Throughput()
-    # Two callbacks, since save_last writes only when the best one is written, and a resumed run would fall back to it.
-    best, last = (
-        ModelCheckpoint(
-            folder / "checkpoints", name, monitor=monitored, mode="max", save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ) for name, monitored in (("best", monitor), ("last", None))
-    )  # fmt: skip
+    throughput = Throughput(staged.starts)
+    outputs, history = ValidationOutputs(), History(folder / "history.csv")
+    checkpoints = StageCheckpoints(folder / "checkpoints", staged)
     limit = run.config.trainer.max_epochs
     trainer = run.trainer(
-        [staged, FiniteLoss(), throughput, history, outputs, *callbacks, best, last],
+        [staged, FiniteLoss(), throughput, history, outputs, *callbacks, checkpoints],
         max_epochs=staged.num_epochs if limit is None else min(limit, staged.num_epochs),
+        logger=fit_logger(run, name) if logged else False,
     )
     trainer.fit(module, data, ckpt_path=run.resume_checkpoint(name), weights_only=True)
     staged.restore_best(module)  # fit does it too, unless a resumed run had nothing left to train
     metrics = validated(trainer, module, data)
     if throughput.images_per_second is not None:
         metrics["train/images_per_second"] = throughput.images_per_second
+    share_skipped(data)
+    if data.skipped:
+        metrics["data/skipped_images"] = len(data.skipped)
+        run.say(f"[yellow]{len(data.skipped)} images could not be read, for example {min(data.skipped)}[/]")
     return FitResult(metrics, outputs, history.table())
+
+
+def share_skipped(data: ImageDataModule) -> None:
+    """Tell every process of the images that the others skipped."""
+    if dist.is_available() and dist.is_initialized():
+        parts: list[set[str]] = [set()] * dist.get_world_size()
+        dist.all_gather_object(parts, data.skipped)
+        data.skipped.update(*parts)
+
+
+def fit_logger(run: Run, name: str = "") -> WandbLogger | bool:
+    """Give the run's W&B logger, or one that marks each metric with the fit's name; False without W&B."""
+    if run.logger is None or not name:
+        return run.logger or False
+    return WandbLogger(experiment=run.logger.experiment, prefix=name, save_dir=run.config.output_dir)
 
 
 def evaluate(
