@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from affect.upscaled_tree import SUFFIXES
 from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
 from datamodules.augmentation import ColourJitter
 from datamodules.image_datamodule import ImageDataModule
@@ -22,7 +23,7 @@ from datamodules.index_cache import fingerprint
 TRAIN_FOLDER: Final = "training_set_synthetic_images"
 VALIDATION_FOLDER: Final = "validation_set_real_images"
 TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"
-_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+TEST_FOLDER: Final = "test_set_images"
 
 
 class SyntheticFacesDataModule(ImageDataModule):
@@ -61,13 +62,18 @@ class SyntheticFacesDataModule(ImageDataModule):
             "train": Path(train_folder) if train_folder else self.root / TRAIN_FOLDER,
             "val": Path(validation_folder) if validation_folder else self.root / VALIDATION_FOLDER,
         }
-        self.test_images = Path(test_images) if test_images else self.root / "test_set_images"
+        self.test_images = Path(test_images) if test_images else self.root / TEST_FOLDER
         self.jitter = ColourJitter(*jitter) if jitter is not None else None
         self.fingerprint = ""
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the images; the test set only when predicting."""
-        if "train" not in self.datasets:
+        """Find the images to learn from and to validate on, or those of the test list, which predicting needs alone."""
+        if stage == "predict":
+            self.datasets["predict"] = ImageDataset(
+                root=self.test_images, paths=read_test_list(self.root / TEST_LIST), size=self.image_size, labels={},
+                on_corrupt=self.on_corrupt,
+            )  # fmt: skip
+        elif "train" not in self.datasets:
             for split, folder in self.folders.items():
                 paths, labels = list_classes(folder)
                 self.datasets[split] = ImageDataset(
@@ -76,15 +82,6 @@ class SyntheticFacesDataModule(ImageDataModule):
                 )  # fmt: skip
             classes = [folder / name for folder in self.folders.values() for name in SYNTHETIC_FOLDERS]
             self.fingerprint = fingerprint(classes)
-        if stage == "predict" and "predict" not in self.datasets:
-            names = read_test_list(self.root / TEST_LIST)
-            self.datasets["predict"] = ImageDataset(
-                root=self.test_images,
-                paths=names,
-                size=self.image_size,
-                labels={},
-                on_corrupt=self.on_corrupt,
-            )
 
     def class_counts(self) -> list[int]:
         """Count the training faces of each expression, in label order."""
@@ -109,7 +106,7 @@ def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
             raise AnnotationError(
                 f"{folder / name} is missing; the set has the class folders {SYNTHETIC_FOLDERS}"
             )
-        found = sorted(path.name for path in (folder / name).iterdir() if path.suffix.lower() in _SUFFIXES)
+        found = sorted(path.name for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
         if not found:
             raise AnnotationError(f"{folder / name} holds no image")
         paths += [f"{name}/{file}" for file in found]

@@ -28,7 +28,7 @@ from experiments.demo import ensure_demo_data
 from experiments.preparation import prepare_faces
 from experiments.runner import Run
 from experiments.staged_fit import FitResult, evaluate, fit_in_stages
-from experiments.synthetic_config import SyntheticConfig
+from experiments.synthetic_config import PARTS, PUBLISHED, SyntheticConfig
 from experiments.synthetic_figures import draw_figures
 from lightning_modules.finetuning import FinetuningModule
 
@@ -83,7 +83,7 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
     digests = {"backbone_sha256": file_digest(pretrained.path), "finetuned_sha256": file_digest(path)}
     provenance = {"data_root": str(data.root), "data_fingerprint": data.fingerprint, **digests}
     metrics = run.finish(metrics, provenance, path)
-    run.say(comparison_table(metrics, config.published))
+    run.say(comparison_table(metrics))
     return metrics
 
 
@@ -97,7 +97,8 @@ def train_parts(
         config: What to train, and how.
         data: The faces.
         pretrained: The network of stage 1.
-        name: Of this training, where a run has several; a folder below the run folder.
+        name: Of this training, where a run has several: a folder below the run folder. W&B is kept out of these, since
+            their curves would overlap.
 
     Raises:
         ConfigError: If neither stage has an epoch.
@@ -114,11 +115,13 @@ def train_parts(
 
     panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, run.log_images)]
     if classifier.epochs:
-        fit = fit_in_stages(run, module, data, [classifier], MONITOR, panels, f"{name}classifier_only")
+        fit = fit_in_stages(
+            run, module, data, [classifier], MONITOR, panels, f"{name}classifier_only", not name
+        )
         metrics |= suffixed(fit.metrics, "classifier_only")
     if everything.epochs:
         module.sam_rho = config.optimizer.sam_rho if config.sam_everything else 0.0
-        fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, f"{name}finetuned")
+        fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, f"{name}finetuned", not name)
         metrics |= suffixed(fit.metrics, "finetuned")
     blend = report_blend(pretrained_outputs, fit.outputs, data.expressions)
     return Parts({**metrics, **blend.metrics}, module, pretrained_outputs, fit, blend)
@@ -169,26 +172,20 @@ def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: Synthet
     })  # fmt: skip
 
 
-def comparison_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
-    """Lay the parts of the system side by side, published values below their own."""
-    parts = ("pretrained", "classifier_only", "finetuned", "blend")
-    table = Table(title="Validation on real faces", title_justify="left")
+def comparison_table(metrics: Mapping[str, float]) -> Table:
+    """Lay the parts of the system side by side, each with what was published of it."""
+    table = Table(title="Validation on real faces; published: of the real set", title_justify="left")
     table.add_column("metric")
-    for part in parts:
+    for part in PARTS:
         table.add_column(part.replace("_", " "), justify="right")
-        if published:
-            table.add_column("published", justify="right", style="dim")
-    names = [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]
-    for name in names:
-        cells = []
-        for part in parts:
-            for source in (metrics, published) if published else (metrics,):
-                value = source.get(f"{name}@{part}")
-                cells.append("" if value is None else f"{value:.4f}")
+        table.add_column("published", justify="right", style="dim")
+    for name in [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]:
+        values = [source.get(f"{name}@{part}") for part in PARTS for source in (metrics, PUBLISHED)]
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
         table.add_row(name.removeprefix("val/"), *cells)
     table.caption = (
-        f"blend: {metrics['blend/weight']:.1f} pre-trained; macro F1 on images that did not choose the weight "
-        f"{metrics['val/expression_f1@blend_crossfit']:.4f}"
+        f"blend: {metrics['blend/weight']:.1f} pre-trained (published {PUBLISHED['blend/weight']}); macro F1 on images "
+        f"that did not choose the weight {metrics['val/expression_f1@blend_crossfit']:.4f}"
     )
     return table
 

@@ -5,12 +5,13 @@
 Takes the keys of `experiments.synthetic`, and writes `ablation.csv` and a figure to `runs/synthetic_ablation/<time>`.
 """
 
-from copy import deepcopy
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import torch
 import wandb
 from matplotlib.figure import Figure
 from rich.table import Table
@@ -20,11 +21,11 @@ from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.backbones import Backbone
 from affect.checkpoints import load_encoder_weights
 from experiments.command_line import run_experiment
-from experiments.config import option
+from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data
 from experiments.runner import Run
 from experiments.synthetic import Parts, Pretrained, build_data, train_parts
-from experiments.synthetic_config import SyntheticConfig
+from experiments.synthetic_config import PARTS, PUBLISHED, SyntheticConfig
 from experiments.synthetic_figures import before_after
 
 OFFICIAL_BASELINE: Final = 0.50
@@ -35,104 +36,133 @@ class AblationConfig(SyntheticConfig):
     """The keys of stage 3, and those of the baseline."""
 
     baseline_weights: str = option(
-        "demo_data/face_weights.safetensors", "start of the baseline's encoder: none, or a weights file"
+        "demo_data/face_weights.safetensors",
+        "start of the baseline's encoder, of the backbone's architecture: none, or a weights file",
     )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table.
+    """One group of rows of the table.
 
     Attributes:
-        name: Folder-safe name.
+        name: Its name.
         method: Upscaling of the training faces.
-        sam: Whether everything trains with SAM.
+        sam_everything: Whether SAM is used also when everything trains; the classifier's stage has it always.
         upscale_validation: Whether validation faces are enlarged too.
-        from_affectnet: Whether the encoder comes from stage 1; else the row is the baseline.
+        from_affectnet: Whether the encoder comes from stage 1; else this is the baseline, without a classifier's stage.
+        parts: What differs from the first variant, a row each.
+        shows_faces: Whether a figure shows its training faces before and after.
         published: Published macro F1 by part.
     """
 
     name: str
     method: str = "real-esrgan"
-    sam: bool = True
+    sam_everything: bool = True
     upscale_validation: bool = False
     from_affectnet: bool = True
-    published: dict[str, float] = field(default_factory=dict)
+    parts: tuple[str, ...] = PARTS
+    shows_faces: bool = False
+    published: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder's."""
+        return self.name.replace(",", "").replace(" ", "-")
+
+    def configure(self, config: AblationConfig) -> AblationConfig:
+        """Change what this variant changes."""
+        stages = config.stages
+        if not self.from_affectnet:
+            epochs = stages.classifier.epochs + stages.everything.epochs
+            stages = replace(
+                stages,
+                classifier=replace(stages.classifier, epochs=0),
+                everything=replace(stages.everything, epochs=epochs),
+            )
+        preparation = replace(config.preparation, method=self.method, validation=self.upscale_validation)
+        return replace(config, stages=stages, preparation=preparation, sam_everything=self.sam_everything)
 
 
 VARIANTS: Final = (
     Variant(
-        "real-esrgan",
-        published={"pretrained": 0.6094, "classifier_only": 0.6198, "finetuned": 0.6729, "blend": 0.6818},
+        "real-esrgan", shows_faces=True,
+        published={part: PUBLISHED[f"val/expression_f1@{part}"] for part in PARTS},
     ),
-    Variant("lanczos", "lanczos"),
+    Variant("lanczos", "lanczos", shows_faces=True),
     Variant("none", "none", published={"finetuned": 0.6324, "blend": 0.6676}),
-    Variant("real-esrgan, no SAM", sam=False, published={"finetuned": 0.6633}),
+    Variant(
+        "real-esrgan, no SAM", sam_everything=False, parts=("finetuned", "blend"), published={"finetuned": 0.6633}
+    ),
     Variant("real-esrgan, validation too", upscale_validation=True, published={"pretrained": 0.551}),
-    Variant("synthetic set alone", from_affectnet=False, published={"finetuned": OFFICIAL_BASELINE}),
+    Variant(
+        "synthetic set alone", from_affectnet=False, parts=("finetuned",), published={"finetuned": OFFICIAL_BASELINE}
+    ),
 )  # fmt: skip
 """Published values: arXiv 2207.09508; the last row's is the challenge's baseline."""
-
-PARTS: Final = ("pretrained", "classifier_only", "finetuned", "blend")
 
 
 def ablate(config: AblationConfig) -> pd.DataFrame:
     """Train every variant and return the table that was written."""
     ensure_demo_data("synthetic", config.data.root)
     pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
+    # Now, not when its turn comes: weights that do not fit would end hours of training.
+    baseline = replace(pretrained, backbone=untrained(pretrained.spec, config))
     run = Run("synthetic_ablation", config, config.data.root)
     rows: list[dict[str, Any]] = []
-    metrics: dict[str, float] = {}
     for variant in VARIANTS:
         run.say(f"[bold]{variant.name}[/]")
-        parts = train_variant(run, config, variant, pretrained)
-        for part in PARTS:
-            score = parts.metrics.get(f"val/expression_f1@{part}")
-            if score is None or (not variant.from_affectnet and part != "finetuned"):
-                continue
-            metrics[f"val/expression_f1@{part}/{variant.name}"] = score
-            rows.append({
-                "variant": variant.name, "part": part, "expression_f1": score,
-                "expression_accuracy": parts.metrics[f"val/expression_accuracy@{part}"],
-                "published_f1": variant.published.get(part),
-            })  # fmt: skip
-    table = pd.DataFrame(rows)
-    if run.is_first:
-        with atomic_path(run.folder / "ablation.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        start = pretrained if variant.from_affectnet else baseline
+        rows += rows_of(variant, train_variant(run, config, variant, start).metrics)
+        table = pd.DataFrame(rows)
+        if run.is_first:
+            with atomic_path(run.folder / "ablation.csv") as temporary:
+                table.to_csv(temporary, index=False)
     run.save_figure("ablation", draw(table))
     if run.logger is not None:
         run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
+    metrics = {f"val/expression_f1@{row['part']}/{row['variant']}": row["expression_f1"] for row in rows}
     run.finish(metrics, {"backbone_sha256": file_digest(pretrained.path)})
     run.say(lay_out(table))
     return table
 
 
-def train_variant(run: Run, config: AblationConfig, variant: Variant, pretrained: Pretrained) -> Parts:
-    """Train one row of the table."""
-    changed = deepcopy(config)
-    changed.preparation.method = variant.method
-    changed.preparation.validation = variant.upscale_validation
-    changed.sam_everything = variant.sam
-    start = pretrained
-    if not variant.from_affectnet:
-        start = Pretrained(
-            untrained(pretrained.spec, config.baseline_weights), pretrained.spec, pretrained.path
-        )
-        changed.stages.everything.epochs += changed.stages.classifier.epochs
-        changed.stages.classifier.epochs = 0
-    data = build_data(changed, start.spec)
-    if variant.name == "real-esrgan":
-        run.save_figure("before_after", before_after(data), shows_images=True)
-    folder = variant.name.replace(",", "").replace(" ", "-")
-    return train_parts(run, changed, data, start, f"{folder}/")
+def train_variant(run: Run, config: AblationConfig, variant: Variant, start: Pretrained) -> Parts:
+    """Train one variant."""
+    config = variant.configure(config)
+    data = build_data(config, start.spec)
+    if variant.shows_faces:
+        run.save_figure(f"before_after_{variant.folder}", before_after(data), shows_images=True)
+    return train_parts(run, config, data, start, f"{variant.folder}/")
 
 
-def untrained(spec: BackboneSpec, weights: str) -> Backbone:
-    """Build the network of stage 1 as it was before stage 1."""
+def rows_of(variant: Variant, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Pick a variant's rows; a part that was not trained has none."""
+    return [
+        {
+            "variant": variant.name, "part": part, "expression_f1": metrics[f"val/expression_f1@{part}"],
+            "expression_accuracy": metrics[f"val/expression_accuracy@{part}"],
+            "published_f1": variant.published.get(part),
+        } for part in variant.parts if f"val/expression_f1@{part}" in metrics
+    ]  # fmt: skip
+
+
+def untrained(spec: BackboneSpec, config: AblationConfig) -> Backbone:
+    """Build the network of stage 1 as it was before stage 1.
+
+    Raises:
+        ConfigError: If the baseline's start does not fit the backbone's architecture.
+    """
+    torch.manual_seed(config.seed)
     backbone = Backbone(spec.architecture, len(spec.outputs))
-    if weights != "none":
-        load_encoder_weights(backbone.encoder, weights)
+    if config.baseline_weights != "none":
+        try:
+            load_encoder_weights(backbone.encoder, config.baseline_weights)
+        except ValueError as error:
+            raise ConfigError(
+                f"baseline_weights: {error} The backbone is a {spec.architecture}: give weights of that, such as those "
+                "it started from, or baseline_weights=none"
+            ) from error
     return backbone
 
 

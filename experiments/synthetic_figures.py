@@ -1,12 +1,15 @@
 """Pictures of stage 3: blend curve, confusion matrices, faces before and after upscaling."""
 
+from collections.abc import Iterator
+from itertools import islice
+
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from affect.labels import SYNTHETIC_FOLDERS
 from callbacks.validation_outputs import ValidationOutputs
-from datamodules.images import read_image
-from datamodules.synthetic_faces import TRAIN_FOLDER, SyntheticFacesDataModule, list_classes
+from datamodules.images import UnreadableImageError, read_image
+from datamodules.synthetic_faces import TRAIN_FOLDER, SyntheticFacesDataModule
 from experiments.blend_report import BlendReport
 from experiments.figures import confusion_matrix, training_curves
 from experiments.runner import Run
@@ -51,23 +54,33 @@ def blend_curve(blend: BlendReport) -> Figure:
 
 def before_after(data: SyntheticFacesDataModule, per_class: int = 2) -> Figure:
     """Draw training faces of each class as they came and as the network sees them enlarged."""
-    source = data.root / TRAIN_FOLDER
-    paths, labels = list_classes(source)
-    chosen = [
-        paths[row]
-        for label in range(len(SYNTHETIC_FOLDERS))
-        for row in np.flatnonzero(labels == label)[:per_class]
+    pairs = [
+        pair
+        for label in range(len(data.expressions))
+        for pair in islice(readable_pairs(data, label), per_class)
     ]
-    figure = Figure(figsize=(1.5 * len(chosen), 3.6), layout="constrained")
+    figure = Figure(figsize=(1.5 * max(len(pairs), 1), 3.6), layout="constrained")
     figure.suptitle("training faces, before and after")
-    for column, path in enumerate(chosen):
-        for row, folder in enumerate((source, data.folders["train"])):
-            image = read_image(folder / path)
-            axes = figure.add_subplot(2, len(chosen), row * len(chosen) + column + 1)
+    for column, (path, *images) in enumerate(pairs):
+        for row, image in enumerate(images):
+            axes = figure.add_subplot(2, len(pairs), row * len(pairs) + column + 1)
             axes.imshow(image, interpolation="nearest")
-            axes.set_title(
-                f"{path.split('/')[0]}\n{image.shape[1]} px" if row == 0 else f"{image.shape[1]} px",
-                fontsize=7,
-            )
+            heading = f"{path.split('/')[0]}\n" if row == 0 else ""
+            axes.set_title(f"{heading}{image.shape[1]} px", fontsize=7)
             axes.axis("off")
     return figure
+
+
+def readable_pairs(
+    data: SyntheticFacesDataModule, label: int
+) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Yield a class's training faces with their path, as they came and enlarged; one that cannot be read is left out.
+
+    It may have been left out of training too, which is no reason to lose a finished run's figures.
+    """
+    train = data.datasets["train"]
+    for path in train.paths[train.labels["expression"] == label].tolist():
+        try:
+            yield path, read_image(data.root / TRAIN_FOLDER / path), read_image(train.root / path)
+        except UnreadableImageError:
+            continue

@@ -1,87 +1,125 @@
 """The submission file of stage 3: the test list's faces, judged by the blend that a run chose.
 
-python -m experiments.synthetic_submit [run=runs/synthetic/latest] [key=value ...]
+    python -m experiments.synthetic_submit [run=runs/synthetic/latest] [key=value ...]
+
+Every key of that run may be given anew, for instance data.root. Test faces are prepared as the run's validation faces
+were. With data.on_corrupt=skip, a face that cannot be read takes the mean scores of the others.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
-from affect.backbone_file import file_digest, load_backbone
-from affect.backbones import Backbone
+from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.blending import blend_scores
 from affect.labels import index_map
 from affect.lsd_submission import write_lsd_submission
-from datamodules.synthetic_faces import SyntheticFacesDataModule
-from experiments.command_line import run_experiment
-from experiments.config import ConfigError, TrainerConfig, load_config, option
+from datamodules.synthetic_faces import TEST_FOLDER, SyntheticFacesDataModule
+from experiments.command_line import run_on_finished_run
+from experiments.config import ConfigError, option
+from experiments.demo import ensure_demo_data
+from experiments.preparation import prepare_faces
 from experiments.runner import build_trainer
 from experiments.synthetic_config import SyntheticConfig
 from experiments.tables import say
-from lightning_modules.finetuning import FinetuningModule
+from lightning_modules.ensemble import EnsembleModule
 
 
 @dataclass
-class SubmitConfig:
-    """Everything that can be set."""
+class SubmitConfig(SyntheticConfig):
+    """The run's own configuration, and which run."""
 
-    run: str = option("runs/synthetic/latest", "run folder of stage 3")
-    root: str | None = option(None, "folder of the set; by default the run's own")
-    test_images: str | None = option(None, "folder of the test images; by default the run's own")
+    run: str = option("runs/synthetic/latest", "the run of stage 3 whose networks and weight predict")
     output: str | None = option(None, "file to write; by default submission.txt in the run folder")
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
 def submit(config: SubmitConfig) -> Path:
     """Write the submission file and return its path.
 
     Raises:
-        ConfigError: If the run folder is incomplete, or its pre-trained network has changed since.
+        ConfigError: If the run folder is incomplete, or its pre-trained network is not to be found.
+        UnreadableImageError: If a listed image cannot be read and `data.on_corrupt` is not `skip`.
     """
+    ensure_demo_data("synthetic", config.data.root)
     folder = Path(config.run)
     if not (folder / "blend.json").is_file():
         raise ConfigError(f"{folder} is no finished run of stage 3; `make synthetic` makes one")
-    trained = load_config(SyntheticConfig, "synthetic", [f"recipe={folder / 'config.yaml'}"], None)
     blend = json.loads((folder / "blend.json").read_text(encoding="utf-8"))
-    if file_digest(blend["pretrained"]) != blend["pretrained_sha256"]:
-        raise ConfigError(f"{blend['pretrained']} is not the network that {folder} was blended with any more")
-
+    pretrained, pretrained_spec = load_backbone(find_pretrained(config, blend))
     finetuned, spec = load_backbone(folder / "finetuned.safetensors")
-    pretrained, pretrained_spec = load_backbone(blend["pretrained"])
-    data = SyntheticFacesDataModule(
-        root=config.root or trained.data.root, test_images=config.test_images or trained.data.test_images, jitter=None,
-        image_size=spec.image_size, mean=spec.mean, std=spec.std, batch_size=trained.data.batch_size,
-        num_workers=trained.data.num_workers,
-    )  # fmt: skip
-    trainer = build_trainer(config.trainer, devices=1, logger=False, enable_checkpointing=False)
+
+    # One process writes one file, however many trained the network.
+    config = replace(config, trainer=replace(config.trainer, devices="1", num_nodes=1, strategy="auto"))
+    data = build_test_data(config, spec)
+    trainer = build_trainer(config.trainer, logger=False, enable_checkpointing=False)
+    batches: list[Any] = trainer.predict(EnsembleModule([pretrained, finetuned]), data) or []
+    names = [name for batch in batches for name in batch[0]]
+    first, second = (torch.cat([batch[1][number] for batch in batches]).numpy() for number in range(2))
     rows = index_map(spec.outputs, pretrained_spec.outputs)
-    first, names = predict_logits(trainer, pretrained, data)
-    second, _ = predict_logits(trainer, finetuned, data)
-    path = Path(config.output) if config.output else folder / "submission.txt"
     scores = blend_scores(first[:, rows], second, blend["weight"], blend["space"])
-    write_lsd_submission(path, names, scores)
-    say(f"{len(names)} images, {blend['weight']:.1f} pre-trained on {blend['space']}: {path}, validated")
+
+    listed = data.datasets["predict"].names.tolist()
+    path = Path(config.output) if config.output else folder / "submission.txt"
+    write_lsd_submission(path, listed, in_list_order(listed, names, scores))
+    if data.skipped:
+        say(
+            f"[yellow]{len(data.skipped)} images could not be read and take the mean scores of the others, for "
+            f"example {min(data.skipped)}[/]"
+        )
+    say(f"{len(listed)} images, {blend['weight']:.1f} pre-trained on {blend['space']}: {path}, validated")
     return path
 
 
-def predict_logits(
-    trainer: pl.Trainer, backbone: Backbone, data: SyntheticFacesDataModule
-) -> tuple[np.ndarray, list[str]]:
-    """Compute outputs, shape (N, K), of the test images, and their names, both in list order."""
-    module = FinetuningModule(backbone.architecture, [str(index) for index in range(backbone.num_outputs)])
-    module.backbone.load_state_dict(backbone.state_dict())
-    batches = trainer.predict(module, data) or []
-    names = [name for batch in batches for name in batch[0]]
-    return torch.cat([batch[1] for batch in batches]).numpy(), names
+def find_pretrained(config: SubmitConfig, blend: dict[str, Any]) -> Path:
+    """Find the network that was blended with: where it was, or where `backbone` says.
+
+    Raises:
+        ConfigError: If neither is that network.
+    """
+    for path in (Path(blend["pretrained"]), Path(config.backbone)):
+        if path.is_file() and file_digest(path) == blend["pretrained_sha256"]:
+            return path
+    raise ConfigError(
+        f"neither {blend['pretrained']} nor backbone={config.backbone} is the network that the run {config.run} was "
+        "blended with"
+    )
+
+
+def build_test_data(config: SubmitConfig, spec: BackboneSpec) -> SyntheticFacesDataModule:
+    """Load the test faces as the weight was chosen: enlarged if the validation faces were."""
+    images = Path(config.data.test_images or Path(config.data.root, TEST_FOLDER))
+    if config.preparation.validation:
+        images = prepare_faces(images, config.preparation, config.trainer)
+    return SyntheticFacesDataModule(
+        **{**asdict(config.data), "test_images": str(images)},
+        image_size=spec.image_size, mean=spec.mean, std=spec.std,
+    )  # fmt: skip
+
+
+def in_list_order(listed: Sequence[str], names: Sequence[str], scores: np.ndarray) -> np.ndarray:
+    """Give a row of scores to every listed image.
+
+    Args:
+        listed: Image names, N of them.
+        names: Images that have scores.
+        scores: Their scores, shape (len(names), C).
+
+    Returns:
+        Shape (N, C); an image without scores has the mean of the others'.
+    """
+    rows = {name: row for row, name in enumerate(names)}
+    mean = scores.mean(0)
+    return np.stack([scores[rows[name]] if name in rows else mean for name in listed])
 
 
 def main() -> None:
-    """Run from the command line."""
-    run_experiment(SubmitConfig, "synthetic_submit", submit, default_recipe=None)
+    """Run from the command line; the run's own configuration takes the recipe's place."""
+    run_on_finished_run(SubmitConfig, "synthetic_submit", submit, "synthetic")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,3 @@ class FinetuningModule(StagedTrainingModule):
         """Log accuracy, macro F1 and F1 of each class."""
         self.log_dict({f"val/{name}": value.float() for name, value in self.metrics.compute().items()})
         self.metrics.reset()
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> tuple[list[str], Tensor]:
-        """Return names and logits (B, C)."""
-        return batch["name"], self(batch["image"]).float()

@@ -6,6 +6,7 @@ import pytest
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
 from datamodules.annotation_errors import AnnotationError
 from datamodules.synthetic_faces import (
+    TEST_FOLDER,
     TEST_LIST,
     TRAIN_FOLDER,
     SyntheticFacesDataModule,
@@ -61,6 +62,14 @@ def test_the_test_list_keeps_its_order_and_needs_no_label(root: Path) -> None:
     listed = (root / TEST_LIST).read_text().split()[1:]
     names = [name for batch in data.predict_dataloader() for name in batch["name"]]
     assert names == [line.split(",")[0] for line in listed]
+
+
+def test_predicting_needs_the_test_set_alone(root: Path, tmp_path: Path) -> None:
+    for name in (TEST_LIST, TEST_FOLDER):
+        (tmp_path / name).symlink_to(root / name)
+    data = SyntheticFacesDataModule(str(tmp_path), **LOADER)
+    data.setup("predict")
+    assert sum(len(batch["name"]) for batch in data.predict_dataloader()) == 5
 
 
 def test_a_missing_class_folder_is_named(root: Path, tmp_path: Path) -> None:

@@ -1,30 +1,35 @@
 """Stage 3 end to end on a tiny drawn set, with a tiny network; upscaling is tested by itself."""
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from affect.backbone_file import BackboneSpec, load_backbone, save_backbone
 from affect.backbones import Backbone
 from affect.labels import (
     BACKBONE_EXPRESSIONS,
     SYNTHETIC_EXPRESSIONS,
+    SYNTHETIC_FOLDERS,
     SYNTHETIC_FROM_BACKBONE,
     VALENCE_AROUSAL,
 )
 from affect.lsd_submission import validate_lsd_submission
-from datamodules.synthetic_faces import TEST_LIST, read_test_list
+from datamodules.images import UnreadableImageError
+from datamodules.synthetic_faces import TEST_FOLDER, TEST_LIST, TRAIN_FOLDER, read_test_list
 from demo_data.synthetic_faces import write_synthetic_faces
+from experiments import synthetic_ablation
 from experiments.config import ConfigError, load_config
-from experiments.synthetic import Pretrained, build_data, build_module, synthetic
-from experiments.synthetic_ablation import AblationConfig, ablate
-from experiments.synthetic_config import SyntheticConfig
-from experiments.synthetic_submit import SubmitConfig, submit
-
-PARTS = ("pretrained", "classifier_only", "finetuned", "blend")
+from experiments.synthetic import Pretrained, build_data, build_module, comparison_table, synthetic
+from experiments.synthetic_ablation import AblationConfig, Variant, ablate
+from experiments.synthetic_config import PARTS, SyntheticConfig
+from experiments.synthetic_figures import before_after, readable_pairs
+from experiments.synthetic_submit import SubmitConfig, build_test_data, submit
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +82,48 @@ def test_the_pretrained_part_is_the_six_logits_by_name(folder: Path) -> None:
     np.testing.assert_allclose(module(image).detach(), expected.detach(), atol=1e-5)
 
 
-def test_the_submission_is_valid(folder: Path, run: Path) -> None:
-    path = submit(SubmitConfig(run=str(run)))
+def submission(run: Path, *more: str) -> SubmitConfig:
+    return load_config(SubmitConfig, "synthetic_submit", [f"run={run}", *more], str(run / "config.yaml"))
+
+
+def labels(path: Path) -> list[str]:
+    return [line.split(",")[1] for line in path.read_text().splitlines()[1:]]
+
+
+def test_the_submission_is_valid_and_needs_the_test_set_alone(
+    folder: Path, run: Path, tmp_path: Path
+) -> None:
+    path = submit(submission(run))
     validate_lsd_submission(path, read_test_list(folder / "set" / TEST_LIST))
+    for name in (TEST_LIST, TEST_FOLDER):
+        (tmp_path / name).symlink_to(folder / "set" / name)
+    again = submit(submission(run, f"data.root={tmp_path}", f"output={tmp_path / 'out.txt'}"))
+    assert labels(again) == labels(path)
+
+
+def test_an_unreadable_test_face_has_a_line_if_it_may_be_skipped(
+    folder: Path, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "set" / TEST_FOLDER, tmp_path / "images")
+    listed = read_test_list(folder / "set" / TEST_LIST)
+    (tmp_path / "images" / listed[2]).write_bytes(b"broken")
+    more = f"data.test_images={tmp_path / 'images'}", f"output={tmp_path / 'out.txt'}"
+    with pytest.raises(UnreadableImageError, match=r"data\.on_corrupt=skip"):
+        submit(submission(run, *more))
+    path = submit(submission(run, *more, "data.on_corrupt=skip"))
+    validate_lsd_submission(path, listed)
+    whole = labels(submit(submission(run)))
+    assert [value for row, value in enumerate(labels(path)) if row != 2] == whole[:2] + whole[3:]
+
+
+def test_test_faces_are_enlarged_if_the_validation_faces_were(folder: Path, run: Path) -> None:
+    config = submission(run)
+    _, spec = load_backbone(run / "finetuned.safetensors")
+    assert build_test_data(config, spec).test_images == folder / "set" / TEST_FOLDER
+    config.preparation.validation = True
+    enlarged = build_test_data(config, spec).test_images
+    assert enlarged.is_relative_to((folder / "upscaled").resolve())
+    assert len(list(enlarged.glob("*.jpg"))) == 5
 
 
 def test_a_changed_backbone_is_noticed(folder: Path, run: Path, tmp_path: Path) -> None:
@@ -88,9 +132,38 @@ def test_a_changed_backbone_is_noticed(folder: Path, run: Path, tmp_path: Path) 
     moved.mkdir()
     for name in ("config.yaml", "finetuned.safetensors"):
         (moved / name).write_bytes((run / name).read_bytes())
-    (moved / "blend.json").write_text(json.dumps({**blend, "pretrained_sha256": "0" * 64}))
-    with pytest.raises(ConfigError, match="not the network"):
-        submit(SubmitConfig(run=str(moved)))
+    elsewhere = {**blend, "pretrained": str(tmp_path / "removed")}
+    (moved / "blend.json").write_text(json.dumps(elsewhere))
+    assert submit(submission(moved)).is_file()
+    (moved / "blend.json").write_text(json.dumps({**elsewhere, "pretrained_sha256": "0" * 64}))
+    with pytest.raises(ConfigError, match="is the network that"):
+        submit(submission(moved))
+
+
+def test_a_face_that_cannot_be_read_is_not_drawn_and_costs_no_figure(folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "set" / TRAIN_FOLDER
+    shutil.copytree(folder / "set", tmp_path / "set")
+    config = load_config(SyntheticConfig, "synthetic", words(folder, f"data.root={tmp_path / 'set'}"), "demo")
+    data = build_data(config, load_backbone(config.backbone)[1])
+    label = int(np.argmax(data.class_counts()))
+    paths = [path for path in data.datasets["train"].paths.tolist() if SYNTHETIC_FOLDERS[label] in path]
+    assert len(paths) > 3
+    (source / paths[0]).write_bytes(b"broken before")
+    (data.folders["train"] / paths[1]).write_bytes(b"broken after")
+    (source / paths[2]).unlink()
+    assert [path for path, *_ in readable_pairs(data, label)] == paths[3:]
+    counts = [count if other != label else len(paths) - 3 for other, count in enumerate(data.class_counts())]
+    assert len(before_after(data).axes) == 2 * sum(min(count, 2) for count in counts)
+
+
+def test_the_closing_table_shows_what_was_published(run: Path) -> None:
+    table = comparison_table(json.loads((run / "metrics.json").read_text()))
+    written = io.StringIO()
+    Console(file=written, width=200).print(table)
+    lines = written.getvalue().splitlines()
+    assert "published: of the real set" in lines[0]
+    macro = next(line for line in lines if "expression_f1 " in line)
+    assert all(value in macro for value in ("0.6094", "0.6198", "0.6729", "0.6818"))
 
 
 def test_no_epoch_at_all_is_an_error(folder: Path) -> None:
@@ -99,14 +172,53 @@ def test_no_epoch_at_all_is_an_error(folder: Path) -> None:
         synthetic(load_config(SyntheticConfig, "synthetic", none, "demo"))
 
 
-def test_the_ablation_has_its_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments import synthetic_ablation
+CHEAP = (
+    Variant("lanczos", "lanczos", shows_faces=True),
+    Variant("alone", "none", from_affectnet=False, parts=("finetuned",), published={"finetuned": 0.5}),
+)
 
-    cheap = [synthetic_ablation.Variant("lanczos", "lanczos"), synthetic_ablation.VARIANTS[-1]]
-    monkeypatch.setattr(synthetic_ablation, "VARIANTS", [
-        cheap[0], synthetic_ablation.Variant("alone", "none", from_affectnet=False, published=cheap[1].published),
-    ])  # fmt: skip
-    table = ablate(load_config(AblationConfig, "synthetic", words(folder, "baseline_weights=none"), "demo"))
+
+def ablation(folder: Path, *more: str) -> AblationConfig:
+    return load_config(AblationConfig, "synthetic_ablation", words(folder, *more), "demo", "synthetic")
+
+
+def test_the_ablation_has_its_rows(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(synthetic_ablation, "VARIANTS", CHEAP)
+    table = ablate(ablation(folder, "baseline_weights=none", f"output_dir={tmp_path}"))
     assert list(table["part"]) == [*PARTS, "finetuned"]
-    written = pd.read_csv(folder / "runs" / "synthetic_ablation" / "latest" / "ablation.csv")
+    run = tmp_path / "synthetic_ablation" / "latest"
+    written = pd.read_csv(run / "ablation.csv")
     assert written["expression_f1"].tolist() == pytest.approx(table["expression_f1"].tolist())
+    assert (run / "figures" / "before_after_lanczos.png").is_file()
+
+
+def test_a_variant_that_fails_leaves_the_rows_before_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = Variant("broken", "magic")
+    monkeypatch.setattr(synthetic_ablation, "VARIANTS", (CHEAP[1], broken))
+    with pytest.raises(Exception, match="magic"):
+        ablate(ablation(folder, "baseline_weights=none", f"output_dir={tmp_path}"))
+    (written,) = tmp_path.glob("synthetic_ablation/*/ablation.csv")
+    assert pd.read_csv(written)["variant"].tolist() == ["alone"]
+
+
+def test_weights_that_do_not_fit_the_baseline_are_refused_before_anything_trains(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = ablation(folder, f"output_dir={tmp_path}")  # the face weights are EfficientNet-B0's
+    with pytest.raises(ConfigError, match=r"baseline_weights: .*test_efficientnet.*baseline_weights=none"):
+        ablate(config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_row_differs_in_what_its_name_says(folder: Path) -> None:
+    config = ablation(folder, "stages.classifier.epochs=3", "stages.everything.epochs=5")
+    by_name = {variant.name: variant for variant in synthetic_ablation.VARIANTS}
+    without_sam = by_name["real-esrgan, no SAM"]
+    assert without_sam.configure(config).sam_everything is False
+    assert "classifier_only" not in without_sam.parts  # its classifier's stage has SAM
+    alone = by_name["synthetic set alone"].configure(config)
+    assert (alone.stages.classifier.epochs, alone.stages.everything.epochs) == (0, 8)
+    assert by_name["real-esrgan, validation too"].configure(config).preparation.validation
+    assert (config.stages.everything.epochs, config.preparation.method) == (5, "lanczos")

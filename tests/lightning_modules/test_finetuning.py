@@ -14,10 +14,3 @@ def test_the_loss_is_weighted_smoothed_cross_entropy(tiny_architecture: str) -> 
     logits, target = torch.randn(7, 3), torch.tensor([0, 1, 2, 2, 1, 0, 0])
     losses = module.compute_losses(logits, {"expression": target})
     torch.testing.assert_close(losses["loss"], F.cross_entropy(logits, target, weights, label_smoothing=0.1))
-
-
-def test_predictions_carry_their_names(tiny_architecture: str) -> None:
-    module = FinetuningModule(tiny_architecture, CLASSES).eval()
-    names, logits = module.predict_step({"image": torch.randn(2, 3, 32, 32), "name": ["x", "y"]}, 0)
-    assert names == ["x", "y"]
-    assert logits.shape == (2, 3)
