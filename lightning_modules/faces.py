@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from affect.backbones import Backbone
 from lightning_modules.staged_training import StagedTrainingModule
@@ -32,8 +31,9 @@ class FacesModule(StagedTrainingModule):
         super().__init__(Backbone(architecture, num_people + 2 * num_landmarks), sam_rho=0.0)
         self.save_hyperparameters()
         self.num_people = num_people
+        self.num_landmarks = num_landmarks
         self.landmark_weight = landmark_weight
-        self.accuracy = MulticlassAccuracy(num_people, average="micro")
+        self.accuracy = MeanMetric()
         self.landmark_error = MeanMetric()
 
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ class FacesModule(StagedTrainingModule):
         logits, points = self._split(outputs)
         terms = {"identity": F.cross_entropy(logits, batch["person"])}
         known = ~batch["landmarks"].isnan().any(1)
-        if points.shape[1] and bool(known.any()):
+        if self.num_landmarks and bool(known.any()):
             # Not squared: the small errors that remain are what tells expressions apart.
             distance = F.l1_loss(points[known], batch["landmarks"][known])
             terms["landmarks"] = self.landmark_weight * distance
@@ -51,19 +51,20 @@ class FacesModule(StagedTrainingModule):
         """Score a batch and return its outputs."""
         outputs = self(batch["image"])
         logits, points = self._split(outputs)
-        self.accuracy.update(logits, batch["person"])
-        known = ~batch["landmarks"].isnan().any(1)
-        if points.shape[1] and bool(known.any()):
-            offsets = (points - batch["landmarks"])[known].unflatten(1, (-1, 2))
+        self.accuracy.update((logits.argmax(1) == batch["person"]).float())
+        if self.num_landmarks:
+            known = ~batch["landmarks"].isnan().any(1)
+            offsets = (points[known] - batch["landmarks"][known]).unflatten(1, (-1, 2))
             self.landmark_error.update(offsets.norm(dim=2).mean(1) / 2)
         return outputs
 
     def on_validation_epoch_end(self) -> None:
-        """Log identity accuracy and the mean landmark error as a share of the image's side."""
+        """Log identity accuracy and, if any is known, the mean landmark error as a share of the image's side."""
         scores = {"val/identity_accuracy": self.accuracy.compute()}
-        if self.landmark_error.update_called:
+        if self.num_landmarks:
+            # Asked of every process, whether or not its images have landmarks: the others wait for its part.
             scores["val/landmark_error"] = self.landmark_error.compute()
-        self.log_dict(scores)
+        self.log_dict({name: score for name, score in scores.items() if not score.isnan()})
         self.accuracy.reset()
         self.landmark_error.reset()
 

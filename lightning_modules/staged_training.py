@@ -45,10 +45,15 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         return self.parameters()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Wrap Adam in SAM; the learning rate is set at each stage's start."""
-        if self.sam_rho and self.trainer.precision in ("16-mixed", "16-true"):
+        """Wrap Adam in SAM; the learning rate is set at each stage's start.
+
+        Raises:
+            ValueError: If float16 is to scale gradients whose norm SAM or clipping takes.
+        """
+        if self.trainer.precision in ("16-mixed", "16-true") and (self.sam_rho or self.gradient_clip_norm):
             raise ValueError(
-                "SAM and float16 loss scaling do not go together; use trainer.precision=bf16-mixed"
+                "neither SAM nor optimizer.gradient_clip_norm goes together with float16 loss scaling; use "
+                "trainer.precision=bf16-mixed"
             )
         adam = torch.optim.Adam(self.trainable_parameters(), lr=0.0, fused=True)
         return SAM(adam, rho=self.sam_rho) if self.sam_rho else adam
@@ -58,11 +63,18 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         return self.backbone(image)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Take one step, with SAM from the worst point nearby."""
+        """Take one step, with SAM from the worst point nearby.
+
+        A process that could read no image of its batch adds no gradient, but takes part.
+
+        Returns:
+            The sum of the losses that were minimised, in both of SAM's passes: not finite if any of them is not.
+        """
         optimizer: Any = self.optimizers()
         features = self._encode(batch["image"])
-        losses = self.compute_losses(self.backbone.classifier(features), batch)
+        losses = self._classify(features, batch)
         self.manual_backward(losses["loss"])
+        checked = losses["loss"].detach()
         if self.sam_rho:
             optimizer.optimizer.ascend()
             optimizer.zero_grad()
@@ -70,16 +82,24 @@ class StagedTrainingModule(pl.LightningModule, ABC):
                 # A frozen encoder gives the same features again: only the classifier has moved.
                 if not self.encoder_frozen:
                     features = self._encode(batch["image"])
-                second = self.compute_losses(self.backbone.classifier(features), batch)
-                self.manual_backward(second["loss"])
+                second = self._classify(features, batch)["loss"]
+                self.manual_backward(second)
+            checked = checked + second.detach()
         if self.gradient_clip_norm:
-            self.clip_gradients(optimizer, self.gradient_clip_norm, "norm")
+            # Not Lightning's clipping, which refuses a fused Adam even where there is no loss scaling.
+            torch.nn.utils.clip_grad_norm_(self.trainable_parameters(), self.gradient_clip_norm)
         optimizer.step()
         optimizer.zero_grad()
         detached = {f"train/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(detached, on_step=True, on_epoch=True, batch_size=len(batch["image"]))
-        return losses["loss"].detach()
+        return checked
 
     def _encode(self, image: Tensor) -> Tensor:
         with torch.set_grad_enabled(not self.encoder_frozen):
             return self.backbone.forward_features(image)
+
+    def _classify(self, features: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        outputs = self.backbone.classifier(features)
+        if not len(outputs):  # no image could be read: 0, with a graph for the other processes' gradients
+            return {"loss": outputs.float().sum()}
+        return self.compute_losses(outputs, batch)

@@ -1,9 +1,13 @@
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch.utils.data import DataLoader
 
 from lightning_modules.faces import FacesModule
@@ -66,3 +70,39 @@ def test_validation_reports_accuracy_and_the_error_as_a_share_of_the_side(tiny_a
     pixels = (outputs[known, 3:] - data["landmarks"][known]).reshape(-1, 2, 2) / 2  # of a side of 1
     expected = np.mean([np.hypot(*point) for face in pixels.numpy() for point in face])
     assert scores["val/landmark_error"] == pytest.approx(expected, rel=1e-5)
+
+
+def validate_in_process(rank: int, folder: str, architecture: str) -> None:
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=30),
+    )
+    torch.manual_seed(0)
+    module = FacesModule(architecture, num_people=3, num_landmarks=2).eval()
+    scores: dict[str, torch.Tensor] = {}
+    module.log_dict = scores.update
+    with torch.no_grad():
+        module.validation_step(batch(landmarks=rank == 0), 0)
+    module.on_validation_epoch_end()
+    torch.save(scores, Path(folder, f"{rank}.pt"))
+    dist.destroy_process_group()
+
+
+def test_a_process_whose_images_have_no_landmarks_reports_the_error_of_the_others(
+    tiny_architecture: str, tmp_path: Path
+):
+    mp.start_processes(validate_in_process, (str(tmp_path), tiny_architecture), nprocs=2, start_method="fork")
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first == second
+    torch.manual_seed(0)
+    alone = validate(FacesModule(tiny_architecture, num_people=3, num_landmarks=2), [batch()])
+    assert first["val/landmark_error"].item() == pytest.approx(alone["val/landmark_error"], rel=1e-5)
+
+
+def test_images_that_could_not_be_read_change_no_score(tiny_architecture: str):
+    module = FacesModule(tiny_architecture, num_people=3, num_landmarks=2)
+    nothing = {key: value[:0] for key, value in batch().items()}
+    assert validate(module, [batch(), nothing]) == validate(module, [batch()])

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch.utils.data import DataLoader
 
 from affect.labels import BACKBONE_EXPRESSIONS
+from callbacks.finite_loss import FiniteLoss, NonFiniteLossError
 from lightning_modules.pretraining import PretrainingModule
 
 
@@ -84,6 +86,26 @@ def test_losses_are_weighted_as_asked(tiny_architecture: str):
     assert module.compute_losses(outputs, batch)["expression"].item() == pytest.approx(
         expected.item(), rel=1e-6
     )
+
+
+def test_a_loss_that_is_not_finite_only_at_the_raised_weights_names_its_own_batch(
+    tiny_architecture: str, monkeypatch: pytest.MonkeyPatch
+):
+    module, passes = build(tiny_architecture), itertools.count(1)
+    losses = module.compute_losses
+
+    def fragile(*arguments: Any) -> dict[str, torch.Tensor]:
+        factor = torch.nan if next(passes) == 4 else 1  # SAM's second pass over the second batch
+        return {name: loss * factor for name, loss in losses(*arguments).items()}
+
+    monkeypatch.setattr(module, "compute_losses", fragile)
+    data = [{**batch, "name": [f"{number}.jpg"]} for number, batch in enumerate(batches()[:2] * 2)]
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, callbacks=[FiniteLoss()],
+    )  # fmt: skip
+    with pytest.raises(NonFiniteLossError, match=r"step 2 .* images: 1\.jpg\."):
+        trainer.fit(module, DataLoader(data, batch_size=None))
 
 
 def test_a_checkpoint_loads_safely_with_its_hyper_parameters(tiny_architecture: str, tmp_path: Path):

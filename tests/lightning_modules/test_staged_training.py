@@ -169,11 +169,12 @@ def test_three_steps_equal_a_plain_loop(
     assert counters == {3}
 
 
-def test_clipping_changes_the_step_only_when_it_bites(tiny_architecture: str):
+@pytest.mark.parametrize(("rho", "precision"), [(0.05, "32-true"), (0.0, "bf16-mixed")])
+def test_clipping_changes_the_step_only_when_it_bites(tiny_architecture: str, rho: float, precision: str):
     results = []
     for clip in (None, 1e-6, 1e6):
-        module = Network(tiny_architecture, sam_rho=0.05, gradient_clip_norm=clip)
-        train(module)
+        module = Network(tiny_architecture, sam_rho=rho, gradient_clip_norm=clip)
+        train(module, precision=precision)
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert torch.equal(results[0], results[2])
     assert not torch.equal(results[0], results[1])
@@ -191,16 +192,20 @@ def test_uneven_batches_are_weighed_by_their_size_in_the_epochs_loss(tiny_archit
     )
 
 
-def test_a_batch_without_labels_moves_no_weight_but_the_run_goes_on(tiny_architecture: str):
+@pytest.mark.parametrize("kind", ["without labels", "of no image that could be read"])
+def test_a_batch_moves_no_weight_but_the_run_goes_on(tiny_architecture: str, kind: str):
     data = batches(1)
-    data[0]["expression"] = torch.full((6,), -1)
-    data[0]["valence_arousal"] = torch.full((6, 2), torch.nan)
+    if kind == "without labels":
+        data[0]["expression"] = torch.full((6,), -1)
+        data[0]["valence_arousal"] = torch.full((6, 2), torch.nan)
+    else:
+        data[0] = {key: value[:0] for key, value in data[0].items()}
     module = Network(tiny_architecture, sam_rho=0.05)
     before = copy.deepcopy(module.backbone.classifier.state_dict())
     train(module, data=data)
     for key, value in module.backbone.classifier.state_dict().items():
         torch.testing.assert_close(value, before[key])
-    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
+    assert all(torch.isfinite(value).all() for value in module.state_dict().values())
 
 
 def test_bf16_keeps_float32_weights_near_those_of_float32(tiny_architecture: str):
@@ -217,13 +222,14 @@ def test_bf16_keeps_float32_weights_near_those_of_float32(tiny_architecture: str
     assert memory.rows[0][key] == pytest.approx(reference.rows[0][key], abs=0.1)
 
 
-def test_sam_refuses_loss_scaling_and_names_the_way_out(tiny_architecture: str):
+def test_sam_and_clipping_refuse_loss_scaling_and_name_the_way_out(tiny_architecture: str):
     module = Network(tiny_architecture, sam_rho=0.05)
     trainer = SimpleNamespace(precision="16-mixed")
     module._trainer = trainer
-    with pytest.raises(ValueError, match=r"trainer\.precision=bf16-mixed"):
-        module.configure_optimizers()
-    module.sam_rho = 0.0
+    for module.sam_rho, module.gradient_clip_norm in ((0.05, None), (0.0, 1.0)):
+        with pytest.raises(ValueError, match=r"trainer\.precision=bf16-mixed"):
+            module.configure_optimizers()
+    module.gradient_clip_norm = None
     assert not isinstance(module.configure_optimizers(), SAM)
     module.sam_rho, trainer.precision = 0.05, "32-true"
     assert isinstance(module.configure_optimizers(), SAM)
