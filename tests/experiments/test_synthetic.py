@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from rich.console import Console
 
 from affect.backbone_file import BackboneSpec, load_backbone, save_backbone
@@ -24,7 +25,7 @@ from datamodules.images import UnreadableImageError
 from datamodules.synthetic_faces import TEST_FOLDER, TEST_LIST, TRAIN_FOLDER, read_test_list
 from demo_data.synthetic_faces import write_synthetic_faces
 from experiments import synthetic_ablation
-from experiments.config import ConfigError, load_config
+from experiments.config import RECIPES, ConfigError, load_config
 from experiments.synthetic import Pretrained, build_data, build_module, comparison_table, synthetic
 from experiments.synthetic_ablation import AblationConfig, Variant, ablate
 from experiments.synthetic_config import PARTS, SyntheticConfig
@@ -222,3 +223,13 @@ def test_a_row_differs_in_what_its_name_says(folder: Path) -> None:
     assert (alone.stages.classifier.epochs, alone.stages.everything.epochs) == (0, 8)
     assert by_name["real-esrgan, validation too"].configure(config).preparation.validation
     assert (config.stages.everything.epochs, config.preparation.method) == (5, "lanczos")
+
+
+def test_the_papers_recipe_holds_the_papers_values() -> None:
+    config = load_config(SyntheticConfig, "synthetic", ["recipe=paper"], None)
+    stages, upscaling = config.stages, config.preparation.upscaling
+    assert (stages.classifier.epochs, stages.classifier.learning_rate) == (3, 1e-3)
+    assert (stages.everything.epochs, stages.everything.learning_rate) == (5, 1e-4)
+    assert (upscaling.weights, upscaling.outscale, config.data.batch_size) == ("x4plus", 2.0, 64)
+    recipe = yaml.safe_load((RECIPES / "synthetic" / "paper.yaml").read_text())
+    assert set(recipe) == {"data", "preparation", "stages", "optimizer"}
