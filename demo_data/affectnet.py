@@ -2,8 +2,9 @@
 
 Layout "a": `Manually_Annotated_Images/<sub>/<file>.jpg`, `training.csv`, `validation.csv`; layout "b", the 2021
 release: `train_set/` and `val_set/`, each with `images/<id>.jpg` and `annotations/<id>_exp.npy`, `_val`, `_aro`,
-`_lnd`. Classes are as unbalanced as in the real training set; a few rows of each kind that a reader has to leave out
-are mixed in; nobody appears in both training and validation.
+`_lnd`. Training classes are unbalanced in the order of the real set but less so, 5 to 1 instead of 36 to 1, since
+every class has about 7 % at least; a few rows of each kind that a reader has to leave out are mixed in; nobody appears
+in both training and validation.
 """
 
 import csv
@@ -29,7 +30,7 @@ COLUMNS: Final = (
 TRAINING_COUNTS: Final = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)
 """Faces per code 0 to 7 of the real training set."""
 
-_RARE_SHARE: Final = 0.07  # no class is rarer than this, or the small set could not teach it
+_RARE_SHARE: Final = 0.07  # of a class that is rarer in the real set; less could not teach it
 _FACES_PER_PERSON: Final = 4
 _NOT_ANNOTATED: Final = -2.0
 _FILTERED: Final = ("None", "Uncertain", "No-Face", "no box", "no valence")

@@ -1,5 +1,6 @@
 """The embedded default data: drawn when an experiment is asked for it and it is not there."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,16 @@ WRITERS: Final[dict[str, Callable[..., bool]]] = {
     "aff_wild2": write_aff_wild2,
     "synthetic": write_synthetic_faces,
 }
+_STAMPED_SETS: Final = ("faces", "affectnet", "aff-wild2", "synthetic")
 
 
 def is_demo(root: str | Path) -> bool:
-    """Tell whether a folder holds a drawn set, whose images may be shown anywhere."""
-    return (Path(root) / STAMP).is_file()
+    """Tell whether a folder holds a drawn set, whose images may be shown anywhere: it has the stamp of one."""
+    try:
+        stamp = json.loads((Path(root) / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(stamp, dict) and stamp.get("set") in _STAMPED_SETS and "renderer" in stamp
 
 
 def ensure_demo_data(kind: str, root: str | Path) -> None:

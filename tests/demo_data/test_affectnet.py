@@ -100,13 +100,14 @@ def test_same_seed_same_bytes_for_any_number_of_workers(csv_root, npy_root, tmp_
     assert digest(tmp_path / "again") == digest(csv_root if layout == "a" else npy_root)
 
 
-def test_training_classes_are_as_unbalanced_as_the_real_ones():
-    counts = np.array(training_counts(1600))
+def test_training_classes_are_unbalanced_in_the_order_of_the_real_ones_above_a_floor():
+    counts, real = np.array(training_counts(1600)), np.array(TRAINING_COUNTS)
     assert counts.sum() == 1600
-    assert counts.min() >= 36
-    # As in the real set, happiness leads and neutral follows; the others are at the floor or near it.
-    assert list(np.argsort(-counts)[:2]) == list(np.argsort(-np.array(TRAINING_COUNTS))[:2])
-    assert counts[1] / counts[7] > 5
+    assert counts.min() / 1600 == pytest.approx(0.07, abs=0.002)
+    # Happiness leads and neutral follows; the others are at the floor or near it.
+    assert list(np.argsort(-counts)[:2]) == list(np.argsort(-real)[:2])
+    assert 5 < counts[1] / counts[7] < 6
+    assert real[1] / real[7] > 35
 
 
 def test_validation_is_balanced(csv_root):
