@@ -56,7 +56,8 @@ class WandbPanels(Callback):
         """Send the panels."""
         if not isinstance(trainer.logger, WandbLogger):
             return
-        collected = next(part for part in trainer.callbacks if isinstance(part, ValidationOutputs))
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        collected = next(part for part in callbacks if isinstance(part, ValidationOutputs))
         preds = collected.outputs[:, : len(self.classes)].argmax(1)
         target = collected.labels["expression"]
         labelled = target >= 0

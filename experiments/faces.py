@@ -19,6 +19,7 @@ from experiments import figures
 from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig, option
 from experiments.demo import ensure_demo_data
+from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.staged_fit import fit_in_stages
 from experiments.tables import results_table
@@ -69,7 +70,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     fit = fit_in_stages(run, module, data, [stage], "val/identity_accuracy")
 
     path = run.folder / "backbone.safetensors"
-    provenance = {"data_root": config.data.root, "data_fingerprint": data.fingerprint}
+    provenance = {"data_root": config.data.root, "data_fingerprint": data_digest(data.datasets)}
     if run.is_first:
         encoder = Backbone(config.architecture, num_outputs=0)
         encoder.encoder.load_state_dict(module.backbone.encoder.state_dict())
@@ -88,7 +89,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         "landmarks": ["val/landmark_error"],
     })  # fmt: skip
     run.save_figure("training_curves", curves)
-    metrics = run.finish(fit.metrics, provenance, path)
+    metrics = run.finish(fit.metrics, provenance, path, run.folder / "checkpoints" / "best.ckpt")
     run.say(results_table("Faces", metrics, {}))
     return metrics
 

@@ -22,6 +22,7 @@ from experiments import figures
 from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig, option
 from experiments.demo import ensure_demo_data
+from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.staged_fit import FitResult, fit_in_stages
 from experiments.tables import results_table
@@ -67,21 +68,19 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     panels = WandbPanels(data.expressions, mean, std, run.log_images)
     fit = fit_in_stages(run, module, data, config.stages.build(), "val/expression_accuracy", [panels])
 
-    metrics = fit.metrics
-    if data.skipped:
-        metrics["data/skipped_images"] = len(data.skipped)
-        run.say(f"[yellow]{len(data.skipped)} images could not be read, for example {min(data.skipped)}[/]")
+    fingerprint = data_digest(data.datasets)
     if run.is_first:
         spec = BackboneSpec(
             config.model.architecture, config.data.image_size, mean, std, tuple(data.expressions),
-            (*data.expressions, *VALENCE_AROUSAL), {"recipe": config.recipe, "data": data.fingerprint},
+            (*data.expressions, *VALENCE_AROUSAL), {"recipe": config.recipe, "data": fingerprint},
         )  # fmt: skip
         save_backbone(run.folder / "backbone.safetensors", module.backbone, spec)
     draw_figures(run, data, fit)
-    provenance = {"data_root": str(data.root), "data_fingerprint": data.fingerprint}
+    provenance = {"data_root": str(data.root), "data_fingerprint": fingerprint}
     if config.model.weights not in ("none", "hub"):
         provenance["weights_sha256"] = file_digest(config.model.weights)
-    metrics = run.finish(metrics, provenance, run.folder / "backbone.safetensors")
+    files = (run.folder / "backbone.safetensors", run.folder / "checkpoints" / "best.ckpt")
+    metrics = run.finish(fit.metrics, provenance, *files)
     run.say(results_table("Validation", metrics, config.published))
     return metrics
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -91,9 +91,9 @@ class Run:
         last = self.folder / name / "checkpoints" / "last.ckpt"
         return last if self.config.resume and last.is_file() else None
 
-    def _choose_wandb_mode(self) -> str:
+    def _choose_wandb_mode(self) -> Literal["online", "offline", "disabled"]:
         os.environ.setdefault("WANDB_SILENT", "true")
-        mode = self.config.wandb.mode
+        mode: Any = self.config.wandb.mode
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         if mode not in ("online", "offline", "disabled"):
@@ -169,7 +169,7 @@ class Run:
                 item = wandb.Artifact(name, type="model", metadata=dict(provenance))
                 for path in artifact:
                     # Sent from the run folder, whose files stay as they are: no second copy of them on this disk.
-                    item.add_file(str(path), policy="immutable", skip_cache=True)
+                    item.add_file(str(path.resolve()), policy="immutable", skip_cache=True)
                 run.log_artifact(item)
             wandb.finish()
         os.environ.pop(_FOLDER_VARIABLE, None)

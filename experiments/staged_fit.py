@@ -24,7 +24,7 @@ class FitResult:
     """What a fit gives.
 
     Attributes:
-        metrics: Scores of the weights kept, `train/images_per_second` of the last stage, and `data/skipped_images`; only
+        metrics: Scores of the weights kept, `train/images_per_second` of the last stage, `data/skipped_images`; only
             what there is.
         outputs: The network's outputs and the labels on the validation set, of the weights kept.
         history: One row per epoch.

@@ -70,6 +70,14 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another(run_pretrain: 
     assert not torch.equal(results[0], results[2])
 
 
+def test_the_data_is_identified_by_content(through: Path):
+    fingerprint = json.loads((through / "provenance.json").read_text())["data_fingerprint"]
+    assert load_backbone(through / "backbone.safetensors")[1].notes == {
+        "recipe": "debug",
+        "data": fingerprint,
+    }
+
+
 SHORT = ("stages.classifier.epochs=0", "stages.everything.epochs=1")
 
 

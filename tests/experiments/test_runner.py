@@ -46,7 +46,8 @@ def test_a_run_makes_its_folder_and_finishing_makes_it_the_latest(tmp_path: Path
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = datetime.datetime(2024, 1, 2, 3, 4, 5)
     monkeypatch.setattr(experiments.runner.datetime, "datetime", SimpleNamespace(now=lambda: now))
-    monkeypatch.setattr(Path, "exists", lambda path: False)  # what a process sees just before another makes it
+    # What a process sees just before another makes the folder.
+    monkeypatch.setattr(Path, "exists", lambda path: False)
     names = [Run("story", config(tmp_path), tmp_path).folder.name for _ in range(3)]
     assert names == ["2024-01-02_03-04-05", "2024-01-02_03-04-05_2", "2024-01-02_03-04-05_3"]
 
