@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from affect.atomic import write_json
@@ -174,15 +175,18 @@ def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: Synthet
 
 def comparison_table(metrics: Mapping[str, float]) -> Table:
     """Lay the parts of the system side by side, each with what was published of it."""
-    table = Table(title="Validation on real faces; published: of the real set", title_justify="left")
-    table.add_column("metric")
+    table = Table(
+        title="Validation on real faces; publ.: published, of the real set", title_justify="left", pad_edge=False,
+        padding=0, box=SIMPLE_HEAD, caption_justify="left",
+    )  # fmt: skip
+    table.add_column("metric", no_wrap=True)
     for part in PARTS:
         table.add_column(part.replace("_", " "), justify="right")
-        table.add_column("published", justify="right", style="dim")
+        table.add_column("publ.", justify="right", style="dim")
     for name in [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]:
         values = [source.get(f"{name}@{part}") for part in PARTS for source in (metrics, PUBLISHED)]
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(name.removeprefix("val/"), *cells)
+        cells = ["" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(name.removeprefix("val/expression_"), *cells)
     table.caption = (
         f"blend: {metrics['blend/weight']:.1f} pre-trained (published {PUBLISHED['blend/weight']}); macro F1 on images "
         f"that did not choose the weight {metrics['val/expression_f1@blend_crossfit']:.4f}"
