@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.demo_leak import LIMIT, probe, tiny_faces
+from benchmarks.demo_leak import LIMITS, probe, tiny_faces
 from demo_data.affectnet import write_affectnet
 
 
@@ -16,13 +16,17 @@ def root(tmp_path_factory):
 
 
 def test_only_usable_faces_are_read(root):
-    pixels, codes = tiny_faces(root, "validation.csv")
+    pixels, codes, values = tiny_faces(root, "validation.csv")
     assert pixels.shape == (82, 256)
     assert set(codes) == set(range(8))
+    assert (values == -2).all(1).sum() == 2
+    assert ((values == -2).all(1) | (np.abs(values) <= 1).all(1)).all()
 
 
 def test_drawn_faces_do_not_leak(root):
-    assert probe(root) < LIMIT
+    scores = probe(root)
+    assert set(scores) == set(LIMITS)
+    assert all(scores[name] < limit for name, limit in LIMITS.items())
 
 
 def test_the_probe_notices_a_leak(root):
@@ -33,8 +37,10 @@ def test_the_probe_notices_a_leak(root):
                 path = root / "Manually_Annotated_Images" / row["subDirectory_filePath"]
                 image = cv2.imread(str(path))
                 code = int(row["expression"])
-                image[:, 4 * code : 4 * code + 8] = rng.integers(
-                    0, 10
-                )  # a dark stripe whose place tells the class
+                # A dark stripe whose place tells the class, and two whose shade tells valence and arousal.
+                image[:, 4 * code : 4 * code + 8] = rng.integers(0, 10)
+                for top, key in ((18, "valence"), (26, "arousal")):
+                    image[top : top + 6] = 128 + 100 * max(float(row[key]), -1)
                 cv2.imwrite(str(path), image)
-    assert probe(root) > 1.5 * LIMIT
+    scores = probe(root)
+    assert all(scores[name] > 1.5 * limit for name, limit in LIMITS.items())
