@@ -117,6 +117,7 @@ def test_a_run_killed_while_it_closes_still_keeps_the_best_weights(
             run_pretrain(tmp_path, "stages.classifier.epochs=0", "stages.everything.epochs=2")
     resume(tmp_path)
     folder = tmp_path / "pretrain" / "latest"
+    assert "train/images_per_second" in json.loads((folder / "metrics.json").read_text())
     kept = load_backbone(folder / "backbone.safetensors")[0].classifier.weight
     best, last = (
         torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
