@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from affect.feature_store import FeatureStoreError
 from affect.submissions import SubmissionError
+from affect.super_resolution.realesrgan_engine import NetworkError
 from affect.upscaled_tree import StaleTreeError, StorageError
 from callbacks.finite_loss import NonFiniteLossError
 from datamodules.annotation_errors import AnnotationError
@@ -16,8 +17,8 @@ from datamodules.images import UnreadableImageError
 from experiments.config import ConfigError, ConfigT, parse_command_line, stop
 
 USER_ERRORS: Final = (
-    AnnotationError, ConfigError, FeatureStoreError, FileNotFoundError, ModuleNotFoundError, NonFiniteLossError,
-    StaleTreeError, StorageError, SubmissionError, UnreadableImageError,
+    AnnotationError, ConfigError, FeatureStoreError, FileNotFoundError, ModuleNotFoundError, NetworkError,
+    NonFiniteLossError, StaleTreeError, StorageError, SubmissionError, UnreadableImageError,
 )  # fmt: skip
 """What a user can mend: shown as a message, without a traceback."""
 

@@ -4,11 +4,9 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -129,7 +127,10 @@ class FeatureExtractor:
         data = FrameChunksDataModule(
             folder, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
         )
-        trainer = self._trainer(writer)
+        trainer = build_trainer(
+            self.run.config.trainer, [FeatureWriter(writer), ImageProgressBar(self.features.batch_size)],
+            logger=False, enable_checkpointing=False,
+        )  # fmt: skip
         on_cpu = trainer.strategy.root_device.type == "cpu"
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
         module = FeatureExtraction(channels_last(self.backbone), engine)
@@ -143,15 +144,6 @@ class FeatureExtractor:
             writer.merge()
         trainer.strategy.barrier("features merged")
         return FeatureStore.open(writer.path, writer.plan)
-
-    def _trainer(self, writer: FeatureStoreWriter) -> pl.Trainer:
-        """Build a Trainer whose progress bar counts images."""
-        config = self.run.config.trainer
-        bar = [ImageProgressBar(self.features.batch_size)] if config.progress_bar else []
-        return build_trainer(
-            replace(config, progress_bar=False), [FeatureWriter(writer), *bar], enable_progress_bar=bool(bar),
-            logger=False, enable_checkpointing=False,
-        )  # fmt: skip
 
     def _cpu_engine(self, num_images: int) -> Callable[[Tensor], Tensor]:
         """Choose the fastest way through the encoder on a CPU."""

@@ -6,7 +6,6 @@ Every key of that run may be given anew, for instance data.root. A listed image 
 the frame before it.
 """
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from affect.mtl_submission import write_mtl_submission
 from datamodules.aff_wild2 import load_test_names
 from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.features import feature_table
-from experiments.command_line import run_experiment
-from experiments.config import ConfigError, option, stop
+from experiments.command_line import run_on_finished_run
+from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import fill_rows, predict_rows, without_absent
@@ -98,11 +97,7 @@ def score_truth(truth: Path, names: list[str], decided: Predictions) -> dict[str
 
 def main() -> None:
     """Run from the command line; the run's own configuration takes the recipe's place."""
-    words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-    config_file = Path(words.get("run", DEFAULT_RUN), "config.yaml")
-    if not config_file.is_file() and not {"-h", "--help"} & set(sys.argv):
-        stop(f"{config_file.parent} is not a run of stage 2; `make mtl` makes one")
-    run_experiment(MtlSubmitConfig, "mtl", mtl_submit, default_recipe=str(config_file))
+    run_on_finished_run(MtlSubmitConfig, "mtl_submit", mtl_submit, trained_by="mtl")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 import wandb
 from matplotlib.figure import Figure
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -54,7 +54,6 @@ class Run:
         self._clock = WallClock()
         _check_limits(config.trainer)
         self._wandb_mode = self._choose_wandb_mode()
-        _quieten()
         pl.seed_everything(config.seed, workers=True, verbose=False)
         if config.trainer.num_threads:
             torch.set_num_threads(config.trainer.num_threads)
@@ -178,10 +177,15 @@ class Run:
 
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
-    """Build a Trainer from its configuration; `overrides` are Trainer arguments and come last."""
-    callbacks = list(callbacks)
+    """Build a Trainer from its configuration; `overrides` are Trainer arguments and come last.
+
+    A progress bar among the callbacks takes the usual one's place; `trainer.progress_bar=false` leaves out either.
+    """
+    _quieten()
+    bars = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
+    callbacks = [callback for callback in callbacks if callback not in bars]
     if config.progress_bar:
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks += bars or [RichProgressBar(leave=False)]
     return pl.Trainer(**{
         "accelerator": config.accelerator,
         "devices": config.devices if config.devices == "auto" else int(config.devices),

@@ -7,10 +7,9 @@ Stopped at any moment, the same command goes on where it was and ends with the s
 
 import logging
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 from omegaconf import MISSING
 from pytorch_lightning.accelerators import CUDAAccelerator
@@ -103,7 +102,10 @@ def upscale_tree(
     if upscaler is None:
         upscaler = build_upscaler(options, trainer_config.accelerator)
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
-    trainer = _trainer(trainer_config, options.batch_size, UpscaledImageWriter(output, tree.rejected))
+    trainer = build_trainer(
+        trainer_config, [UpscaledImageWriter(output, tree.rejected), ImageProgressBar(options.batch_size)],
+        precision="32-true", logger=False, enable_checkpointing=False,
+    )  # fmt: skip
     # Started by torchrun or SLURM, processes do not wait for the first one here. All come to the same decision all the
     # same: only this very tree counts, and it changes in the pass alone, which no process begins before all have come.
     prepare = output.open if trainer.is_global_zero else output.check
@@ -123,15 +125,6 @@ def upscale_tree(
     if trainer.is_global_zero:
         _tell_left_out(output)
     return destination
-
-
-def _trainer(config: TrainerConfig, batch_size: int, writer: UpscaledImageWriter) -> pl.Trainer:
-    """Build a Trainer whose progress bar counts images."""
-    bar = [ImageProgressBar(batch_size)] if config.progress_bar else []
-    return build_trainer(
-        replace(config, progress_bar=False), [writer, *bar], enable_progress_bar=bool(bar),
-        precision="32-true", logger=False, enable_checkpointing=False,
-    )  # fmt: skip
 
 
 def _tell_left_out(output: UpscaledTree) -> None:
