@@ -127,7 +127,7 @@ def benchmark_steps(batch_size: int, repeats: int) -> list[dict[str, Any]]:
     ours = PretrainingModule(DEFAULT_ARCHITECTURE, BACKBONE_EXPRESSIONS)
     plain = PretrainingModule(DEFAULT_ARCHITECTURE, BACKBONE_EXPRESSIONS, sam_rho=0.0)
     plain.load_state_dict(ours.state_dict())
-    peer = copy.deepcopy(ours.backbone).to(DEVICE, memory_format=torch.contiguous_format)
+    peer = copy.deepcopy(ours.backbone).to(DEVICE).to(memory_format=torch.contiguous_format)
     peer.train()
     steps = {
         "notebook": notebook_steps(peer, batch, rho=0.05),
