@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.features import JOINT, FeatureDataModule, FeatureTable, Slices, TaskBatches, feature_table
+from datamodules.features import (
+    JOINT,
+    FeatureDataModule,
+    FeatureTable,
+    Slices,
+    TaskBatches,
+    feature_table,
+    gather_rows,
+)
 
 SIZE = 300
 
@@ -133,3 +141,13 @@ def test_a_task_without_labels_is_refused(table: FeatureTable) -> None:
     table.labels["expression"][:] = -1
     with pytest.raises(ValueError, match="expression"):
         FeatureDataModule(table, None, dict.fromkeys(table.labels, 1), batch_size=64)
+
+
+@pytest.mark.parametrize("width", [1, 16, 1290])
+def test_gathered_rows_begin_on_a_cache_line(width: int):
+    feature = torch.randn(20, width)
+    rows = torch.tensor([3, 3, 19, 0])
+    gathered = gather_rows(feature, rows)
+    torch.testing.assert_close(gathered, feature[rows], rtol=0, atol=0)
+    assert gathered.stride(0) * gathered.element_size() % 64 == 0
+    assert gathered.stride(0) - width < 16
