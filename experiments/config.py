@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from affect.atomic import write_text
 
 RECIPES = Path(__file__).parent / "recipes"
+CORES = min(8, len(os.sched_getaffinity(0)))  # those of a cluster job, not of its host
 ConfigT = TypeVar("ConfigT")
 
 
@@ -68,7 +70,7 @@ class LoaderConfig:
     """How images are read; shared by every image data set."""
 
     batch_size: int = option(48, "samples per process and step")
-    num_workers: int = option(8, "processes that decode images; 0 decodes in the main one")
+    num_workers: int = option(CORES, "processes that decode images; 0 decodes in the main one")
     on_corrupt: str = option(
         "raise", "an unreadable image stops the run (raise) or is left out and reported (skip)"
     )
@@ -236,10 +238,8 @@ def _check_keys(schema: type, layer: Any, source: str) -> None:
 def _print_help(schema: type, experiment: str, folder: str) -> None:
     recipes = ", ".join(sorted(file.stem for file in (RECIPES / folder).glob("*.yaml")))
     console = Console()
-    console.print(
-        f"python -m experiments.{experiment} {'[recipe=NAME] ' if recipes else ''}[key=value ...]",
-        markup=False,
-    )
+    usage = f"python -m experiments.{experiment} {'[recipe=NAME] ' if recipes else ''}[key=value ...]"
+    console.print(usage, markup=False)
     console.print(f"recipes: {recipes}\n" if recipes else "", highlight=False)
     table = Table(box=None, pad_edge=False)
     for title in ("key", "default", "meaning"):

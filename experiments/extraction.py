@@ -26,7 +26,8 @@ from datamodules.images import UnreadableImageError
 from experiments.config import ConfigError
 from experiments.demo import is_demo
 from experiments.mtl_config import DataConfig, FeaturesConfig
-from experiments.runner import Run, build_trainer
+from experiments.runner import Run
+from experiments.trainers import build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction
 
 ENGINES: Final = ("auto", "torch", "onnx")

@@ -72,7 +72,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     }
     dropped = [part for part, same in parts.items() if not same]
     if dropped:
-        run.say(f"{' and '.join(dropped)} gain nothing on other videos: left out for test predictions")
+        run.say(f"no gain from {' and '.join(dropped)} on other videos: left out for test predictions")
     write_predictions(run.folder / "predictions_validation.parquet", val.name, target, preds, scores.smoothed)
     draw_figures(run, trained, scores, preds, target, np.array([video_of(name) for name in val.name]), frame)
     if config.heads.refit:

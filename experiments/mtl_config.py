@@ -9,7 +9,7 @@ from affect.mtl_metrics import TASKS
 from affect.smoothing import Smoothing
 from affect.thresholds import GRID
 from datamodules.features import JOINT
-from experiments.config import ConfigError, RunConfig, option
+from experiments.config import CORES, ConfigError, RunConfig, option
 
 DEFAULT_BACKBONE = "runs/pretrain/latest/backbone.safetensors"
 
@@ -30,7 +30,7 @@ class DataConfig:
     root: str = option("data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing")
     check_counts: bool = option(True, "compare an official list with the published counts")
     max_missing: int = option(0, "this many listed images may be missing or unreadable")
-    num_workers: int = option(4, "processes that decode images; 0 decodes in the main one")
+    num_workers: int = option(CORES, "processes that decode images; 0 decodes in the main one")
 
 
 @dataclass

@@ -1,9 +1,7 @@
 """What every experiment's run has in common: seed, run folder, logger, trainer, and how it closes."""
 
 import datetime
-import logging
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -14,17 +12,18 @@ import pytorch_lightning as pl
 import torch
 import wandb
 from matplotlib.figure import Figure
-from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from affect.atomic import write_json, write_text
 from callbacks.wall_clock import WallClock
-from experiments.config import ConfigError, RunConfig, TrainerConfig, resumed_folder, save_config
+from experiments.config import ConfigError, RunConfig, resumed_folder, save_config
 from experiments.demo import is_demo
 from experiments.figures import save_figure
 from experiments.provenance import describe_environment
 from experiments.tables import say
+from experiments.trainers import build_trainer, check_limits
 
 _FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
 
@@ -52,7 +51,7 @@ class Run:
         self.config = config
         self.log_images = config.wandb.log_images or is_demo(data_root)
         self._clock = WallClock()
-        _check_limits(config.trainer)
+        check_limits(config.trainer)
         self._wandb_mode = self._choose_wandb_mode()
         pl.seed_everything(config.seed, workers=True, verbose=False)
         if config.trainer.num_threads:
@@ -176,43 +175,6 @@ class Run:
         return metrics
 
 
-def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
-    """Build a Trainer from its configuration; `overrides` are Trainer arguments and come last.
-
-    A progress bar among the callbacks takes the usual one's place; `trainer.progress_bar=false` leaves out either.
-    """
-    _quieten()
-    bars = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
-    callbacks = [callback for callback in callbacks if callback not in bars]
-    if config.progress_bar:
-        callbacks += bars or [RichProgressBar(leave=False)]
-    return pl.Trainer(**{
-        "accelerator": config.accelerator,
-        "devices": config.devices if config.devices == "auto" else int(config.devices),
-        "num_nodes": config.num_nodes,
-        "strategy": _strategy(config),
-        "precision": config.precision,
-        "limit_train_batches": _batches(config.limit_train_batches),
-        "limit_val_batches": _batches(config.limit_val_batches),
-        "callbacks": callbacks,
-        "enable_progress_bar": config.progress_bar,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "use_distributed_sampler": False,  # our samplers shard by themselves, validation without padding
-        "log_every_n_steps": 10,
-        "inference_mode": False,  # its tensors, such as reset metrics, could not be used in a later fit
-        **overrides,
-    })  # fmt: skip
-
-
-def _strategy(config: TrainerConfig) -> str:
-    """Choose DDP for several processes, in the variety that allows a frozen encoder to have no gradient."""
-    devices = torch.cuda.device_count() if config.devices == "auto" else int(config.devices)
-    if config.strategy in ("auto", "ddp") and (devices > 1 or config.num_nodes > 1):
-        return "ddp_find_unused_parameters_true"
-    return config.strategy
-
-
 def _make_unused(folder: Path, number: int = 1) -> Path:
     """Make a folder, under another name if a run of the same second has it."""
     candidate = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
@@ -223,31 +185,9 @@ def _make_unused(folder: Path, number: int = 1) -> Path:
     return candidate
 
 
-def _check_limits(config: TrainerConfig) -> None:
-    """Refuse to train or validate on nothing, before anything is made."""
-    for key in ("limit_train_batches", "limit_val_batches"):
-        if getattr(config, key) == 0:
-            raise ConfigError(
-                f"trainer.{key}=0 leaves no batch; give a share (below 1) or a number of batches, or null for all"
-            )
-
-
 def _link(link: Path, target: Path) -> None:
     """Point a symbolic link, new or old, to a target, atomically."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(link)
-
-
-def _batches(limit: float | None) -> float | int | None:
-    """Read 1 and above as a number of batches, less as a share."""
-    return int(limit) if limit is not None and limit >= 1 else limit
-
-
-def _quieten() -> None:
-    """Silence what a user of these experiments can do nothing about."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")

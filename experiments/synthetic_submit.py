@@ -24,9 +24,9 @@ from experiments.command_line import run_on_finished_run
 from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data
 from experiments.preparation import prepare_faces
-from experiments.runner import build_trainer
 from experiments.synthetic_config import SyntheticConfig
 from experiments.tables import say
+from experiments.trainers import build_trainer
 from lightning_modules.ensemble import EnsembleModule
 
 

@@ -16,7 +16,8 @@ import experiments.config
 import experiments.runner
 from callbacks.wall_clock import WallClock
 from experiments.config import ConfigError, RunConfig, TrainerConfig, WandbConfig
-from experiments.runner import Run, build_trainer
+from experiments.runner import Run
+from experiments.trainers import build_trainer
 
 
 def config(out: Path, **changes: Any) -> RunConfig:
