@@ -1,6 +1,6 @@
 """An encoder in ONNX Runtime: on a CPU several times as fast as eager PyTorch, with the same features to 1e-5.
 
-One single-thread session per core, each with its share of the batch, beats one session with several threads.
+Every core takes a few images at a time, by itself: that beats sharing each layer among the cores.
 """
 
 import importlib.util
@@ -10,10 +10,13 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from affect.atomic import atomic_path
+from affect.image_slices import cut_to_cache
 
 
 def onnx_is_installed() -> bool:
@@ -46,28 +49,26 @@ class OnnxEncoder:
 
     Args:
         path: The ONNX file.
-        num_sessions: Cores to use; by default as many as PyTorch.
+        num_threads: Cores to use; by default as many as PyTorch.
     """
 
-    def __init__(self, path: str | Path, num_sessions: int | None = None) -> None:
+    def __init__(self, path: str | Path, num_threads: int | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self.num_sessions = num_sessions or torch.get_num_threads()
-        self.sessions = [
-            onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-            for _ in range(self.num_sessions)
-        ]
-        self.pool = ThreadPoolExecutor(self.num_sessions)
+        self.session = onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=["CPUExecutionProvider"]
+        )
+        self.num_threads = num_threads or torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.num_threads)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Compute features (B, D) of normalised images (B, 3, H, W)."""
-        shares = [share.contiguous().numpy() for share in image.chunk(self.num_sessions)]
-        parts = self.pool.map(
-            lambda session, share: session.run(None, {"image": share})[0],
-            self.sessions[: len(shares)],
-            shares,
-        )
-        return torch.cat([torch.from_numpy(part) for part in parts])
+        # Laid out here, not in the pool: PyTorch would start threads of its own for each of the pool's.
+        slices = [part.numpy() for part in cut_to_cache(image.contiguous(), self.num_threads)]
+        return torch.from_numpy(np.concatenate(list(self.pool.map(self._encode, slices))))
+
+    def _encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.session.run(None, {"image": image})[0]

@@ -1,6 +1,6 @@
 """From JPEG files to features and outputs on the CPU, against the notebook's loop and an ONNX loop.
 
-    python -m benchmarks.extraction [--images 64] [--repeats 8]
+    python -m benchmarks.extraction [--images 256] [--repeats 8]
 
 The notebook: PIL + torchvision, batches through a network without `no_grad`, results concatenated batch by batch. The
 ONNX loop, as emotiefflib has it: PIL, one image at a time through one ONNX Runtime session with its default threads.
@@ -29,6 +29,7 @@ from affect.backbones import DEFAULT_ARCHITECTURE, Backbone, channels_last, inpu
 from affect.feature_store import StorePlan
 from affect.feature_store_writer import FeatureStoreWriter
 from affect.folded_norm import fold_batch_norm
+from affect.image_slices import in_slices
 from affect.onnx_encoder import OnnxEncoder, export_encoder
 from benchmarks.timing import interleaved, ratio_table, write_results
 from callbacks.feature_writer import FeatureWriter
@@ -110,7 +111,7 @@ def forward_alone(backbone: nn.Module, count: int) -> Callable[[], object]:
 def main() -> None:
     """Check that all ways agree, then time them; write benchmarks/results/extraction.md."""
     parser = argparse.ArgumentParser(description="Time feature extraction.")
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=8)
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -139,7 +140,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
     candidates: dict[str, Callable[[], Any]] = {
         "notebook's loop": lambda: notebook_loop(folder, names, nchw),
         "ONNX loop": lambda: onnx_loop(folder, names, session, nchw),
-        "ours, torch": lambda: predict_pass(folder, names, ours, folded, temporary / "store"),
+        "ours, torch": lambda: predict_pass(folder, names, ours, in_slices(folded), temporary / "store"),
         "ours, onnx": lambda: predict_pass(folder, names, ours, sessions, temporary / "store"),
         "forward alone": forward_alone(ours.encoder, count),
     }

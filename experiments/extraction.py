@@ -17,6 +17,7 @@ from affect.backbones import channels_last
 from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
 from affect.feature_store_writer import FeatureStoreWriter
 from affect.folded_norm import fold_batch_norm
+from affect.image_slices import in_slices
 from affect.onnx_encoder import OnnxEncoder, export_encoder, onnx_is_installed
 from callbacks.feature_writer import FeatureWriter
 from callbacks.image_progress import ImageProgressBar
@@ -156,7 +157,7 @@ class FeatureExtractor:
         if wanted == "torch" or (
             wanted == "auto" and not (onnx_is_installed() and num_images >= ONNX_PAYS_FROM)
         ):
-            return folded
+            return in_slices(folded)
         if not onnx_is_installed():
             raise ConfigError("features.engine=onnx needs the extra packages: pip install '.[export]'")
         path = Path(self.features.cache_dir, "onnx", f"{self.digest[:16]}-{size}-{torch.__version__}.onnx")
