@@ -13,12 +13,15 @@ class ImageProgressBar(RichProgressBar):
     """Count images where Lightning counts batches.
 
     Args:
-        batch_size: Images in a batch of one process (the last one may hold fewer).
+        batch_size: Images in a batch of one process.
+        num_images: Images in all. Only the last batch may hold fewer than the others, so that a pass that is shared or
+            resumed counts by less than a batch too many.
     """
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, num_images: int) -> None:
         super().__init__(leave=False)
         self.batch_size = batch_size
+        self.num_images = num_images
 
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
         """Put our pace where Lightning shows its time and speed, which forget what is older than 30 seconds."""
@@ -32,7 +35,7 @@ class ImageProgressBar(RichProgressBar):
     @property
     def total_predict_batches_current_dataloader(self) -> int | float:
         """How many images there are to do."""
-        return super().total_predict_batches_current_dataloader * self.batch_size
+        return min(super().total_predict_batches_current_dataloader * self.batch_size, self.num_images)
 
     def on_predict_batch_end(
         self,
@@ -44,7 +47,7 @@ class ImageProgressBar(RichProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Move the bar by a batch of images."""
-        done = (batch_idx + 1) * self.batch_size
+        done = min((batch_idx + 1) * self.batch_size, self.num_images)
         super().on_predict_batch_end(trainer, pl_module, outputs, batch, done - 1, dataloader_idx)
 
 

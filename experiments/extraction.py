@@ -129,8 +129,9 @@ class FeatureExtractor:
         data = FrameChunksDataModule(
             folder, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
         )
+        bar = ImageProgressBar(self.features.batch_size, len(writer.plan.names))
         trainer = build_trainer(
-            self.run.config.trainer, [FeatureWriter(writer), ImageProgressBar(self.features.batch_size)],
+            self.run.config.trainer, [FeatureWriter(writer), bar],
             logger=False, enable_checkpointing=False,
         )  # fmt: skip
         on_cpu = trainer.strategy.root_device.type == "cpu"

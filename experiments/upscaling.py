@@ -102,8 +102,9 @@ def upscale_tree(
     if upscaler is None:
         upscaler = build_upscaler(options, trainer_config.accelerator)
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
+    bar = ImageProgressBar(options.batch_size, len(tree.names))
     trainer = build_trainer(
-        trainer_config, [UpscaledImageWriter(output, tree.rejected), ImageProgressBar(options.batch_size)],
+        trainer_config, [UpscaledImageWriter(output, tree.rejected), bar],
         precision="32-true", logger=False, enable_checkpointing=False,
     )  # fmt: skip
     # Started by torchrun or SLURM, processes do not wait for the first one here. All come to the same decision all the

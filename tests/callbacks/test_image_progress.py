@@ -24,7 +24,7 @@ class Watcher(Callback):
 
 
 def test_images_are_counted_not_batches():
-    bar = ImageProgressBar(4)
+    bar = ImageProgressBar(4, 10)
     watcher = Watcher(bar)
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -33,10 +33,10 @@ def test_images_are_counted_not_batches():
         enable_model_summary=False,
         callbacks=[bar, watcher],
     )
-    trainer.predict(Passing(), DataLoader(torch.zeros(12, 1), batch_size=4), return_predictions=False)
+    trainer.predict(Passing(), DataLoader(torch.zeros(10, 1), batch_size=4), return_predictions=False)
     assert isinstance(bar.progress.columns[-2], PaceColumn)  # Lightning adds one for metrics
     assert not any("Speed" in type(column).__name__ for column in bar.progress.columns)
-    assert watcher.seen == [(4, 12, True), (8, 12, True), (12, 12, True)]
+    assert watcher.seen == [(4, 10, True), (8, 10, True), (10, 10, True)]
 
 
 def test_rate_and_time_left_are_those_of_images_in_slow_batches_too():
