@@ -146,9 +146,8 @@ def benchmark(table: FeatureTable, batch_size: int, repeats: int) -> tuple[list[
         repeats,
     )
     rows = ratio_table(seconds, peer, sum(len(rows) for rows in data.rows.values()), "rows")
-    pairs = interleaved(
-        {"ours": ours, "bare": bare}, 2 * repeats
-    )  # each beside the other: the peer leaves caches cold
+    # Once more, each beside the other: the peer leaves caches cold and memory in pieces.
+    pairs = interleaved({"ours": ours, "bare": bare}, 2 * repeats)
     ratios = [one / other for one, other in zip(pairs["ours"], pairs["bare"], strict=True)]
     note = (
         f"Lightning against the bare loop at batch {batch_size}, {len(ratios)} pairs: {median(ratios):.2f} times its "

@@ -131,9 +131,8 @@ class FeatureExtractor:
         )
         bar = ImageProgressBar(self.features.batch_size, len(writer.plan.names))
         trainer = build_trainer(
-            self.run.config.trainer, [FeatureWriter(writer), bar],
-            logger=False, enable_checkpointing=False,
-        )  # fmt: skip
+            self.run.config.trainer, [FeatureWriter(writer), bar], logger=False, enable_checkpointing=False
+        )
         on_cpu = trainer.strategy.root_device.type == "cpu"
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
         module = FeatureExtraction(channels_last(self.backbone), engine)
