@@ -92,11 +92,6 @@ class FeatureStore:
         """Why each missing image could not be read, by image id."""
         return self.metadata["missing"]
 
-    @property
-    def columns(self) -> dict[str, int]:
-        """Name and width of each part of a row, in order."""
-        return self.metadata["columns"]
-
     @classmethod
     def open(
         cls, path: str | Path, plan: StorePlan | None = None, check_content: bool = True
@@ -116,7 +111,7 @@ class FeatureStore:
             metadata = json.loads((path / "metadata.json").read_text(encoding="utf-8"))
             names_text = (path / "names.txt").read_text(encoding="utf-8")
             features = np.load(path / "features.npy", mmap_mode="r")
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise FeatureStoreError(f"no whole feature store at {path} ({error})") from error
         if metadata.get("format") != FORMAT:
             raise FeatureStoreError(f"{path} has the format {metadata.get('format')!r}, not {FORMAT!r}")

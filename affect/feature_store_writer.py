@@ -15,6 +15,7 @@ import numpy as np
 from affect.atomic import atomic_path, write_json, write_text
 from affect.backbone_file import file_digest
 from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
+from affect.storage import storage_errors
 
 
 class FeatureStoreWriter:
@@ -43,7 +44,8 @@ class FeatureStoreWriter:
             same = False
         if not same:
             shutil.rmtree(self.partial, ignore_errors=True)
-            write_json(self.partial / "plan.json", metadata)
+            with storage_errors(self.partial):
+                write_json(self.partial / "plan.json", metadata)
         return self.plan.num_chunks - len(self.pending())
 
     def pending(self, rank: int = 0, world_size: int = 1) -> list[int]:
@@ -60,6 +62,7 @@ class FeatureStoreWriter:
 
         Raises:
             ValueError: If the shape is wrong, or a row with an image is not finite in the store's dtype.
+            StorageError: If it cannot be written.
         """
         names = self.plan.names[self.plan.rows_of(chunk)]
         if values.shape != (len(names), self.plan.width):
@@ -72,22 +75,29 @@ class FeatureStoreWriter:
             bad = names[int(np.flatnonzero(~np.isfinite(rows).all(1) & ~absent)[0])]
             raise ValueError(f"the features of {bad} are not finite in {self.plan.dtype}")
         # The array comes last: where it stands, the reasons stand too.
-        self._reasons_file(chunk).unlink(missing_ok=True)
-        if missing:
-            write_json(self._reasons_file(chunk), dict(missing))
-        with atomic_path(self._chunk_file(chunk)) as temporary:
-            np.save(temporary, rows)
+        with storage_errors(self._chunk_file(chunk)):
+            self._reasons_file(chunk).unlink(missing_ok=True)
+            if missing:
+                write_json(self._reasons_file(chunk), dict(missing))
+            with atomic_path(self._chunk_file(chunk)) as temporary:
+                np.save(temporary, rows)
 
     def merge(self) -> FeatureStore:
         """Join the chunks into the finished store and remove them; call it in one process, when all are written.
 
         Raises:
             FeatureStoreError: If a chunk is missing.
+            StorageError: If the store cannot be written.
         """
         if left := self.pending():
             raise FeatureStoreError(
                 f"{len(left)} of {self.plan.num_chunks} chunks of {self.path} are not done yet"
             )
+        with storage_errors(self.path):
+            self._join()
+        return FeatureStore.open(self.path, self.plan, check_content=False)
+
+    def _join(self) -> None:
         merged = self.path.with_name(self.path.name + ".merging")
         shutil.rmtree(merged, ignore_errors=True)
         merged.mkdir(parents=True)
@@ -108,7 +118,6 @@ class FeatureStoreWriter:
         shutil.rmtree(self.path, ignore_errors=True)
         merged.rename(self.path)
         shutil.rmtree(self.partial)
-        return FeatureStore.open(self.path, self.plan, check_content=False)
 
     def _chunk_file(self, chunk: int) -> Path:
         return self.partial / f"{chunk:06d}.npy"
@@ -119,7 +128,7 @@ class FeatureStoreWriter:
     def _read(self, chunk: int) -> np.ndarray | None:
         try:
             rows = np.load(self._chunk_file(chunk), mmap_mode="r")
-        except (OSError, ValueError):
+        except (OSError, EOFError, ValueError):
             return None
         expected = self.plan.rows_of(chunk)
         whole = (

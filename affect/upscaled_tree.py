@@ -4,10 +4,8 @@ Every file appears whole or not at all, so that whatever is there, and ends as i
 manifest is written when the tree is begun, with `complete: false`, and again when it is done.
 """
 
-import contextlib
-import errno
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.atomic import write_bytes, write_json
+from affect.storage import StorageError, storage_errors
 
 MANIFEST: Final = "manifest.json"
 JPEG_QUALITY: Final = 95
@@ -26,10 +25,6 @@ _ENDS: Final = {".png": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"), ".jpg": (b
 
 class StaleTreeError(Exception):
     """A folder holds images made otherwise than asked for; the message says what differs."""
-
-
-class StorageError(Exception):
-    """A file could not be written, for instance because the disk is full; nothing of it is left."""
 
 
 class UpscaledTree:
@@ -88,7 +83,7 @@ class UpscaledTree:
         """
         self.check(rebuild)
         manifest = self.root / MANIFEST
-        with _as_storage_error(manifest):
+        with storage_errors(manifest):
             self._remove_files(partial_only=True)
             if self._own_manifest() is not None:
                 return
@@ -145,7 +140,7 @@ class UpscaledTree:
         encoded, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
         if not encoded:
             raise StorageError(f"{path} of shape {image.shape} cannot be encoded")
-        with _as_storage_error(path):
+        with storage_errors(path):
             write_bytes(path, content.tobytes())
 
     def finish(self, unreadable: Iterable[tuple[str, str]]) -> None:
@@ -171,7 +166,7 @@ class UpscaledTree:
             for name, reason in sorted(reasons.items())
             if name not in present
         ]
-        with _as_storage_error(self.root / MANIFEST):
+        with storage_errors(self.root / MANIFEST):
             write_json(self.root / MANIFEST, {**self._identity, "complete": True, "unreadable": entries})
 
     def _own_manifest(self) -> dict[str, Any] | None:
@@ -207,20 +202,6 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
 def _is_partial(path: Path) -> bool:
     """Tell what an interrupted writer left, by its temporary name."""
     return path.name.startswith(".") and ".part." in f"{path.name}."
-
-
-@contextlib.contextmanager
-def _as_storage_error(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write a file into a message for the user."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space" if full else "mend the cause"
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror}. Nothing of it is left and finished images stay; {remedy} "
-            "and run the same command again to go on"
-        ) from error
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from affect.feature_store_writer import FeatureStoreWriter
 from affect.frames import video_of
-from datamodules.images import UnreadableImageError, crop_and_resize, read_image
+from datamodules.images import InaccessibleImageError, UnreadableImageError, crop_and_resize, read_image
 from datamodules.samplers import process_share
 from datamodules.transforms import DeviceTransform
 
@@ -30,6 +30,9 @@ def survey_frames(folder: str | Path, names: Sequence[str]) -> tuple[str, list[s
     Returns:
         A digest of every image's size and time of change, which another state of the files does not have, and the ids
         that have no file.
+
+    Raises:
+        InaccessibleImageError: If a folder cannot be listed.
     """
     by_video: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -49,9 +52,12 @@ def survey_frames(folder: str | Path, names: Sequence[str]) -> tuple[str, list[s
 def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
     if not folder.is_dir():
         return {}
-    with os.scandir(folder) as entries:
-        states = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
-        return {name: (state.st_size, state.st_mtime_ns) for name, state in states}
+    try:
+        with os.scandir(folder) as entries:
+            states = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
+            return {name: (state.st_size, state.st_mtime_ns) for name, state in states}
+    except OSError as error:
+        raise InaccessibleImageError(f"{folder}: {error.strerror or error}") from error
 
 
 class FrameChunks(Dataset[dict[str, Any]]):
@@ -72,13 +78,20 @@ class FrameChunks(Dataset[dict[str, Any]]):
         return len(self.chunks)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Give `image` (B, 3, H, W), `name`, `chunk` and `missing`: the reason by id of images left grey."""
+        """Give `image` (B, 3, H, W), `name`, `chunk` and `missing`: the reason by id of images left grey.
+
+        Raises:
+            InaccessibleImageError: If the system does not give an image: that may pass, so it is not kept as missing.
+        """
         chunk, names = self.chunks[index]
         pixels = np.full((len(names), self.size, self.size, 3), 128, np.uint8)
         missing = {}
         for row, name in enumerate(names):
             try:
-                pixels[row] = crop_and_resize(read_image(self.folder / name), None, self.size)
+                # As stored, without EXIF's turns: so the network was trained.
+                pixels[row] = crop_and_resize(read_image(self.folder / name, upright=False), None, self.size)
+            except InaccessibleImageError:
+                raise
             except UnreadableImageError as error:
                 # Without the machine's path: the reason goes into the store, which is the same wherever it is made.
                 missing[name] = str(error).removeprefix(f"{self.folder / name}: ")

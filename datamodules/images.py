@@ -20,6 +20,10 @@ class UnreadableImageError(Exception):
     """An image is missing, truncated or no image; the message names the file."""
 
 
+class InaccessibleImageError(UnreadableImageError):
+    """An image may be there, but the system does not give it, for now: no permission, a disk or network failure."""
+
+
 def read_image(path: str | Path, upright: bool = True) -> NDArray[np.uint8]:
     """Decode an image file.
 
@@ -33,11 +37,14 @@ def read_image(path: str | Path, upright: bool = True) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: If the file is missing, no image, or a JPEG that ends early (OpenCV would fill the rest of
             it with grey and say nothing).
+        InaccessibleImageError: If the system does not give it.
     """
     try:
         content = Path(path).read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise UnreadableImageError(f"{path}: {error.strerror}") from error
     except OSError as error:
-        raise UnreadableImageError(f"{path}: {error.strerror or error}") from error
+        raise InaccessibleImageError(f"{path}: {error.strerror or error}") from error
     if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
         raise UnreadableImageError(
             f"{path}: truncated JPEG ({len(content)} bytes); copy it again from the source"

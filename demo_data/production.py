@@ -1,7 +1,6 @@
 """Draws whole data sets: over all cores, with a progress bar, and so that a set stands complete or not at all."""
 
 import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
@@ -16,6 +15,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from affect.atomic import write_json
+from affect.storage import exclusive
 from demo_data.renderer import RENDERER_VERSION
 
 STAMP: Final = "demo.json"
@@ -51,9 +51,7 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
     stamp = {**recipe, "renderer": RENDERER_VERSION}
     if _read_stamp(root) == stamp:  # before anything is written: the set may lie on a read-only disk
         return False
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with (root.parent / f".{root.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(root.parent / f".{root.name}.lock"):
         if _read_stamp(root) == stamp:  # another process has drawn it meanwhile
             return False
         if root.exists() and any(root.iterdir()) and not (root / STAMP).is_file():

@@ -35,6 +35,18 @@ def option(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+def one_of(key: str, value: str, choices: Sequence[str]) -> None:
+    """Raise a ConfigError that names the key unless its value is one of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{key} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def at_least(key: str, value: float, lowest: float) -> None:
+    """Raise a ConfigError that names the key if its value is too low."""
+    if value < lowest:
+        raise ConfigError(f"{key} must be at least {lowest}, not {value}")
+
+
 @dataclass
 class TrainerConfig:
     """What runs the loops."""
@@ -75,6 +87,11 @@ class LoaderConfig:
         "raise", "an unreadable image stops the run (raise) or is left out and reported (skip)"
     )
 
+    def __post_init__(self) -> None:
+        at_least("data.batch_size", self.batch_size, 1)
+        at_least("data.num_workers", self.num_workers, 0)
+        at_least("data.image_size", getattr(self, "image_size", 1), 1)
+
 
 @dataclass
 class RunConfig:
@@ -86,6 +103,9 @@ class RunConfig:
     resume: str | None = option(None, "a run folder to go on with, or latest (the newest that trained)")
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        at_least("seed", self.seed, 0)
 
 
 def load_config(

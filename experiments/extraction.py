@@ -1,7 +1,7 @@
 """Features of a frozen backbone for every listed image, extracted once and kept."""
 
+import contextlib
 import hashlib
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Final
 
 import torch
 import torch.distributed as dist
+from rich.markup import escape
 from torch import Tensor
 
 from affect.atomic import write_text
@@ -19,6 +20,7 @@ from affect.feature_store_writer import FeatureStoreWriter
 from affect.folded_norm import fold_batch_norm
 from affect.image_slices import in_slices
 from affect.onnx_encoder import OnnxEncoder, export_encoder, onnx_is_installed
+from affect.storage import exclusive
 from callbacks.feature_writer import FeatureWriter
 from callbacks.image_progress import ImageProgressBar
 from datamodules.aff_wild2 import image_folder
@@ -31,7 +33,6 @@ from experiments.runner import Run
 from experiments.trainers import build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction
 
-ENGINES: Final = ("auto", "torch", "onnx")
 ONNX_PAYS_FROM: Final = 2000
 """Images from which ONNX Runtime's gain exceeds the ten seconds that the export takes."""
 
@@ -45,6 +46,15 @@ def goes_on_alone(run: Run) -> bool:
         dist.barrier()
         dist.destroy_process_group()
     return run.is_first
+
+
+def _first_says(answer: bool) -> bool:
+    """Tell every process the first one's answer; each its own where they do not know one another yet."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return answer
+    answers = [answer]
+    dist.broadcast_object_list(answers, src=0)
+    return answers[0]
 
 
 class FeatureExtractor:
@@ -62,8 +72,6 @@ class FeatureExtractor:
     """
 
     def __init__(self, run: Run, backbone: str, data: DataConfig, features: FeaturesConfig) -> None:
-        if features.engine not in ENGINES:
-            raise ConfigError(f"features.engine must be one of {', '.join(ENGINES)}, not {features.engine!r}")
         self.run = run
         self.data = data
         self.features = features
@@ -92,7 +100,9 @@ class FeatureExtractor:
             names: Image ids; duplicates are extracted once.
 
         Raises:
-            UnreadableImageError: If more images than `data.max_missing` are missing or unreadable.
+            UnreadableImageError: If more images than `data.max_missing` are missing or unreadable, or the system does
+                not give one.
+            StorageError: If the store cannot be written.
             AnnotationError: If the image folder is missing.
         """
         folder = image_folder(self.data.root)
@@ -111,21 +121,36 @@ class FeatureExtractor:
             dtype=self.features.dtype,
             chunk_rows=self.features.batch_size,
         )
-        path = self._store_path(split)
-        try:
-            store = FeatureStore.open(path, plan)
-            shutil.rmtree(FeatureStoreWriter(path, plan).partial, ignore_errors=True)
-            self.run.say(f"{split}: features of {len(unique)} images from {path}")
-        except FeatureStoreError as reason:
-            why = f" ({reason})" if path.exists() else ""
-            self.run.say(f"{split}: extracting features of {len(unique)} images{why}")
-            store = self._extract(FeatureStoreWriter(path, plan), folder)
+        store = self._open_or_extract(FeatureStoreWriter(self._store_path(split), plan), split, folder)
         if store.missing:
             message, listed = self._check_missing(split, len(unique), store.missing)
-            self.run.say(f"[yellow]{message}, for example {listed[0]}[/]")
+            self.run.say(f"[yellow]{message}, for example {escape(listed[0])}[/]")
         return store
 
-    def _extract(self, writer: FeatureStoreWriter, folder: Path) -> FeatureStore:
+    def _open_or_extract(self, writer: FeatureStoreWriter, split: str, folder: Path) -> FeatureStore:
+        path, plan = writer.path, writer.plan
+        store = self._opened(path, plan, split)
+        if not _first_says(store is not None):
+            # Another run may be at it: the first process waits until that has ended, and looks again.
+            lock = path.with_name(f".{split}.lock")
+            with exclusive(lock) if self.run.is_first else contextlib.nullcontext():
+                store = self._opened(path, plan, split) if self.run.is_first else None
+                if not _first_says(store is not None):
+                    self.run.say(f"{split}: extracting features of {len(plan.names)} images")
+                    self._extract(writer, folder)
+        return store or FeatureStore.open(path, plan, check_content=False)
+
+    def _opened(self, path: Path, plan: StorePlan, split: str) -> FeatureStore | None:
+        try:
+            store = FeatureStore.open(path, plan)
+        except FeatureStoreError as reason:
+            if path.exists():
+                self.run.say(str(reason))
+            return None
+        self.run.say(f"{split}: features of {len(plan.names)} images from {path}")
+        return store
+
+    def _extract(self, writer: FeatureStoreWriter, folder: Path) -> None:
         data = FrameChunksDataModule(
             folder, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
         )
@@ -145,7 +170,6 @@ class FeatureExtractor:
         if self.run.is_first:
             writer.merge()
         trainer.strategy.barrier("features merged")
-        return FeatureStore.open(writer.path, writer.plan)
 
     def _cpu_engine(self, num_images: int) -> Callable[[Tensor], Tensor]:
         """Choose the fastest way through the encoder on a CPU."""
@@ -167,15 +191,17 @@ class FeatureExtractor:
         return OnnxEncoder(path)
 
     def _store_path(self, split: str) -> Path:
-        """Keep stores of different backbones and sets apart, so that going back to one finds it."""
+        """Keep stores of different sets, backbones and number formats apart, so that going back to one finds it."""
         root = hashlib.sha256(str(Path(self.data.root).resolve()).encode()).hexdigest()
         name = f"{Path(self.data.root).resolve().name}-{root[:8]}"
-        return Path(self.features.cache_dir, name, f"{self.digest[:12]}-{self.features.dtype}", split)
+        made = f"{self.digest[:12]}-{self.features.dtype}-{self.run.config.trainer.precision}"
+        return Path(self.features.cache_dir, name, made, split)
 
     def _transform(self) -> dict[str, object]:
         spec = self.spec
         return {
             "size": spec.image_size,
+            "orientation": "as stored",
             "resize": "cv2 bilinear",
             "mean": list(spec.mean),
             "std": list(spec.std),

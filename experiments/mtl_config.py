@@ -1,17 +1,23 @@
 """Configuration of stage 2."""
 
+import re
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
 import numpy as np
 
+from affect.feature_store import DTYPES
 from affect.heads import HEAD_INPUTS, NETWORKS
 from affect.mtl_metrics import TASKS
 from affect.smoothing import Smoothing
 from affect.thresholds import GRID
 from datamodules.features import JOINT
-from experiments.config import CORES, ConfigError, RunConfig, option
+from experiments.config import CORES, ConfigError, RunConfig, at_least, one_of, option
 
 DEFAULT_BACKBONE = "runs/pretrain/latest/backbone.safetensors"
+
+ENGINES: Final = ("auto", "torch", "onnx")
+"""What may run the encoder on a CPU."""
 
 PUBLISHED = {
     # arXiv 2207.09508, "slice": threshold 0.5, and thresholds tuned on validation.
@@ -44,6 +50,11 @@ class FeaturesConfig:
         "auto", "torch, onnx (ONNX Runtime, CPU), or auto: onnx where it is installed and pays"
     )
 
+    def __post_init__(self) -> None:
+        one_of("features.dtype", self.dtype, DTYPES)
+        one_of("features.engine", self.engine, ENGINES)
+        at_least("features.batch_size", self.batch_size, 1)
+
 
 @dataclass
 class EpochsConfig:
@@ -72,11 +83,11 @@ class HeadsConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS or self.inputs not in HEAD_INPUTS:
-            raise ConfigError(
-                f"heads.network must be one of {', '.join(NETWORKS)} and heads.inputs one of {', '.join(HEAD_INPUTS)}, "
-                f"not {self.network!r} and {self.inputs!r}"
-            )
+        one_of("heads.network", self.network, NETWORKS)
+        one_of("heads.inputs", self.inputs, HEAD_INPUTS)
+        at_least("heads.num_hidden", self.num_hidden, 0)
+        at_least("heads.batch_size", self.batch_size, 1)
+        at_least("heads.joint_batch_size", self.joint_batch_size, 1)
 
     def epochs_by_group(self, network: str) -> dict[str, int]:
         """Give the epochs of each task, or those of the joint network."""
@@ -111,11 +122,10 @@ class CalibrationConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.thresholds not in ("grid", "exact") or self.keep not in ("confirmed", "all"):
-            raise ConfigError(
-                "calibration.thresholds must be grid or exact and calibration.keep confirmed or all, "
-                f"not {self.thresholds!r} and {self.keep!r}"
-            )
+        one_of("calibration.thresholds", self.thresholds, ("grid", "exact"))
+        one_of("calibration.keep", self.keep, ("confirmed", "all"))
+        at_least("calibration.num_folds", self.num_folds, 2)
+        self.smoothing()
 
     def smoothing(self) -> dict[str, Smoothing]:
         """Give each task's smoothing.
@@ -123,10 +133,13 @@ class CalibrationConfig:
         Raises:
             ConfigError: If a setting is out of range.
         """
-        try:
-            return {task: Smoothing(**asdict(getattr(self, task))) for task in TASKS}
-        except ValueError as error:
-            raise ConfigError(f"calibration: {error}") from error
+        smoothing = {}
+        for task in TASKS:
+            try:
+                smoothing[task] = Smoothing(**asdict(getattr(self, task)))
+            except ValueError as error:
+                raise ConfigError(f"calibration.{task}: {error}") from error
+        return smoothing
 
     def grid(self) -> np.ndarray | None:
         """Give the thresholds to choose from; None for the exact search."""
@@ -143,9 +156,27 @@ class StreamConfig:
         0.7, "frames below this confidence, or without success, use the first stream"
     )
     weight: dict[str, float] = option(
-        {"expression": 0.6},
-        "weight of the first stream by task; 1, or a task left out, is the first stream alone",
+        {},
+        "weight of the first stream by task, for instance {expression: 0.6}, which none given means, as published; "
+        "a task left out is the first stream alone",
     )
+
+    def __post_init__(self) -> None:
+        for task, value in self.weight.items():
+            one_of("a task of stream.weight", task, TASKS)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"stream.weight.{task} must lie between 0 and 1, not {value}")
+        try:
+            re.compile(self.columns)
+        except re.error as error:
+            raise ConfigError(f"stream.columns={self.columns} is no regular expression: {error}") from error
+
+    def weights(self) -> dict[str, float]:
+        """Give the weights by task: those that were set, or the published ones.
+
+        They are no default of the key, since what a user sets would be merged with it.
+        """
+        return self.weight or {"expression": 0.6}
 
 
 @dataclass

@@ -56,7 +56,7 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
     assert store.features.dtype == dtype
     assert store.names == NAMES
     assert store.missing == {NAMES[6]: "gone"}
-    assert store.columns == {"features": 5, "outputs": 2}
+    assert store.metadata["columns"] == {"features": 5, "outputs": 2}
     np.testing.assert_array_equal(store.rows([NAMES[7], NAMES[2], NAMES[7]]), [7, 2, 7])
     assert sorted(file.name for file in (tmp_path / "store").iterdir()) == [
         "features.npy", "metadata.json", "names.txt",
@@ -67,11 +67,12 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
 def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(store: Path, tmp_path: Path) -> None:
     first = FeatureStoreWriter(tmp_path / "other", make_plan())
     first.prepare()
-    fill(first, [0, 4])
+    fill(first, [0, 5])
     (first.partial / "000003.npy").write_bytes(b"\x93NUMPY cut short")
+    (first.partial / "000004.npy").write_bytes(b"")
     second = FeatureStoreWriter(tmp_path / "other", make_plan())
     assert second.prepare() == 2
-    assert second.pending() == [1, 2, 3, 5]
+    assert second.pending() == [1, 2, 3, 4]
     fill(second, second.pending())
     (tmp_path / "other.merging").mkdir()  # a run was stopped while merging
     second.merge()

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from affect.upscaled_tree import MANIFEST, StaleTreeError, StorageError, UpscaledTree, read_manifest
+from affect.storage import StorageError
+from affect.upscaled_tree import MANIFEST, StaleTreeError, UpscaledTree, read_manifest
 
 NAMES = ("a/1.jpg", "a/2.PNG", "b/c/3.jpeg")
 

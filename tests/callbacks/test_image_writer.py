@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from affect.upscaled_tree import StorageError, UpscaledTree, read_manifest
+from affect.storage import StorageError
+from affect.upscaled_tree import UpscaledTree, read_manifest
 from callbacks.image_writer import UpscaledImageWriter
 
 TRAINER = SimpleNamespace(is_global_zero=True, strategy=SimpleNamespace(barrier=lambda name: None))

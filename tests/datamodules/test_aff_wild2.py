@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from affect.feature_store_writer import FeatureStoreWriter
 from datamodules.aff_wild2 import AffWild2DataModule, image_folder, load_annotations, load_test_names
 from datamodules.annotation_errors import AnnotationError
 from datamodules.frame_chunks import FrameChunks, FrameChunksDataModule, survey_frames
+from datamodules.images import InaccessibleImageError
 
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 
@@ -75,6 +77,23 @@ def test_a_chunk_holds_its_frames_and_says_what_is_missing(aff_wild2: Path) -> N
     assert set(item["missing"]) == {names[1], names[3]}
     assert "not an image" in item["missing"][names[3]]
     assert not any(str(folder) in reason for reason in item["missing"].values())
+
+
+def test_what_may_be_readable_tomorrow_is_not_taken_for_missing(
+    aff_wild2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = load_annotations(aff_wild2, "val").name[:3]
+    folder = image_folder(aff_wild2)
+
+    def refuse(path: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InaccessibleImageError, match=rf"{names[0]}: Permission denied"):
+        FrameChunks(folder, [(0, names)], 24)[0]
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(InaccessibleImageError, match="Permission denied"):
+        survey_frames(folder, names)
 
 
 def test_each_process_loads_its_own_chunks(

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from affect.storage import StorageError
 from affect.super_resolution.networks import SRVGGNetCompact
-from affect.upscaled_tree import StaleTreeError, StorageError, UpscaledTree, read_manifest
+from affect.upscaled_tree import StaleTreeError, UpscaledTree, read_manifest
 from experiments import upscaling
 from experiments.config import TrainerConfig, load_config
 from experiments.upscaling import UpscalingConfig, UpscalingOptions, upscale_tree
