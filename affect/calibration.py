@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from affect.absent_frames import NEUTRAL_ROWS, fill_absent
 from affect.atomic import write_json
 from affect.cross_fitting import cross_fit, group_folds
 from affect.expression_bias import apply_log_bias, fit_log_bias
@@ -43,18 +44,24 @@ class Calibrator:
     def apply(self, preds: Predictions, video: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
         """Smooth and bias predictions; thresholds are left to whoever decides.
 
+        A row of NaN has no image: it takes no part in smoothing, and gets what the frame before it gets.
+
         Args:
             preds: By task, N rows each; a task may be absent.
             video: Video number of each row, shape (N,).
             frame: Frame number of each row, shape (N,).
 
         Returns:
-            Treated predictions of the same tasks, shapes and meaning.
+            Treated predictions of the same tasks, shapes and meaning, without NaN.
         """
-        treated = {
-            task: smooth(values, video, frame, self.smoothing.get(task, Smoothing()))
-            for task, values in preds.items()
-        }
+        treated = {}
+        for task, values in preds.items():
+            smoothed = smooth(values, video, frame, self.smoothing.get(task, Smoothing()))
+            absent = np.isnan(values).any(1)
+            smoothed[absent] = np.nan  # not what its neighbours would have it be
+            treated[task] = (
+                fill_absent(smoothed, video, frame, NEUTRAL_ROWS[task]) if absent.any() else smoothed
+            )
         if "expression" in treated and any(self.log_bias):
             treated["expression"] = apply_log_bias(treated["expression"], np.asarray(self.log_bias))
         return treated

@@ -15,7 +15,7 @@ def blend_streams(
     Args:
         first: Predictions by task, N rows.
         second: Predictions of the same rows by task; rows that are not present are never looked at.
-        present: Whether the second stream has the row, shape (N,), bool.
+        present: Whether the second stream has the row, shape (N,), bool; a row that the first lacks, NaN, stays NaN.
         weight: Of the first stream by task, in [0, 1]; a task that is absent keeps the first stream's predictions.
 
     Returns:

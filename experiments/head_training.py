@@ -9,14 +9,11 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from affect.absent_frames import fill_absent
-from affect.calibration import Predictions
 from affect.feature_store import FeatureStore
-from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
 from affect.head_losses import balanced_unit_weights
 from affect.heads import JointHeads, SeparateHeads, probabilities
-from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
+from affect.labels import AFFWILD2_EXPRESSIONS
 from affect.losses import inverse_frequency_weights
 from callbacks.best_per_head import BestPerHead
 from callbacks.history import History
@@ -25,13 +22,6 @@ from datamodules.features import FeatureDataModule, FeatureTable, Slices, featur
 from experiments.mtl_config import HeadsConfig
 from experiments.runner import Run
 from lightning_modules.heads import HeadsModule
-
-NEUTRAL = {
-    "expression": np.eye(len(AFFWILD2_EXPRESSIONS))[AFFWILD2_EXPRESSIONS.index("Neutral")],
-    "valence_arousal": np.zeros(len(VALENCE_AROUSAL)),
-    "action_units": np.zeros(len(ACTION_UNITS)),
-}
-"""What is predicted for a video of which no frame could be read."""
 
 
 @dataclass(frozen=True)
@@ -124,26 +114,15 @@ def class_counts(table: FeatureTable) -> Sequence[int]:
 
 
 def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict[str, np.ndarray]:
-    """Predict probabilities by task for every row of a table; a row without image takes the frame before it.
+    """Predict probabilities by task for every row of a table.
 
     Returns:
-        `expression` (N, 8), `valence_arousal` (N, 2), `action_units` (N, 12), float32.
+        `expression` (N, 8), `valence_arousal` (N, 2), `action_units` (N, 12), float32; NaN where a row has no image
+        (`Calibrator.apply` fills it).
     """
     with torch.inference_mode():
         parts = [probabilities(heads(part["feature"])) for part in Slices(table)]
     preds = {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
-    return fill_rows(without_absent(preds, table), table)
-
-
-def without_absent(preds: Predictions, table: FeatureTable) -> dict[str, np.ndarray]:
-    """Give predictions with NaN in the rows that have no image."""
-    present = table.present.numpy()[:, None]
-    return {task: np.where(present, values, np.float32(np.nan)) for task, values in preds.items()}
-
-
-def fill_rows(preds: Predictions, table: FeatureTable) -> dict[str, np.ndarray]:
-    """Give rows of NaN the prediction of the frame before them."""
-    if bool(table.present.all()):
-        return dict(preds)
-    video, frame = locate_frames(table.name)
-    return {task: fill_absent(values, video, frame, NEUTRAL[task]) for task, values in preds.items()}
+    for values in preds.values():
+        values[~table.present.numpy()] = np.nan
+    return preds

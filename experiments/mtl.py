@@ -33,6 +33,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     # `latest` moves on: the run keeps the network that it is made with.
     config = replace(config, backbone=str(Path(config.backbone).resolve()))
     run = Run("mtl", config, config.data.root)
+    stream = SecondStream(run, config.stream) if config.stream.root else None
 
     annotations = {
         split: load_annotations(config.data.root, split, config.data.check_counts) for split in LISTS
@@ -53,8 +54,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     run.say(f"best epochs: {trained.best_epoch}")
     preds = predict_rows(trained.module.heads, val)
     fits = {"": (spec, train, val)}
-    if config.stream.root:
-        stream = SecondStream(run, config.stream)
+    if stream is not None:
         tables = stream.table(train, "train"), stream.table(val, "val")
         other = stream.train(config.heads, *tables)
         save_heads(run.folder / "stream_heads.safetensors", other.module.heads, other.spec)
@@ -72,9 +72,13 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     }
     dropped = [part for part, same in parts.items() if not same]
     if dropped:
-        run.say(f"no gain from {' and '.join(dropped)} on other videos: left out for test predictions")
-    write_predictions(run.folder / "predictions_validation.parquet", val.name, target, preds, scores.smoothed)
-    draw_figures(run, trained, scores, preds, target, np.array([video_of(name) for name in val.name]), frame)
+        judged = "val/mtl_score@calibrated_crossfit" in scores.metrics
+        why = "no gain on other videos" if judged else "one video cannot judge them"
+        run.say(f"{' and '.join(dropped)} left out for test predictions: {why}")
+    write_predictions(
+        run.folder / "predictions_validation.parquet", val.name, target, scores.raw, scores.smoothed
+    )
+    draw_figures(run, trained, scores, target, np.array([video_of(name) for name in val.name]), frame)
     if config.heads.refit:
         run.say("training once more on training and validation rows, for the test set")
         for prefix, (heads_spec, first, second) in fits.items():

@@ -2,7 +2,8 @@
 
     python -m experiments.mtl_ablation [recipe=demo] [key=value ...]
 
-Takes the keys of `experiments.mtl`; features are extracted once. Writes `ablation.csv` and a figure to
+Takes the keys of `experiments.mtl`; each row has its own network and inputs, none a refit or a second stream. Features
+are extracted once. Writes `ablation.csv` and a figure to
 `runs/mtl_ablation/<time>`. The end-to-end baseline's row comes from the latest run of `experiments.mtl_baseline` on the
 same data, if there is one.
 """
@@ -27,6 +28,7 @@ from affect.head_file import HeadsSpec
 from datamodules.aff_wild2 import LISTS, load_annotations
 from datamodules.features import FeatureTable
 from experiments.command_line import run_experiment
+from experiments.config import ConfigError
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import labelled_table, predict_rows, train_heads
@@ -91,7 +93,13 @@ HEADINGS: Final = {
 
 
 def ablate(config: MtlConfig) -> pd.DataFrame:
-    """Train every variant and return the table that was written."""
+    """Train every variant and return the table that was written.
+
+    Raises:
+        ConfigError: If a key is set that has no part in this.
+    """
+    if config.stream.root or config.heads.refit:
+        raise ConfigError("the ablation has neither a second stream (stream.root) nor refits (heads.refit)")
     ensure_demo_data("aff_wild2", config.data.root)
     run = Run("mtl_ablation", config, config.data.root)
     annotations = {

@@ -71,8 +71,6 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     video, frame = locate_frames(fit.outputs.names)
     scores = score_steps(preds, fit.outputs.labels, video, frame, config.calibration)
     metrics = {**fit.metrics, **scores.metrics}
-    if data.skipped:
-        metrics["data/skipped_images"] = len(data.skipped)
     path = run.folder / "predictions_validation.parquet"
     if run.is_first:
         write_predictions(path, fit.outputs.names, fit.outputs.labels, preds, scores.smoothed)

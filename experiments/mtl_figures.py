@@ -18,21 +18,24 @@ _GRID = np.linspace(0.01, 0.99, 99)
 
 
 def draw_figures(
-    run: Run, trained: TrainedHeads, scores: Scores, preds: Predictions, target: Predictions,
-    videos: np.ndarray, frame: np.ndarray,
-) -> None:  # fmt: skip
+    run: Run,
+    trained: TrainedHeads,
+    scores: Scores,
+    target: Predictions,
+    videos: np.ndarray,
+    frame: np.ndarray,
+) -> None:
     """Draw all of them into the run folder.
 
     Args:
         run: The run.
         trained: The heads, for their history.
-        scores: Scores and calibrator.
-        preds: Predictions of the validation rows as the heads gave them.
+        scores: Scores, calibrator and predictions of the validation rows.
         target: Their labels.
         videos: Name of each row's video, shape (N,).
         frame: Frame number of each row, shape (N,).
     """
-    metrics = scores.metrics
+    metrics, preds = scores.metrics, scores.raw
     if "val/au_f1" in metrics:
         run.save_figure(
             "thresholds",

@@ -44,12 +44,14 @@ class Scores:
         metrics: `val/<name><suffix>` for every name of MultiTaskScore and suffix of STEPS.
         calibrator: Fitted on all these predictions.
         kept: What of it is to treat new predictions.
+        raw: Predictions as the network gave them; a row without image has those of the frame before.
         smoothed: Predictions after smoothing alone.
     """
 
     metrics: dict[str, float]
     calibrator: Calibrator
     kept: Calibrator
+    raw: dict[str, np.ndarray]
     smoothed: dict[str, np.ndarray]
 
 
@@ -59,31 +61,32 @@ def score_steps(
     """Score predictions as they are, and after each step.
 
     Args:
-        preds: Probabilities of the three tasks, N rows.
+        preds: Probabilities of the three tasks, N rows; those of rows without image are NaN.
         target: Labels as in the batch contract, N rows.
         video: Video number of each row, shape (N,).
         frame: Frame number of each row, shape (N,).
         config: The steps.
     """
     smoothing, grid = config.smoothing(), config.grid()
-    only_thresholds = fit_calibrator(preds, target, {}, grid, with_bias=False)
+    raw = Calibrator().apply(preds, video, frame)
+    only_thresholds = fit_calibrator(raw, target, {}, grid, with_bias=False)
     smoothed = Calibrator(smoothing).apply(preds, video, frame)
     calibrator = fit_calibrator(smoothed, target, smoothing, grid, config.log_bias)
     steps = {
-        "": score(preds, target),
-        "@thresholds": score(preds, target, only_thresholds.thresholds),
+        "": score(raw, target),
+        "@thresholds": score(raw, target, only_thresholds.thresholds),
         "@smoothed": score(smoothed, target),
         "@calibrated": score(calibrator.apply(preds, video, frame), target, calibrator.thresholds),
     }
     num_folds = min(config.num_folds, len(np.unique(video)))
     if num_folds > 1:
-        held_out = cross_fit_predictions(preds, target, video, num_folds, grid, with_bias=False)
+        held_out = cross_fit_predictions(raw, target, video, num_folds, grid, with_bias=False)
         steps["@thresholds_crossfit"] = score(held_out, target)
         held_out = cross_fit_predictions(smoothed, target, video, num_folds, grid, config.log_bias)
         steps["@calibrated_crossfit"] = score(held_out, target)
     metrics = {f"val/{name}{step}": value for step in STEPS for name, value in steps.get(step, {}).items()}
     kept = calibrator if config.keep == "all" else confirmed(calibrator, metrics)
-    return Scores(metrics, calibrator, kept, smoothed)
+    return Scores(metrics, calibrator, kept, raw, smoothed)
 
 
 def confirmed(calibrator: Calibrator, metrics: Mapping[str, float]) -> Calibrator:

@@ -2,8 +2,8 @@
 
     python -m experiments.mtl_submit [run=runs/mtl/latest] [key=value ...]
 
-Every key of that run may be given anew, for instance data.root. A listed image that is missing takes the prediction of
-the frame before it.
+Keys of that run may be given anew, for instance data.root, but for those of heads and calibration. A listed image that
+is missing takes the prediction of the frame before it.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from experiments.command_line import run_on_finished_run
 from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
-from experiments.head_training import fill_rows, predict_rows, without_absent
+from experiments.head_training import predict_rows
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import score
 from experiments.runner import Run
@@ -66,9 +66,7 @@ def mtl_submit(config: MtlSubmitConfig) -> Path:
         second, second_spec = load_heads(folder / f"stream_heads{refit}.safetensors")
         stream = SecondStream(run, config.stream, second_spec.features_from)
         preds = stream.blend(preds, second, stream.table(table, "test"))
-    # A missing image takes no part in smoothing: what is written for it is what is written for the frame before.
-    preds = calibrator.apply(without_absent(preds, table), *locate_frames(names))
-    preds = fill_rows(without_absent(preds, table), table)
+    preds = calibrator.apply(preds, *locate_frames(names))
     decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
 
     path = run.folder / "predictions.txt"
@@ -97,7 +95,9 @@ def score_truth(truth: Path, names: list[str], decided: Predictions) -> dict[str
 
 def main() -> None:
     """Run from the command line; the run's own configuration takes the recipe's place."""
-    run_on_finished_run(MtlSubmitConfig, "mtl_submit", mtl_submit, trained_by="mtl")
+    run_on_finished_run(
+        MtlSubmitConfig, "mtl_submit", mtl_submit, trained_by="mtl", settled=("heads", "calibration")
+    )
 
 
 if __name__ == "__main__":

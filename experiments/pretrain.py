@@ -26,7 +26,7 @@ from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.staged_fit import FitResult, fit_in_stages
 from experiments.tables import results_table
-from experiments.training_config import ModelConfig, OptimizerConfig, StagesConfig
+from experiments.training_config import ExpressionOptimizerConfig, ModelConfig, StagesConfig
 from lightning_modules.pretraining import PretrainingModule
 
 
@@ -48,7 +48,7 @@ class PretrainConfig(RunConfig):
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     stages: StagesConfig = field(default_factory=StagesConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: ExpressionOptimizerConfig = field(default_factory=ExpressionOptimizerConfig)
     published: dict[str, float] = option({}, "published values by metric name, for the closing table")
 
 
@@ -59,7 +59,6 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
 
     mean, std = input_statistics(config.model.architecture)
     data = AffectNetDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
-    data.prepare_data()
     data.setup()
     counts = zip(data.expressions, data.class_counts(), strict=True)
     run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))

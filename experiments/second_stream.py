@@ -1,5 +1,7 @@
 """The second stream: its own features, heads and predictions, blended with the first stream's."""
 
+from pathlib import Path
+
 import numpy as np
 
 from affect.calibration import Predictions
@@ -21,9 +23,14 @@ class SecondStream:
         run: The run, which speaks.
         config: Where the tables are and how they are blended.
         source: Columns that the heads were trained on, as their file records them; None takes what the first table has.
+
+    Raises:
+        ConfigError: If there is no such folder.
     """
 
     def __init__(self, run: Run, config: StreamConfig, source: str | None = None) -> None:
+        if not Path(config.root or "").is_dir():
+            raise ConfigError(f"stream.root={config.root}: no folder with the second stream's tables")
         self.run = run
         self.config = config
         self.source = source
@@ -62,12 +69,5 @@ class SecondStream:
     def blend(
         self, preds: Predictions, heads: SeparateHeads | JointHeads, table: FeatureTable
     ) -> dict[str, np.ndarray]:
-        """Blend the first stream's predictions with those of the second stream's heads.
-
-        Raises:
-            ConfigError: If a weight is of no task or out of range.
-        """
-        try:
-            return blend_streams(preds, predict_rows(heads, table), table.present.numpy(), self.config.weight)
-        except ValueError as error:
-            raise ConfigError(f"stream.weight: {error}") from error
+        """Blend the first stream's predictions with those of the second stream's heads."""
+        return blend_streams(preds, predict_rows(heads, table), table.present.numpy(), self.config.weights())

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from experiments.config import LoaderConfig, RunConfig, option
-from experiments.training_config import OptimizerConfig, StageConfig, StagesConfig
+from experiments.training_config import ExpressionOptimizerConfig, StageConfig, StagesConfig
 from experiments.upscaling import UpscalingOptions
 
 PARTS: Final = ("pretrained", "classifier_only", "finetuned", "blend")
@@ -65,7 +65,9 @@ class SyntheticConfig(RunConfig):
     stages: StagesConfig = field(
         default_factory=lambda: StagesConfig(everything=StageConfig(epochs=5, learning_rate=1e-4))
     )
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(label_smoothing=0.1))
+    optimizer: ExpressionOptimizerConfig = field(
+        default_factory=lambda: ExpressionOptimizerConfig(label_smoothing=0.1)
+    )
     sam_everything: bool = option(True, "use SAM also when everything trains")
     start_from_pretrained: bool = option(
         False, "start the classifier from the pre-trained rows, not from chance"

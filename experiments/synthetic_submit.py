@@ -2,8 +2,9 @@
 
     python -m experiments.synthetic_submit [run=runs/synthetic/latest] [key=value ...]
 
-Every key of that run may be given anew, for instance data.root. Test faces are prepared as the run's validation faces
-were. With data.on_corrupt=skip, a face that cannot be read takes the mean scores of the others.
+Keys of that run may be given anew, for instance data.root, but for those of its training. Test faces are prepared as
+the run's validation faces were. With data.on_corrupt=skip, a face that cannot be read takes the mean scores of the
+others.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.markup import escape
 
 from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.blending import blend_scores
@@ -28,6 +30,8 @@ from experiments.synthetic_config import SyntheticConfig
 from experiments.tables import say
 from experiments.trainers import build_trainer
 from lightning_modules.ensemble import EnsembleModule
+
+TRAINING_KEYS = ("stages", "optimizer", "sam_everything", "start_from_pretrained")
 
 
 @dataclass
@@ -69,7 +73,7 @@ def submit(config: SubmitConfig) -> Path:
     if data.skipped:
         say(
             f"[yellow]{len(data.skipped)} images could not be read and take the mean scores of the others, for "
-            f"example {min(data.skipped)}[/]"
+            f"example {escape(min(data.skipped))}[/]"
         )
     say(f"{len(listed)} images, {blend['weight']:.1f} pre-trained on {blend['space']}: {path}, validated")
     return path
@@ -119,7 +123,7 @@ def in_list_order(listed: Sequence[str], names: Sequence[str], scores: np.ndarra
 
 def main() -> None:
     """Run from the command line; the run's own configuration takes the recipe's place."""
-    run_on_finished_run(SubmitConfig, "synthetic_submit", submit, "synthetic")
+    run_on_finished_run(SubmitConfig, "synthetic_submit", submit, "synthetic", TRAINING_KEYS)
 
 
 if __name__ == "__main__":

@@ -48,4 +48,10 @@ class OptimizerConfig:
     sam_rho: float = option(0.05, "radius of SAM's ball; 0 trains with plain Adam")
     gradient_clip_norm: float | None = option(None, "clip the gradient's norm")
     class_weights: bool = option(True, "weigh expressions by 1/count")
+
+
+@dataclass
+class ExpressionOptimizerConfig(OptimizerConfig):
+    """The same where expressions are learnt by cross entropy."""
+
     label_smoothing: float = option(0.0, "share of the target spread over all expressions")

@@ -107,10 +107,6 @@ class HeadsModule(pl.LightningModule):
             )
             self.log("val/valence_arousal_loss", 1 - scores["va_ccc"] + penalty)
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0) -> dict[str, Tensor]:
-        """Compute probabilities by task."""
-        return probabilities(self.heads(batch["feature"]))
-
     def monitors(self) -> dict[str, tuple[str, str]]:
         """Name what each head's best epoch is judged by: submodule, then metric and mode, as published."""
         if isinstance(self.heads, JointHeads):

@@ -53,6 +53,23 @@ def test_apply_smooths_then_biases() -> None:
     np.testing.assert_array_equal(treated["action_units"], preds["action_units"])
 
 
+@pytest.mark.parametrize("window", [0, 5])
+def test_a_row_without_image_takes_no_part_and_gets_what_the_frame_before_gets(window: int) -> None:
+    video, frame = np.array([0, 0, 0, 0, 1]), np.array([1, 2, 3, 4, 1])
+    values = np.array([[0.0], [np.nan], [1.0], [1.0], [np.nan]], np.float32).repeat(12, 1)
+    preds = {"action_units": values, "expression": values[:, :8], "valence_arousal": values[:, :2]}
+    how = Smoothing(window, "box")
+    treated = Calibrator(dict.fromkeys(preds, how)).apply(preds, video, frame)
+    present = [0, 2, 3]
+    alone = smooth(values[present], video[present], frame[present], how)
+    for task, width in (("action_units", 12), ("expression", 8), ("valence_arousal", 2)):
+        np.testing.assert_allclose(treated[task][present], alone[:, :width])
+        np.testing.assert_allclose(treated[task][1], alone[0, :width])
+    assert treated["expression"][4].argmax() == 0, "a video of which nothing is known: Neutral"
+    assert not treated["valence_arousal"][4].any()
+    assert np.isnan(values[1]).all(), "the input stays"
+
+
 def test_decisions_follow_the_metric() -> None:
     preds, target, *_ = random_set(1, True)
     preds["action_units"] = preds["action_units"].round(1)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch._utils import ExceptionWrapper
 
 import experiments.config
 from affect.backbones import input_statistics
@@ -51,6 +52,19 @@ def test_what_a_user_can_mend_ends_with_a_message(error: Exception, capsys: pyte
         run_experiment(Config, "story", lambda _: raising(error))
     assert caught.value.code == 2
     assert str(error) in capsys.readouterr().err
+
+
+def test_the_message_of_a_loaders_worker_comes_without_its_traceback(capsys: pytest.CaptureFixture) -> None:
+    def fail(_: Config) -> None:
+        try:
+            raise UnreadableImageError("b.jpg: truncated; copy it again")
+        except UnreadableImageError:
+            wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+        wrapped.reraise()
+
+    with pytest.raises(SystemExit):
+        run_experiment(Config, "story", fail)
+    assert capsys.readouterr().err.strip() == "error: b.jpg: truncated; copy it again"
 
 
 def test_a_wrong_value_that_a_check_of_ours_finds_is_a_message_too(

@@ -14,7 +14,7 @@ from affect.calibration import Calibrator
 from affect.head_file import load_heads
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.mtl_submission import validate_mtl_submission
-from datamodules.aff_wild2 import load_test_names
+from datamodules.aff_wild2 import load_annotations, load_test_names
 from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.annotation_errors import AnnotationError
 from datamodules.images import UnreadableImageError
@@ -136,6 +136,32 @@ def test_a_missing_test_image_takes_the_frame_before(
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_a_missing_validation_image_is_treated_as_one_of_the_test_list(
+    words: MakeWords, tmp_path: Path, aff_wild2: Path
+) -> None:
+    names = load_annotations(aff_wild2, "val").name
+    (aff_wild2 / "cropped_aligned" / names[3]).unlink()
+    run_mtl(words("trainer.max_epochs=2", "data.max_missing=1"))
+    table = pd.read_parquet(tmp_path / "runs/mtl/latest/predictions_validation.parquet")
+    assert table["name"].tolist() == names
+    for stage in ("raw", "smoothed"):
+        values = table.filter(like=f"{stage}/").to_numpy()
+        assert (values[3] == values[2]).all()
+        assert (values[4] != values[3]).any()
+
+
+def test_what_the_run_has_settled_cannot_be_changed_for_the_submission(
+    words: MakeWords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_mtl(words("trainer.max_epochs=1"))
+    folder = tmp_path / "runs/mtl/latest"
+    monkeypatch.setattr(sys, "argv", ["mtl_submit", f"run={folder}", "calibration.keep=all"])
+    with pytest.raises(SystemExit, match="2"):
+        submission.main()
+    assert "calibration.keep is settled by" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_a_test_set_that_was_not_unpacked_is_refused(
     words: MakeWords, tmp_path: Path, aff_wild2: Path
 ) -> None:
@@ -190,6 +216,7 @@ def test_the_second_stream_is_blended_and_submitted(
     blended = run_mtl(more)
     plain = run_mtl(words("trainer.max_epochs=5"))
     assert blended["val/va_ccc"] == plain["val/va_ccc"]
+    assert blended["val/expression_f1"] == plain["val/expression_f1"]
     assert blended["val/au_f1/AU1"] != plain["val/au_f1/AU1"]
     run_mtl([*more, "heads.network=joint", "heads.refit=true"])
     folder = tmp_path / "runs" / "mtl" / "latest"
@@ -204,8 +231,10 @@ def test_the_second_stream_is_blended_and_submitted(
         ConfigError, match=r"the test tables have the columns AU04_r, but the heads take the col"
     ):
         submit(folder, "stream.columns=AU04_r")
-    with pytest.raises(ConfigError, match=r"stream\.weight: cannot blend 'emotion'"):
-        run_mtl([*more, "stream.weight={emotion: 0.3}"])
+    with pytest.raises(ConfigError, match=r"stream\.root=gone: no folder"):
+        run_mtl([*more, "stream.root=gone"])
+    with pytest.raises(ConfigError, match=r"neither a second stream"):
+        ablate(load_config(MtlConfig, "mtl", more, "demo"))
 
 
 def test_the_ablation_lists_every_variant_and_the_baseline(
@@ -236,10 +265,6 @@ def test_the_ablation_lists_every_variant_and_the_baseline(
 def test_what_the_user_can_mend_is_named(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
     with pytest.raises(FileNotFoundError, match="make pretrain"):
         run_mtl(words(f"backbone={tmp_path / 'gone.safetensors'}"))
-    with pytest.raises(ConfigError, match=r"heads\.network must be one of"):
-        run_mtl(words("heads.network=slices"))
-    with pytest.raises(ConfigError, match=r"calibration\.thresholds must be"):
-        run_mtl(words("calibration.thresholds=best"))
     (aff_wild2 / "training_set_annotations.txt").unlink()
     with pytest.raises(AnnotationError, match="training_set_annotations"):
         run_mtl(words())

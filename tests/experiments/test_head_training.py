@@ -1,0 +1,22 @@
+import numpy as np
+import torch
+
+from affect.heads import SeparateHeads, create_heads
+from datamodules.features import feature_table
+from experiments.head_training import predict_rows
+
+
+def test_predictions_are_probabilities_in_order_and_nothing_where_there_is_no_image() -> None:
+    features = np.random.default_rng(0).normal(size=(9000, 14)).astype(np.float32)  # more than a slice
+    features[[4, 8500]] = np.nan
+    table = feature_table(features, {}, [f"v/{row}.jpg" for row in range(9000)])
+    heads = create_heads("separate", "both", 4, 10, 3)
+    assert isinstance(heads, SeparateHeads)
+    preds = predict_rows(heads, table)
+    present = np.setdiff1d(np.arange(9000), [4, 8500])
+    np.testing.assert_allclose(preds["expression"][present].sum(1), 1, rtol=1e-5)
+    with torch.no_grad():
+        expected = torch.sigmoid(heads(table.feature)["action_units"]).numpy()
+    np.testing.assert_allclose(preds["action_units"][present], expected[present], rtol=1e-4, atol=1e-6)
+    assert np.abs(preds["valence_arousal"][present]).max() <= 1
+    assert all(np.isnan(values[[4, 8500]]).all() for values in preds.values())
