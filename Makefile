@@ -44,7 +44,7 @@ test: $(READY) ## run the tests
 	OMP_WAIT_POLICY=passive $(VENV)/bin/pytest $(ARGS)
 
 faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
-	$(PYTHON) -m experiments.faces recipe=$(if $(DATA),vggface2,demo) $(if $(DATA),data.root="$(DATA)") $(ARGS)
+	$(PYTHON) -m experiments.faces $(OPTIONS) $(if $(WEIGHTS),weights="$(WEIGHTS)")
 
 pretrain: $(READY) ## stage 1: MT-EmotiEffNet on AffectNet [DATA=...] [WEIGHTS=face weights]
 	$(PYTHON) -m experiments.pretrain $(OPTIONS) $(if $(WEIGHTS),model.weights="$(WEIGHTS)")

@@ -40,5 +40,5 @@ class FiniteLoss(Callback):
             _, step, names = pending
             raise NonFiniteLossError(
                 f"the loss of step {step} is not finite; its images: {', '.join(names)}. Look at them and "
-                "their labels, or lower the learning rate, or set optimizer.gradient_clip_norm"
+                "their labels, or lower the learning rate, or clip gradients (optimizer.gradient_clip_norm)"
             )

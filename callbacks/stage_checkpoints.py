@@ -30,5 +30,12 @@ class StageCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write; the best first, since a run killed in between does this epoch again."""
         if self.staged.best_epoch == trainer.current_epoch:
-            trainer.save_checkpoint(self.folder / "best.ckpt")
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+            self._save(trainer, "best.ckpt")
+        self._save(trainer, "last.ckpt")
+
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        # Lightning's own way writes elsewhere and moves: between file systems, a copy that a kill leaves half done.
+        temporary = self.folder / f".{name}.part"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.folder / name)

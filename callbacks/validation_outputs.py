@@ -31,7 +31,9 @@ class ValidationOutputs(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Keep a batch."""
+        """Keep a batch, unless the step returned nothing to keep."""
+        if outputs is None:
+            return
         columns = {key: value.cpu().numpy() for key, value in batch.items() if key not in ("image", "name")}
         values = outputs.float().cpu().numpy()
         for row, name in enumerate(batch["name"]):
@@ -44,6 +46,8 @@ class ValidationOutputs(Callback):
             parts: list[Any] = [None] * trainer.world_size
             dist.all_gather_object(parts, rows)
             rows = [row for part in parts for row in part]
+        if not rows:
+            return
         rows.sort(key=lambda row: row[0])
         self.names = [row[0] for row in rows]
         self.outputs = np.stack([row[1] for row in rows])

@@ -47,7 +47,8 @@ class AffectNetDataModule(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Read the annotations once per host, so that the processes find them in the cache."""
-        self._read_index()
+        if not self.datasets:
+            self._read_index()
 
     def setup(self, stage: str | None = None) -> None:
         """Build the training and validation sets."""
@@ -78,7 +79,7 @@ class AffectNetDataModule(ImageDataModule):
 
     def _read_index(self) -> pd.DataFrame:
         layout = find_layout(self.root, self.layout)
-        self.fingerprint = fingerprint(annotation_sources(self.root, layout))
+        self.fingerprint = fingerprint(annotation_sources(self.root, layout), self.root)
         key = f"affectnet {layout} {self.root.resolve()}"
         return cached_table(
             self.cache_dir, key, self.fingerprint, lambda: read_annotations(self.root, layout)

@@ -30,6 +30,7 @@ _CSV_FILES: Final = {"train": "training.csv", "val": "validation.csv"}
 _NPY_FOLDERS: Final = {"train": "train_set", "val": "val_set"}
 _NOT_ANNOTATED: Final = -2.0
 _MAX_PIXELS: Final = 1e6
+_NO_BOX: Final = ["NULL", ""]
 
 
 def find_layout(root: str | Path, layout: str = "auto") -> str:
@@ -100,6 +101,8 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
     raw, lines = raw[present], lines[present]
     if raw.empty:
         raise AnnotationError(f"{path} holds no row")
+    boxes = list(_COLUMNS[1:5])
+    raw[boxes] = raw[boxes].replace(_NO_BOX, "-1")  # a row of the official training.csv says NULL
     numbers = raw[_NUMBERS].apply(pd.to_numeric, errors="coerce")
     names = raw[_COLUMNS[0]].str.replace("\\", "/", regex=False)
     problems: list[tuple[int, str]] = []
@@ -128,9 +131,8 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
     raise_for_problems(path, problems)
 
     expression = AFFECTNET_TO_BACKBONE[numbers["expression"].to_numpy(np.int64)]
-    has_box = (numbers[["face_x", "face_y"]] >= 0).all(axis=1) & (
-        numbers[["face_width", "face_height"]] > 0
-    ).all(axis=1)
+    # Its corner may lie outside the image: crops are clipped.
+    has_box = (numbers[["face_width", "face_height"]] > 0).all(axis=1)
     table = pd.DataFrame({"path": IMAGE_FOLDER + "/" + names})
     for key, column in (("left", "x"), ("top", "y"), ("width", "width"), ("height", "height")):
         table[key] = numbers[f"face_{column}"].astype(np.int32)

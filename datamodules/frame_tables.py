@@ -38,8 +38,8 @@ def read_frame_tables(
 ) -> FrameTables:
     """Read the tables `<root>/<video>.csv` and pick each image's row.
 
-    A frame fails where its table has no row for it, `success` is 0, `confidence` is lower than asked for, or a feature
-    is not a number.
+    A frame fails where its table has no row for it, `success` is not 1, `confidence` is lower than asked for, or one of
+    these or a feature is not a number.
 
     Args:
         root: Folder of the tables.
@@ -49,7 +49,7 @@ def read_frame_tables(
 
     Raises:
         AnnotationError: If the folder is missing, no video has a table, or a table lacks the column `frame` or the
-            features that others have, or holds a frame twice.
+            features that others have, or holds a frame twice or one that is no whole number.
     """
     root = Path(root)
     if not root.is_dir():
@@ -92,14 +92,19 @@ def _read_table(path: Path, columns: str, min_confidence: float) -> pd.DataFrame
             f"{path}: needs a column 'frame' and features that match {columns!r} (stream.columns); it has "
             f"{table.columns.tolist()[:12]}"
         )
+    used = [name for name in table.columns if name in {"frame", "success", "confidence", *chosen}]
+    raw, table = table["frame"], table[used].apply(pd.to_numeric, errors="coerce")
+    if (broken := table["frame"].isna() | (table["frame"] % 1 != 0)).any():
+        row = int(broken.to_numpy().argmax())
+        raise AnnotationError(f"{path}:{row + 2}: frame {raw.iloc[row]} is not a whole number")
     if table["frame"].duplicated().any():
-        twice = table["frame"][table["frame"].duplicated()].iloc[0]
+        twice = int(table["frame"][table["frame"].duplicated()].iloc[0])
         raise AnnotationError(f"{path}: frame {twice} stands twice; keep one face per frame")
-    features = table[chosen].apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    features = table[chosen].replace([np.inf, -np.inf], np.nan)
     failing = features.isna().any(axis=1)
     if "success" in table.columns:
         failing |= table["success"] != 1
     if "confidence" in table.columns:
         failing |= ~(table["confidence"] >= min_confidence)
     features[failing] = np.nan
-    return features.set_index(table["frame"])
+    return features.set_index(table["frame"].astype(np.int64))

@@ -13,13 +13,17 @@ import pyarrow.parquet as pq
 
 from affect.atomic import atomic_path
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raise it when the tables' columns or filters change."""
 _KEY: Final = b"fingerprint"
 
 
-def fingerprint(sources: Iterable[Path]) -> str:
+def fingerprint(sources: Iterable[Path], root: Path) -> str:
     """Identify the state of files and folders by name, size and time of change of every file.
+
+    Args:
+        sources: What to look at; what does not exist counts as empty.
+        root: What their names are relative to.
 
     Returns:
         A hexadecimal digest that is stable until a file is added, removed or written.
@@ -31,10 +35,12 @@ def fingerprint(sources: Iterable[Path]) -> str:
                 files = sorted(
                     (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries
                 )
-        else:
+        elif source.exists():
             status = source.stat()
             files = [(source.name, status.st_size, status.st_mtime_ns)]
-        digest.update(json.dumps(files).encode())
+        else:
+            files = []
+        digest.update(json.dumps([os.path.relpath(source, root), files]).encode())
     return digest.hexdigest()
 
 

@@ -55,7 +55,7 @@ class PeopleDataModule(ImageDataModule):
         if self.datasets:
             return
         folders = list(self._folders())
-        self.fingerprint = fingerprint(folder for _, folder in folders)
+        self.fingerprint = fingerprint((folder for _, folder in folders), self.root)
         splits = " ".join(sorted({split for split, _ in folders}))
         key = f"people {splits} {self.root.resolve()}"
         index = cached_table(self.cache_dir, key, self.fingerprint, lambda: read_people(self.root, folders))
@@ -99,9 +99,11 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
         folders: Split and folder of each person; of a split "", every 20th image is held out as `val`.
 
     Raises:
-        AnnotationError: If there are no images, a landmark file is malformed, or `val` shows unknown people.
+        AnnotationError: If there are no images, a landmark file is malformed or has another number of points than
+            others, or `val` shows unknown people.
     """
     parts = []
+    annotated: tuple[Path, int] | None = None
     for split, folder in folders:
         names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         part = pd.DataFrame({"path": [f"{folder.relative_to(root)}/{name}" for name in names]}, index=names)
@@ -109,7 +111,13 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
         part["split"] = split or np.where(held_out, "val", "train")
         part["person"] = folder.name
         if (folder / LANDMARK_FILE).is_file():
-            part = part.join(_read_landmarks(folder))
+            landmarks = _read_landmarks(folder)
+            first, width = annotated = annotated or (folder, landmarks.shape[1])
+            if landmarks.shape[1] != width:
+                raise AnnotationError(
+                    f"{folder / LANDMARK_FILE}: {landmarks.shape[1] // 2} points a face, but {width // 2} in {first}"
+                )
+            part = part.join(landmarks)
         parts.append(part)
     index = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     if index.empty:

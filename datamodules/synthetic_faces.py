@@ -81,7 +81,7 @@ class SyntheticFacesDataModule(ImageDataModule):
                     augment=self.jitter if split == "train" else None, on_corrupt=self.on_corrupt,
                 )  # fmt: skip
             classes = [folder / name for folder in self.folders.values() for name in SYNTHETIC_FOLDERS]
-            self.fingerprint = fingerprint(classes)
+            self.fingerprint = fingerprint(classes, self.root)
 
     def class_counts(self) -> list[int]:
         """Count the training faces of each expression, in label order."""

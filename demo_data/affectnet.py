@@ -3,8 +3,8 @@
 Layout "a": `Manually_Annotated_Images/<sub>/<file>.jpg`, `training.csv`, `validation.csv`; layout "b", the 2021
 release: `train_set/` and `val_set/`, each with `images/<id>.jpg` and `annotations/<id>_exp.npy`, `_val`, `_aro`,
 `_lnd`. Training classes are unbalanced in the order of the real set but less so, 5 to 1 instead of 36 to 1, since
-every class has about 7 % at least; a few rows of each kind that a reader has to leave out are mixed in; nobody appears
-in both training and validation.
+every class has about 7 % at least; a few rows of each kind that a reader has to leave out are mixed in, and a few
+without valence and arousal, of which only the expression counts; nobody appears in both training and validation.
 """
 
 import csv
@@ -72,8 +72,8 @@ def write_affectnet(
 
     Args:
         root: Folder of the set.
-        train: Usable training faces; those to be left out come on top.
-        validation: Usable validation faces, as many of each class.
+        train: Training faces with all labels; those to be left out, or without valence and arousal, come on top.
+        validation: The same for validation, as many of each class.
         size: Side of the pictures in pixels; the face box takes about three quarters of it.
         seed: The same seed gives the same bytes.
         layout: "a" (csv) or "b" (npy). In "b" the pictures are cropped to the face box, as the release has them.
@@ -127,7 +127,7 @@ def _even_counts(total: int) -> list[int]:
 
 
 def _plan(root: Path, layout: str, split: str, counts: list[int], size: int, seed: int) -> list[_Photo]:
-    """Mix the classes, and among them two rows of each kind to be left out (per 400 usable faces)."""
+    """Mix the classes, and among them two rows of each kind that lacks something (per 400 whole ones)."""
     rng = generator(f"affectnet/{split}", seed)
     usable = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     rows = [(int(code), "") for code in usable]

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
+from affect.atomic import write_text
 from callbacks.finite_loss import FiniteLoss
 from callbacks.history import History
 from callbacks.stage_checkpoints import StageCheckpoints
@@ -76,7 +77,10 @@ def fit_in_stages(
     share_skipped(data)
     if data.skipped:
         metrics["data/skipped_images"] = len(data.skipped)
-        run.say(f"[yellow]{len(data.skipped)} images could not be read, for example {min(data.skipped)}[/]")
+        listed = run.folder / "skipped_images.txt"
+        if run.is_first:
+            write_text(listed, "\n".join(sorted(data.skipped)) + "\n")
+        run.say(f"[yellow]{len(data.skipped)} images could not be read; {listed} names them[/]")
     return FitResult(metrics, outputs, history.table())
 
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
 
-from experiments.config import ConfigError, TrainerConfig
+from experiments.config import ConfigError, TrainerConfig, at_least
 
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
@@ -45,8 +45,12 @@ def check_limits(config: TrainerConfig) -> None:
     """Refuse to train or validate on nothing, before anything is made.
 
     Raises:
-        ConfigError: If a limit leaves no batch.
+        ConfigError: If a limit leaves no batch or no epoch, or there is no such number of devices.
     """
+    if config.devices != "auto" and not (config.devices.isdecimal() and int(config.devices)):
+        raise ConfigError(f"trainer.devices must be auto or a number from 1, not {config.devices!r}")
+    if config.max_epochs is not None:
+        at_least("trainer.max_epochs", config.max_epochs, 1)
     for key in ("limit_train_batches", "limit_val_batches"):
         if getattr(config, key) == 0:
             raise ConfigError(

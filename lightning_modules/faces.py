@@ -47,8 +47,8 @@ class FacesModule(StagedTrainingModule):
             terms["landmarks"] = self.landmark_weight * distance
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Score a batch and return its outputs."""
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score a batch; its outputs are not returned, since thousands of person logits an image fill the memory."""
         outputs = self(batch["image"])
         logits, points = self._split(outputs)
         self.accuracy.update((logits.argmax(1) == batch["person"]).float())
@@ -56,7 +56,6 @@ class FacesModule(StagedTrainingModule):
             known = ~batch["landmarks"].isnan().any(1)
             offsets = (points[known] - batch["landmarks"][known]).unflatten(1, (-1, 2))
             self.landmark_error.update(offsets.norm(dim=2).mean(1) / 2)
-        return outputs
 
     def on_validation_epoch_end(self) -> None:
         """Log identity accuracy and, if any is known, the mean landmark error as a share of the image's side."""

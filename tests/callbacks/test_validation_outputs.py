@@ -49,6 +49,14 @@ def test_outputs_and_labels_stand_in_the_order_of_names():
     check(callback)
 
 
+def test_a_step_that_returns_nothing_is_not_kept():
+    callback, trainer = ValidationOutputs(), SimpleNamespace(world_size=1)
+    callback.on_validation_start(trainer, None)
+    callback.on_validation_batch_end(trainer, None, None, batches()[0], 0)
+    callback.on_validation_end(trainer, None)
+    assert callback.names == []
+
+
 def test_only_the_last_pass_is_kept():
     callback = ValidationOutputs()
     run(callback, batches()[:1])

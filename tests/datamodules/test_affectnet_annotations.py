@@ -20,7 +20,7 @@ def reference(root: Path, file_name: str) -> list[tuple]:
         for row in csv.DictReader(file):
             box = tuple(int(row[f"face_{key}"]) for key in ("x", "y", "width", "height"))
             code = int(row["expression"])
-            if code > 7 or box[0] < 0:
+            if code > 7 or box[2] < 0:
                 continue
             values = [float(row[key]) for key in ("valence", "arousal")]
             values = [np.nan if value == -2 else value for value in values]
@@ -82,6 +82,21 @@ def test_columns_may_stand_in_another_order_and_backslashes_for_slashes(affectne
     table["subDirectory_filePath"] = table["subDirectory_filePath"].str.replace("/", "\\")
     table[table.columns[::-1]].to_csv(affectnet_csv / "training.csv", index=False)
     pd.testing.assert_frame_equal(read_annotations(affectnet_csv, "csv"), expected)
+
+
+def test_rows_without_a_box_are_left_out_and_corners_may_lie_outside(affectnet_csv: Path):
+    expected = read_annotations(affectnet_csv, "csv")
+    rows = [
+        "0/0.jpg,NULL,NULL,NULL,NULL,NULL,6,-0.5,0.5",
+        "0/0.jpg,,,,,,1,0.5,0.5",
+        "0/0.jpg,-1,-1,-1,-1,1;2,1,0,0",
+    ]
+    with (affectnet_csv / "training.csv").open("a") as file:
+        file.write("\n".join([*rows, "0/1.jpg,-3,4,24,24,1;2,1,0.5,0.5"]) + "\n")
+    found = read_annotations(affectnet_csv, "csv")
+    assert len(found) == len(expected) + 1
+    added = found[found["path"].str.endswith("/0/1.jpg")].iloc[0]
+    assert (added["left"], added["width"]) == (-3, 24)
 
 
 GOOD = "0/0.jpg,4,4,24,24,1;2,1,0.5,0.5"

@@ -53,6 +53,8 @@ def test_tables_without_confidence_and_with_gaps_are_read(tables: Path) -> None:
         ("time,AU01_r\n1,2\n", "needs a column 'frame'"),
         ("frame,pose\n1,2\n", "features that match"),
         ("frame,AU01_r\n1,2\n1,3\n", "frame 1 stands twice"),
+        ("frame,AU01_r\n1,2\ntwo,3\n", ":3: frame two is not a whole number"),
+        ("frame,AU01_r\n1.5,2\n", ":2: frame 1.5 is not a whole number"),
         ("frame,AU01_r\n1,2\n", "differ from the others'"),
         ("", "not a CSV table"),
     ],
@@ -61,6 +63,14 @@ def test_unusable_tables_are_named(tables: Path, content: str, reason: str) -> N
     (tables / "b.csv").write_text(content)
     with pytest.raises(AnnotationError, match=rf"b\.csv.*{reason}"):
         read_frame_tables(tables, NAMES, r"AU\d+_[rc]")
+
+
+def test_a_cell_that_is_no_number_fails_its_own_frame_alone(tables: Path) -> None:
+    text = (tables / "a.csv").read_text()
+    (tables / "a.csv").write_text(text.replace("0.98, 1", "n/a, 1") + "9, 0, 0.3, 0.98, yes, 1, 2, 3\n")
+    read = read_frame_tables(tables, NAMES, r"AU\d+_[rc]")
+    np.testing.assert_allclose(read.features[0], [1.5, 0.2, 0], rtol=1e-6)
+    assert np.isnan(read.features[[2, 5]]).all()
 
 
 def test_missing_folders_and_tables_are_named(tables: Path) -> None:

@@ -79,17 +79,20 @@ def test_the_fingerprint_follows_every_change(tmp_path: Path):
     file.write_text("1")
     folder.mkdir()
     (folder / "x").write_text("1")
-    seen = [fingerprint([file, folder])]
-    assert fingerprint([file, folder]) == seen[0]
+    seen = [fingerprint([file, folder], tmp_path)]
+    assert fingerprint([file, folder], tmp_path) == seen[0]
 
     file.write_text("12")
-    seen.append(fingerprint([file, folder]))
+    seen.append(fingerprint([file, folder], tmp_path))
     (folder / "y").write_text("1")
-    seen.append(fingerprint([file, folder]))
+    seen.append(fingerprint([file, folder], tmp_path))
     (folder / "y").rename(folder / "z")
-    seen.append(fingerprint([file, folder]))
+    seen.append(fingerprint([file, folder], tmp_path))
     os.utime(folder / "x", ns=(0, 1))
-    seen.append(fingerprint([file, folder]))
+    seen.append(fingerprint([file, folder], tmp_path))
+    folder.rename(folder.with_name("other"))
+    assert fingerprint([file, tmp_path / "other"], tmp_path) not in seen, "another person"
+    folder.with_name("other").rename(folder)
     (folder / "z").unlink()
-    seen.append(fingerprint([file, folder]))
+    seen.append(fingerprint([file, folder], tmp_path))
     assert len(set(seen)) == len(seen)

@@ -139,6 +139,14 @@ def test_each_kind_of_malformed_landmark_file_is_named(tree: Path, tmp_path: Pat
     assert reason in str(caught.value)
 
 
+def test_landmark_files_of_other_numbers_of_points_are_named(tree: Path, tmp_path: Path):
+    (tree / "val" / "bob" / "landmarks.csv").write_text("file,x0,y0\n0003.jpg,1,2\n")
+    with pytest.raises(
+        AnnotationError, match=r"val/bob/landmarks\.csv: 1 points a face, but 2 in .*train/ada"
+    ):
+        build(tree, tmp_path)
+
+
 def test_landmarks_of_a_broken_picture_name_it(tree: Path, tmp_path: Path):
     (tree / "train" / "ada" / "0002.jpg").write_bytes(b"no picture")
     with pytest.raises(AnnotationError, match=r"ada/0002\.jpg has landmarks but"):

@@ -70,6 +70,23 @@ def test_no_batch_at_all_is_refused_before_a_folder_is_made(tmp_path: Path, key:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"devices": "0,1"}, "devices must be auto or a number from 1, not '0,1'"),
+        ({"devices": "-1"}, "devices must be auto or a number from 1"),
+        ({"max_epochs": 0}, "max_epochs must be at least 1"),
+        ({"max_epochs": -1}, "max_epochs must be at least 1"),
+    ],
+)
+def test_a_trainer_that_cannot_train_is_refused_before_a_folder_is_made(
+    tmp_path: Path, setting: dict[str, Any], reason: str
+):
+    with pytest.raises(ConfigError, match=rf"trainer\.{reason}"):
+        Run("story", config(tmp_path / "runs", trainer=TrainerConfig(**setting)), tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_provenance_says_what_the_result_depends_on(tmp_path: Path):
     run = Run("story", config(tmp_path), tmp_path)
     run.finish({}, {"data_fingerprint": "abc", "weights_sha256": "def"})
