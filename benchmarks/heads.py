@@ -24,7 +24,9 @@ from affect.heads import SeparateHeads
 from affect.mtl_metrics import TASKS
 from benchmarks.timing import interleaved, ratio_table, write_results
 from callbacks.best_per_head import BestPerHead
-from datamodules.features import FeatureDataModule, FeatureTable, TaskBatches
+from datamodules.feature_batches import TaskBatches
+from datamodules.feature_table import FeatureTable
+from datamodules.features import FeatureDataModule
 from lightning_modules.heads import HeadsModule
 
 ROWS: Final = 142_333

@@ -18,7 +18,9 @@ from affect.losses import inverse_frequency_weights
 from callbacks.best_per_head import BestPerHead
 from callbacks.history import History
 from datamodules.aff_wild2_annotations import Annotations
-from datamodules.features import FeatureDataModule, FeatureTable, Slices, feature_table
+from datamodules.feature_batches import Slices
+from datamodules.feature_table import FeatureTable, feature_table
+from datamodules.features import FeatureDataModule
 from experiments.mtl_config import HeadsConfig
 from experiments.runner import Run
 from lightning_modules.heads import HeadsModule

@@ -26,7 +26,7 @@ from affect.atomic import atomic_path
 from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
 from datamodules.aff_wild2 import LISTS, load_annotations
-from datamodules.features import FeatureTable
+from datamodules.feature_table import FeatureTable
 from experiments.command_line import run_experiment
 from experiments.config import ConfigError
 from experiments.demo import ensure_demo_data

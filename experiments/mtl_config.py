@@ -11,7 +11,7 @@ from affect.heads import HEAD_INPUTS, NETWORKS
 from affect.mtl_metrics import TASKS
 from affect.smoothing import Smoothing
 from affect.thresholds import GRID
-from datamodules.features import JOINT
+from datamodules.feature_batches import JOINT
 from experiments.config import CORES, ConfigError, RunConfig, at_least, one_of, option
 
 DEFAULT_BACKBONE = "runs/pretrain/latest/backbone.safetensors"

@@ -17,7 +17,7 @@ from affect.head_file import load_heads
 from affect.mtl_submission import write_mtl_submission
 from datamodules.aff_wild2 import load_test_names
 from datamodules.aff_wild2_annotations import read_annotations
-from datamodules.features import feature_table
+from datamodules.feature_table import feature_table
 from experiments.command_line import run_on_finished_run
 from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data

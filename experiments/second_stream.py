@@ -8,7 +8,7 @@ from affect.calibration import Predictions
 from affect.head_file import HeadsSpec
 from affect.heads import JointHeads, SeparateHeads
 from affect.stream_blending import blend_streams
-from datamodules.features import FeatureTable, feature_table
+from datamodules.feature_table import FeatureTable, feature_table
 from datamodules.frame_tables import read_frame_tables
 from experiments.config import ConfigError
 from experiments.head_training import TrainedHeads, predict_rows, train_heads

@@ -1,6 +1,6 @@
 """Multi-task heads on features (Savchenko 2022, arXiv 2207.09508, section 3.2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -44,6 +44,7 @@ class HeadsModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.automatic_optimization = False  # several steps at a time
         self.heads: SeparateHeads | JointHeads = create_heads(
             network, inputs, num_features, num_outputs, num_hidden
         )
@@ -68,8 +69,16 @@ class HeadsModule(pl.LightningModule):
             groups.append({"params": decayed, "weight_decay": 2 * self.l2})
         return torch.optim.Adam(groups, lr=self.learning_rate, fused=True)
 
-    def training_step(self, batch: Mapping[str, dict[str, Tensor]], batch_idx: int) -> Tensor:
-        """Sum the losses of the tasks in the batch."""
+    def training_step(self, batch: Iterable[Mapping[str, dict[str, Tensor]]], batch_idx: int) -> None:
+        """Take a step for each of the batches, on the sum of the losses of its tasks."""
+        optimizer: Any = self.optimizers()
+        for tasks in batch:
+            loss = self._loss(tasks)
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+
+    def _loss(self, batch: Mapping[str, dict[str, Tensor]]) -> Tensor:
         losses: dict[str, Tensor] = {}
         for group, part in batch.items():
             outputs = (

@@ -1,16 +1,12 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 
-from datamodules.features import (
-    JOINT,
-    FeatureDataModule,
-    FeatureTable,
-    Slices,
-    TaskBatches,
-    feature_table,
-    gather_rows,
-)
+from datamodules.feature_batches import JOINT, Slices, StepGroups, TaskBatches, gather_rows
+from datamodules.feature_table import FeatureTable, feature_table
+from datamodules.features import FeatureDataModule
 
 SIZE = 300
 
@@ -50,13 +46,13 @@ def test_an_epoch_gives_each_task_its_own_rows_once(table: FeatureTable) -> None
     module = FeatureDataModule(table, None, dict.fromkeys(table.labels, 1), batch_size=64, seed=3)
     seen: dict[str, list[int]] = {task: [] for task in table.labels}
     steps = 0
-    for batch in module.train_dataloader():
+    for batch in chain.from_iterable(module.train_dataloader()):
         steps += 1
         for task, part in batch.items():
             rows = part["feature"][:, 0].long()
             torch.testing.assert_close(part[task], table.labels[task][rows], equal_nan=True)
             seen[task] += rows.tolist()
-    assert steps == len(module.train_dataloader())
+    assert steps == -(-max(len(rows) for rows in module.rows.values()) // 64)
     for task, rows in seen.items():
         assert sorted(rows) == table.labelled(task).tolist()
         assert rows != sorted(rows)
@@ -85,17 +81,30 @@ def test_tasks_stop_after_their_own_epochs(table: FeatureTable) -> None:
         (2, {"valence_arousal"}),
     ):
         module.trainer = _Trainer(epoch)  # type: ignore[assignment]
-        assert set(next(iter(module.train_dataloader()))) == tasks
+        assert set(next(chain.from_iterable(module.train_dataloader()))) == tasks
 
 
 def test_joint_batches_hold_all_labels(table: FeatureTable) -> None:
     module = FeatureDataModule(table, None, {JOINT: 1}, batch_size=64)
     rows = []
-    for batch in module.train_dataloader():
+    for batch in chain.from_iterable(module.train_dataloader()):
         assert set(batch) == {JOINT}
         assert set(batch[JOINT]) == {"feature", "expression", "valence_arousal", "action_units"}
         rows += batch[JOINT]["feature"][:, 0].long().tolist()
     assert sorted(rows) == [row for row in range(SIZE) if row not in (7, 200)]
+
+
+def test_groups_of_steps_are_the_same_batches_on_the_device(table: FeatureTable) -> None:
+    batches = TaskBatches(table, {task: table.labelled(task) for task in table.labels}, 20, seed=3)
+    groups = StepGroups(batches, size=4)
+    assert len(list(groups)) == len(groups) == -(-len(batches) // 4)
+    assert max(len(list(group)) for group in groups) == 4
+    for one, other in zip(batches, chain.from_iterable(groups), strict=True):
+        assert one.keys() == other.keys()
+        for task, part in one.items():
+            torch.testing.assert_close(part, other[task], equal_nan=True)
+    elsewhere = next(iter(next(iter(groups)).to(torch.device("meta"))))
+    assert {value.device.type for part in elsewhere.values() for value in part.values()} == {"meta"}
 
 
 def test_slices_keep_the_order(table: FeatureTable) -> None:

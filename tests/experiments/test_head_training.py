@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from affect.heads import SeparateHeads, create_heads
-from datamodules.features import feature_table
+from datamodules.feature_table import feature_table
 from experiments.head_training import predict_rows
 
 
