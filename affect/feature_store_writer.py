@@ -30,6 +30,7 @@ class FeatureStoreWriter:
         self.path = Path(path)
         self.plan = plan
         self.partial = self.path.with_name(self.path.name + ".partial")
+        self._merged = self.path.with_name(self.path.name + ".merging")
 
     def prepare(self) -> int:
         """Make the folder for chunks, going on with a stopped run of the same plan; call it in one process, first.
@@ -93,12 +94,16 @@ class FeatureStoreWriter:
             raise FeatureStoreError(
                 f"{len(left)} of {self.plan.num_chunks} chunks of {self.path} are not done yet"
             )
-        with storage_errors(self.path):
-            self._join()
+        try:
+            with storage_errors(self.path):
+                self._join()
+        finally:
+            shutil.rmtree(self._merged, ignore_errors=True)
+        shutil.rmtree(self.partial, ignore_errors=True)
         return FeatureStore.open(self.path, self.plan, check_content=False)
 
     def _join(self) -> None:
-        merged = self.path.with_name(self.path.name + ".merging")
+        merged = self._merged
         shutil.rmtree(merged, ignore_errors=True)
         merged.mkdir(parents=True)
         missing: dict[str, str] = {}
@@ -117,7 +122,6 @@ class FeatureStoreWriter:
         write_json(merged / "metadata.json", {**self.plan.metadata(), "missing": missing, "sha256": digest})
         shutil.rmtree(self.path, ignore_errors=True)
         merged.rename(self.path)
-        shutil.rmtree(self.partial)
 
     def _chunk_file(self, chunk: int) -> Path:
         return self.partial / f"{chunk:06d}.npy"

@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import fcntl
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 
 class StorageError(Exception):
@@ -30,19 +32,37 @@ def storage_errors(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive(path: str | Path) -> Iterator[None]:
+def exclusive(path: str | Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let one process at a time in, others wait; the lock goes with the process that holds it, however that ends.
 
     Args:
         path: Of the lock file, which stays.
+        on_wait: Called before waiting for another process; it may raise instead.
 
     Raises:
-        StorageError: If there can be no such file.
+        StorageError: If there can be no such file, or no lock on it for another reason than that the file system has
+            none: then a warning says so.
     """
     path = Path(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            on_wait()
+            _locked(lock, fcntl.LOCK_EX)
         yield
+
+
+def _locked(lock: TextIO, operation: int) -> bool:
+    """Try to get a lock; tell whether it was to be had."""
+    with storage_errors(lock.name):
+        try:
+            fcntl.flock(lock, operation)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            warnings.warn(f"{lock.name}: no locks on this file system; run one at a time", stacklevel=4)
+    return True

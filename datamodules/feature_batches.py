@@ -116,21 +116,30 @@ class Steps:
 class StepGroups:
     """An epoch's batches, some steps at a time; Lightning counts such a group as one batch.
 
+    Args:
+        batches: The epoch.
+        limit: Share (below 1) or number of its steps to take, at least one; None takes all.
+        size: Steps of a group.
+
     Yields:
         `Steps`.
     """
 
-    def __init__(self, batches: TaskBatches, size: int = STEPS_TOGETHER) -> None:
+    def __init__(self, batches: TaskBatches, limit: float | None = None, size: int = STEPS_TOGETHER) -> None:
         self.batches = batches
         self.size = size
+        total = len(batches)
+        if limit is not None:
+            total = max(1, min(total, int(limit if limit >= 1 else limit * total)))
+        self.num_steps = total
 
     def __len__(self) -> int:
-        return -(-len(self.batches) // self.size)
+        return -(-self.num_steps // self.size)
 
     def __iter__(self) -> Iterator[Steps]:
-        gather, total = self.batches.gathering(), len(self.batches)
-        for start in range(0, total, self.size):
-            yield Steps(gather, range(start, min(start + self.size, total)))
+        gather = self.batches.gathering()
+        for start in range(0, self.num_steps, self.size):
+            yield Steps(gather, range(start, min(start + self.size, self.num_steps)))
 
 
 class Slices:

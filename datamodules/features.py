@@ -18,6 +18,7 @@ class FeatureDataModule(pl.LightningDataModule):
         epochs: For how many epochs each task trains; the key `joint` instead trains all tasks on the same batches.
         batch_size: Rows per task and step.
         seed: Of the order of rows.
+        limit: Share (below 1) or number of an epoch's steps to take; None takes all.
 
     Raises:
         ValueError: If a task has no labelled training row.
@@ -30,6 +31,7 @@ class FeatureDataModule(pl.LightningDataModule):
         epochs: Mapping[str, int],
         batch_size: int,
         seed: int = 0,
+        limit: float | None = None,
     ) -> None:
         super().__init__()
         self.train = train
@@ -38,6 +40,7 @@ class FeatureDataModule(pl.LightningDataModule):
         self.epochs = dict(epochs)
         self.batch_size = batch_size
         self.seed = seed
+        self.limit = limit
         self.rows = {
             group: torch.nonzero(train.present).squeeze(1) if group == JOINT else train.labelled(group)
             for group in epochs
@@ -53,7 +56,8 @@ class FeatureDataModule(pl.LightningDataModule):
         """
         epoch = self.trainer.current_epoch if self.trainer else 0
         groups = {group: rows for group, rows in self.rows.items() if epoch < self.epochs[group]}
-        return StepGroups(TaskBatches(self.train, groups, self.batch_size, self.seed + 1_000_003 * epoch))
+        batches = TaskBatches(self.train, groups, self.batch_size, self.seed + 1_000_003 * epoch)
+        return StepGroups(batches, self.limit)
 
     def val_dataloader(self) -> Slices | list:
         """Give all validation rows that have an image, in order."""

@@ -50,12 +50,12 @@ def survey_frames(folder: str | Path, names: Sequence[str]) -> tuple[str, list[s
 
 
 def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
-    if not folder.is_dir():
-        return {}
     try:
         with os.scandir(folder) as entries:
             states = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
             return {name: (state.st_size, state.st_mtime_ns) for name, state in states}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except OSError as error:
         raise InaccessibleImageError(f"{folder}: {error.strerror or error}") from error
 

@@ -17,6 +17,7 @@ MAPPED_BLOCK: Final = 2**29
 # Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
+_MOST_IN_OLD_GLIBC: Final = 2**25
 
 
 def limit_spinning() -> None:
@@ -34,10 +35,12 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it was done; not where the C library is another one.
     """
-    if {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys():
+    tuned = "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
+    if tuned or {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys():
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
     # Whoever sets one threshold ends glibc's own moving of both.
-    return bool(mallopt(_M_MMAP_THRESHOLD, MAPPED_BLOCK) and mallopt(_M_TRIM_THRESHOLD, -1))
+    mapped = mallopt(_M_MMAP_THRESHOLD, MAPPED_BLOCK) or mallopt(_M_MMAP_THRESHOLD, _MOST_IN_OLD_GLIBC)
+    return bool(mapped and mallopt(_M_TRIM_THRESHOLD, -1))

@@ -131,24 +131,34 @@ class FeatureExtractor:
         path, plan = writer.path, writer.plan
         store = self._opened(path, plan, split)
         if not _first_says(store is not None):
-            # Another run may be at it: the first process waits until that has ended, and looks again.
-            lock = path.with_name(f".{split}.lock")
-            with exclusive(lock) if self.run.is_first else contextlib.nullcontext():
-                store = self._opened(path, plan, split) if self.run.is_first else None
+            with self._alone(path, split) if self.run.is_first else contextlib.nullcontext():
+                store = self._opened(path, plan, split, speaking=True) if self.run.is_first else None
                 if not _first_says(store is not None):
                     self.run.say(f"{split}: extracting features of {len(plan.names)} images")
                     self._extract(writer, folder)
         return store or FeatureStore.open(path, plan, check_content=False)
 
-    def _opened(self, path: Path, plan: StorePlan, split: str) -> FeatureStore | None:
+    def _opened(self, path: Path, plan: StorePlan, split: str, speaking: bool = False) -> FeatureStore | None:
+        """Open a store if it is there as planned; `speaking` says why one that is there is not."""
         try:
             store = FeatureStore.open(path, plan)
         except FeatureStoreError as reason:
-            if path.exists():
+            if speaking and path.exists():
                 self.run.say(str(reason))
             return None
         self.run.say(f"{split}: features of {len(plan.names)} images from {path}")
         return store
+
+    def _alone(self, path: Path, split: str) -> contextlib.AbstractContextManager[None]:
+        """Wait for another run that writes this store, unless other processes of this one would wait in vain."""
+        trainer = self.run.config.trainer
+
+        def on_wait() -> None:
+            if trainer.devices != "1" or trainer.num_nodes > 1:
+                raise FeatureStoreError(f"another run is writing {path}; start again when it has ended")
+            self.run.say(f"{split}: waiting for another run that writes {path}")
+
+        return exclusive(path.with_name(f".{split}.lock"), on_wait)
 
     def _extract(self, writer: FeatureStoreWriter, folder: Path) -> None:
         data = FrameChunksDataModule(

@@ -76,7 +76,8 @@ def train_heads(
     )  # fmt: skip
     epochs = config.epochs_by_group(spec.network)
     batch_size = config.joint_batch_size if spec.network == "joint" else config.batch_size
-    data = FeatureDataModule(train, val, epochs, batch_size, run.config.seed)
+    limit = run.config.trainer.limit_train_batches
+    data = FeatureDataModule(train, val, epochs, batch_size, run.config.seed, limit)
     best = BestPerHead(module.monitors())
     callbacks: list[pl.Callback] = [best] if val is not None else []
     history = History((folder or run.folder) / "history.csv")
@@ -91,6 +92,7 @@ def train_heads(
         reload_dataloaders_every_n_epochs=1,
         enable_checkpointing=False,
         log_every_n_steps=1,
+        limit_train_batches=1.0,  # the data module counts steps
         limit_val_batches=1.0 if val is not None else 0,
         **({} if folder is not None else {"logger": False}),
     )
@@ -121,10 +123,16 @@ def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict
     Returns:
         `expression` (N, 8), `valence_arousal` (N, 2), `action_units` (N, 12), float32; NaN where a row has no image
         (`Calibrator.apply` fills it).
+
+    Raises:
+        ValueError: If a row with an image gets something else than numbers.
     """
     with torch.inference_mode():
         parts = [probabilities(heads(part["feature"])) for part in Slices(table)]
     preds = {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
-    for values in preds.values():
-        values[~table.present.numpy()] = np.nan
+    present = table.present.numpy()
+    for task, values in preds.items():
+        if not np.isfinite(values[present]).all():
+            raise ValueError(f"the {task} head gives no numbers: it has diverged; lower heads.learning_rate")
+        values[~present] = np.nan
     return preds

@@ -65,6 +65,8 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     module = build_module(config, data, run)
     fit = fit_in_stages(run, module, data, config.stages.build(), "val/mtl_score")
 
+    if not np.isfinite(fit.outputs.outputs).all():
+        raise ValueError("the network gives no numbers: it has diverged; lower the stages' learning rates")
     edges = np.cumsum(WIDTHS)[:-1]
     expression, values, units = np.split(fit.outputs.outputs, edges, axis=1)
     preds = {"expression": expression, "valence_arousal": values, "action_units": units}

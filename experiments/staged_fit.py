@@ -77,7 +77,7 @@ def fit_in_stages(
     share_skipped(data)
     if data.skipped:
         metrics["data/skipped_images"] = len(data.skipped)
-        listed = run.folder / "skipped_images.txt"
+        listed = folder / "skipped_images.txt"
         if run.is_first:
             write_text(listed, "\n".join(sorted(data.skipped)) + "\n")
         run.say(f"[yellow]{len(data.skipped)} images could not be read; {listed} names them[/]")

@@ -44,7 +44,9 @@ class HeadsModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.automatic_optimization = False  # several steps at a time
+        # Several steps at a time. Under bfloat16 they share an autocast context, which must not cache weights: that of
+        # Lightning does not, from 2.6 on.
+        self.automatic_optimization = False
         self.heads: SeparateHeads | JointHeads = create_heads(
             network, inputs, num_features, num_outputs, num_hidden
         )

@@ -10,9 +10,9 @@ from affect.storage import StorageError, exclusive, storage_errors
 
 
 def test_a_full_disk_is_a_message_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"store cannot be written: No space left.*free some space"):  # noqa: SIM117
-        with storage_errors(tmp_path / "store"):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    reason = r"store cannot be written: No space left.*free some space"
+    with pytest.raises(StorageError, match=reason), storage_errors(tmp_path / "store"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_other_errors_pass() -> None:
@@ -26,6 +26,30 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pytest.raises(StorageError, match=r"file/\.lock cannot be written"),
         exclusive(tmp_path / "file/.lock"),
     ):
+        pass
+
+
+def test_whoever_would_wait_may_refuse_to(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise TimeoutError("busy")
+
+    inner = exclusive(tmp_path / ".lock", refuse)
+    with exclusive(tmp_path / ".lock", refuse), pytest.raises(TimeoutError, match="busy"), inner:
+        pytest.fail("two at a time")
+
+
+def test_without_locks_on_the_file_system_a_warning_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    number = errno.ENOSYS
+    with pytest.warns(UserWarning, match="no locks on this file system"), exclusive(tmp_path / ".lock"):
+        pass
+    number = errno.EIO
+    with pytest.raises(StorageError), exclusive(tmp_path / ".lock"):
         pass
 
 

@@ -103,6 +103,10 @@ def test_groups_of_steps_are_the_same_batches_on_the_device(table: FeatureTable)
         assert one.keys() == other.keys()
         for task, part in one.items():
             torch.testing.assert_close(part, other[task], equal_nan=True)
+    for limit, steps in ((6, 6), (0.5, len(batches) // 2), (0.001, 1), (10_000, len(batches))):
+        limited = StepGroups(batches, limit, size=4)
+        assert len(list(chain.from_iterable(limited))) == steps
+        assert len(list(limited)) == len(limited)
     elsewhere = next(iter(next(iter(groups)).to(torch.device("meta"))))
     assert {value.device.type for part in elsewhere.values() for value in part.values()} == {"meta"}
 

@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
-VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+VARIABLES = (
+    "GOMP_SPINCOUNT",
+    "OMP_WAIT_POLICY",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "GLIBC_TUNABLES",
+)
 
 
 def run(code: str, **settings: str) -> str:
@@ -36,7 +42,7 @@ import resource
 import experiments
 
 def faults():
-    bytearray(64 << 20)
+    blocks = [bytearray(24 << 20) for _ in range(4)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 first = faults()
@@ -48,13 +54,20 @@ print(last - first)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's")
 def test_freed_memory_is_taken_again_without_new_pages() -> None:
-    pages = 10 * (64 << 20) // os.sysconf("SC_PAGE_SIZE")
+    pages = 10 * 4 * (24 << 20) // os.sysconf("SC_PAGE_SIZE")
     assert int(run(PAGES_OF_FREED_BLOCKS)) < pages / 100
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's")
-@pytest.mark.parametrize("variable", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
-def test_the_users_own_thresholds_stay(variable: str) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MALLOC_TRIM_THRESHOLD_", "131072"),
+        ("MALLOC_MMAP_THRESHOLD_", "131072"),
+        ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=131072"),
+    ],
+)
+def test_the_users_own_thresholds_stay(variable: str, value: str) -> None:
     code = "from experiments.cpu_settings import keep_freed_memory; print(keep_freed_memory())"
     assert run(code) == "True"
-    assert run(code, **{variable: "131072"}) == "False"
+    assert run(code, **{variable: value}) == "False"

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from affect.backbone_file import load_backbone, save_backbone
-from affect.feature_store import FeatureStore
+from affect.feature_store import FeatureStore, FeatureStoreError
+from affect.storage import exclusive
 from callbacks.feature_writer import FeatureWriter
 from datamodules.aff_wild2 import image_folder, load_annotations
 from datamodules.images import UnreadableImageError, read_image
 from datamodules.transforms import DeviceTransform
 from experiments.config import ConfigError, TrainerConfig, WandbConfig
-from experiments.extraction import FeatureExtractor
+from experiments.extraction import FeatureExtractor, _first_says
 from experiments.mtl_config import DataConfig, FeaturesConfig, MtlConfig
 from experiments.runner import Run
 
@@ -158,6 +159,33 @@ def test_two_runs_at_once_extract_once(
     child.join(60)
     assert child.exitcode == 0
     assert store.names == names_of(aff_wild2)
+
+
+def _hear(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    assert _first_says(rank == 0)
+    assert not _first_says(rank == 1)
+    Path(folder, f"{rank}").touch()
+    torch.distributed.destroy_process_group()
+
+
+def test_the_first_process_decides_for_all(tmp_path: Path) -> None:
+    torch.multiprocessing.start_processes(_hear, (str(tmp_path),), nprocs=2, start_method="fork")
+    assert {path.name for path in tmp_path.iterdir()} >= {"0", "1"}
+
+
+def test_a_run_of_several_processes_does_not_wait_for_another(
+    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    extractor = make_extractor(aff_wild2, tiny_backbone, tmp_path, strategy="ddp_fork", devices="2")
+    path = extractor._store_path("train")
+    with (
+        exclusive(path.with_name(".train.lock")),
+        pytest.raises(FeatureStoreError, match="another run is writ"),
+    ):
+        extractor.store("train", names_of(aff_wild2))
 
 
 def test_two_processes_give_the_same_store(

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from affect.heads import SeparateHeads, create_heads
@@ -20,3 +21,13 @@ def test_predictions_are_probabilities_in_order_and_nothing_where_there_is_no_im
     np.testing.assert_allclose(preds["action_units"][present], expected[present], rtol=1e-4, atol=1e-6)
     assert np.abs(preds["valence_arousal"][present]).max() <= 1
     assert all(np.isnan(values[[4, 8500]]).all() for values in preds.values())
+
+
+def test_heads_that_have_diverged_are_not_taken_for_missing_images() -> None:
+    table = feature_table(np.ones((5, 14), np.float32), {}, [f"v/{row}.jpg" for row in range(5)])
+    heads = create_heads("separate", "both", 4, 10, 3)
+    torch.nn.init.constant_(next(heads.parameters()), torch.nan)
+    with pytest.raises(
+        ValueError, match=r"head gives no numbers: it has diverged; lower heads\.learning_rate"
+    ):
+        predict_rows(heads, table)
