@@ -15,7 +15,8 @@ from affect.upscaled_tree import StaleTreeError
 from callbacks.finite_loss import NonFiniteLossError
 from datamodules.annotation_errors import AnnotationError
 from datamodules.images import UnreadableImageError
-from experiments.config import ConfigError, ConfigT, parse_command_line, stop
+from experiments.config import ConfigT, parse_command_line, stop
+from experiments.options import ConfigError
 
 USER_ERRORS: Final = (
     AnnotationError, ConfigError, FeatureStoreError, FileExistsError, FileNotFoundError, ModuleNotFoundError,

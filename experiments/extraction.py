@@ -26,9 +26,9 @@ from callbacks.image_progress import ImageProgressBar
 from datamodules.aff_wild2 import image_folder
 from datamodules.frame_chunks import FrameChunksDataModule, survey_frames
 from datamodules.images import UnreadableImageError
-from experiments.config import ConfigError
 from experiments.demo import is_demo
 from experiments.mtl_config import DataConfig, FeaturesConfig
+from experiments.options import ConfigError
 from experiments.runner import Run
 from experiments.trainers import build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction

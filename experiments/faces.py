@@ -17,8 +17,9 @@ from callbacks.staged_training import Stage
 from datamodules.people import PeopleDataModule
 from experiments import figures
 from experiments.command_line import run_experiment
-from experiments.config import LoaderConfig, RunConfig, option
+from experiments.config import LoaderConfig, RunConfig
 from experiments.demo import ensure_demo_data
+from experiments.options import option
 from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.staged_fit import fit_in_stages

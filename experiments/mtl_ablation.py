@@ -28,12 +28,12 @@ from affect.head_file import HeadsSpec
 from datamodules.aff_wild2 import LISTS, load_annotations
 from datamodules.feature_table import FeatureTable
 from experiments.command_line import run_experiment
-from experiments.config import ConfigError
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import labelled_table, predict_rows, train_heads
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import score, score_steps
+from experiments.options import ConfigError
 from experiments.runner import Run
 
 MEASURES: Final = ("va_ccc", "expression_f1", "au_f1", "mtl_score")

@@ -18,10 +18,11 @@ from affect.head_losses import balanced_unit_weights
 from affect.losses import inverse_frequency_weights
 from datamodules.aff_wild2 import LISTS, AffWild2DataModule
 from experiments.command_line import run_experiment
-from experiments.config import LoaderConfig, RunConfig, option
+from experiments.config import LoaderConfig, RunConfig
 from experiments.demo import ensure_demo_data
 from experiments.mtl_config import CalibrationConfig
 from experiments.mtl_scores import challenge_table, score_steps
+from experiments.options import option
 from experiments.prediction_table import write_predictions
 from experiments.runner import Run
 from experiments.staged_fit import fit_in_stages

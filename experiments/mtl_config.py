@@ -12,7 +12,8 @@ from affect.mtl_metrics import TASKS
 from affect.smoothing import Smoothing
 from affect.thresholds import GRID
 from datamodules.feature_batches import JOINT
-from experiments.config import CORES, ConfigError, RunConfig, at_least, one_of, option
+from experiments.config import CORES, RunConfig
+from experiments.options import ConfigError, at_least, one_of, option
 
 DEFAULT_BACKBONE = "runs/pretrain/latest/backbone.safetensors"
 

@@ -19,12 +19,12 @@ from datamodules.aff_wild2 import load_test_names
 from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.feature_table import feature_table
 from experiments.command_line import run_on_finished_run
-from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import predict_rows
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import score
+from experiments.options import ConfigError, option
 from experiments.runner import Run
 from experiments.second_stream import SecondStream
 

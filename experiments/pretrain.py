@@ -20,8 +20,9 @@ from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
 from experiments import figures
 from experiments.command_line import run_experiment
-from experiments.config import LoaderConfig, RunConfig, option
+from experiments.config import LoaderConfig, RunConfig
 from experiments.demo import ensure_demo_data
+from experiments.options import option
 from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.staged_fit import FitResult, fit_in_stages

@@ -18,9 +18,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from affect.atomic import write_json, write_text
 from callbacks.wall_clock import WallClock
-from experiments.config import ConfigError, RunConfig, resumed_folder, save_config
+from experiments.config import RunConfig, resumed_folder, save_config
 from experiments.demo import is_demo
 from experiments.figures import save_figure
+from experiments.options import ConfigError
 from experiments.provenance import describe_environment
 from experiments.tables import say
 from experiments.trainers import build_trainer, check_limits

@@ -10,9 +10,9 @@ from affect.heads import JointHeads, SeparateHeads
 from affect.stream_blending import blend_streams
 from datamodules.feature_table import FeatureTable, feature_table
 from datamodules.frame_tables import read_frame_tables
-from experiments.config import ConfigError
 from experiments.head_training import TrainedHeads, predict_rows, train_heads
 from experiments.mtl_config import HeadsConfig, StreamConfig
+from experiments.options import ConfigError
 from experiments.runner import Run
 
 

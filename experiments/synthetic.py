@@ -24,8 +24,8 @@ from callbacks.wandb_panels import WandbPanels
 from datamodules.synthetic_faces import TRAIN_FOLDER, VALIDATION_FOLDER, SyntheticFacesDataModule
 from experiments.blend_report import BlendReport, report_blend
 from experiments.command_line import run_experiment
-from experiments.config import ConfigError
 from experiments.demo import ensure_demo_data
+from experiments.options import ConfigError
 from experiments.preparation import prepare_faces
 from experiments.runner import Run
 from experiments.staged_fit import FitResult, evaluate, fit_in_stages

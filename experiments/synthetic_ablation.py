@@ -21,8 +21,8 @@ from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.backbones import Backbone
 from affect.checkpoints import load_encoder_weights
 from experiments.command_line import run_experiment
-from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data
+from experiments.options import ConfigError, option
 from experiments.runner import Run
 from experiments.synthetic import Parts, Pretrained, build_data, train_parts
 from experiments.synthetic_config import PARTS, PUBLISHED, SyntheticConfig

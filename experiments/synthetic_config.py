@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from experiments.config import LoaderConfig, RunConfig, option
+from experiments.config import LoaderConfig, RunConfig
+from experiments.options import option
 from experiments.training_config import ExpressionOptimizerConfig, StageConfig, StagesConfig
 from experiments.upscaling import UpscalingOptions
 

@@ -23,8 +23,8 @@ from affect.labels import index_map
 from affect.lsd_submission import write_lsd_submission
 from datamodules.synthetic_faces import TEST_FOLDER, SyntheticFacesDataModule
 from experiments.command_line import run_on_finished_run
-from experiments.config import ConfigError, option
 from experiments.demo import ensure_demo_data
+from experiments.options import ConfigError, option
 from experiments.preparation import prepare_faces
 from experiments.synthetic_config import SyntheticConfig
 from experiments.tables import say

@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
 
-from experiments.config import ConfigError, TrainerConfig, at_least
+from experiments.config import TrainerConfig
+from experiments.options import ConfigError, at_least
 
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from affect.backbones import DEFAULT_ARCHITECTURE
 from callbacks.staged_training import Stage
-from experiments.config import option
+from experiments.options import option
 
 
 @dataclass

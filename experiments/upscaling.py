@@ -28,7 +28,8 @@ from callbacks.image_progress import ImageProgressBar
 from callbacks.image_writer import UpscaledImageWriter
 from datamodules.image_tree import ImageTreeDataModule, scan_images
 from experiments.command_line import run_experiment
-from experiments.config import TrainerConfig, option
+from experiments.config import TrainerConfig
+from experiments.options import option
 from experiments.tables import say
 from experiments.trainers import build_trainer
 from lightning_modules.upscaling import UpscalingModule

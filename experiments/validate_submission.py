@@ -13,7 +13,7 @@ from affect.lsd_submission import validate_lsd_submission
 from affect.mtl_submission import validate_mtl_submission
 from datamodules import aff_wild2_annotations, synthetic_faces
 from experiments.command_line import run_experiment
-from experiments.config import ConfigError, option
+from experiments.options import one_of, option
 from experiments.tables import say
 
 CHALLENGES: Final = {
@@ -39,8 +39,7 @@ def validate(config: ValidationConfig) -> None:
         ConfigError: If there is no such challenge.
         SubmissionError: If the file is not a valid submission; the message names lines and reasons.
     """
-    if config.challenge not in CHALLENGES:
-        raise ConfigError(f"challenge must be one of {', '.join(CHALLENGES)}, not {config.challenge!r}")
+    one_of("challenge", config.challenge, list(CHALLENGES))
     read, check = CHALLENGES[config.challenge]
     names = read(Path(config.test_list))
     check(config.submission, names)

@@ -12,7 +12,8 @@ from affect.feature_store import FeatureStoreError
 from datamodules.annotation_errors import AnnotationError
 from datamodules.images import UnreadableImageError
 from experiments.command_line import TRACEBACK_VARIABLE, run_experiment, run_on_finished_run
-from experiments.config import RunConfig, option
+from experiments.config import RunConfig
+from experiments.options import option
 from experiments.preparation import prepare_faces
 from experiments.synthetic_config import PreparationConfig
 

@@ -7,15 +7,8 @@ import yaml
 from omegaconf import MISSING
 
 import experiments.config
-from experiments.config import (
-    ConfigError,
-    RunConfig,
-    iterate_keys,
-    load_config,
-    option,
-    parse_command_line,
-    save_config,
-)
+from experiments.config import RunConfig, iterate_keys, load_config, parse_command_line, save_config
+from experiments.options import ConfigError, option
 
 
 @dataclass

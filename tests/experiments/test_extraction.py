@@ -18,9 +18,10 @@ from callbacks.feature_writer import FeatureWriter
 from datamodules.aff_wild2 import image_folder, load_annotations
 from datamodules.images import UnreadableImageError, read_image
 from datamodules.transforms import DeviceTransform
-from experiments.config import ConfigError, TrainerConfig, WandbConfig
+from experiments.config import TrainerConfig, WandbConfig
 from experiments.extraction import FeatureExtractor, _first_says
 from experiments.mtl_config import DataConfig, FeaturesConfig, MtlConfig
+from experiments.options import ConfigError
 from experiments.runner import Run
 
 

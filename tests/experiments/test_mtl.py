@@ -19,12 +19,13 @@ from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.annotation_errors import AnnotationError
 from datamodules.images import UnreadableImageError
 from experiments import mtl_submit as submission
-from experiments.config import ConfigError, load_config
+from experiments.config import load_config
 from experiments.mtl import mtl
 from experiments.mtl_ablation import BASELINE, VARIANTS, ablate
 from experiments.mtl_baseline import MtlBaselineConfig, mtl_baseline
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_submit import MtlSubmitConfig, mtl_submit
+from experiments.options import ConfigError
 
 STEPS = ("", "@thresholds", "@thresholds_crossfit", "@smoothed", "@calibrated", "@calibrated_crossfit")
 MakeWords = Callable[..., list[str]]

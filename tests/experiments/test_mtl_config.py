@@ -2,8 +2,9 @@
 
 import pytest
 
-from experiments.config import ConfigError, load_config
+from experiments.config import load_config
 from experiments.mtl_config import MtlConfig
+from experiments.options import ConfigError
 
 
 def load(*words: str) -> MtlConfig:

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 import experiments.config
 import experiments.runner
 from callbacks.wall_clock import WallClock
-from experiments.config import ConfigError, RunConfig, TrainerConfig, WandbConfig
+from experiments.config import RunConfig, TrainerConfig, WandbConfig
+from experiments.options import ConfigError
 from experiments.runner import Run
 from experiments.trainers import build_trainer
 

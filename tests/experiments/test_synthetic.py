@@ -25,7 +25,8 @@ from datamodules.images import UnreadableImageError
 from datamodules.synthetic_faces import TEST_FOLDER, TEST_LIST, TRAIN_FOLDER, read_test_list
 from demo_data.synthetic_faces import write_synthetic_faces
 from experiments import synthetic_ablation
-from experiments.config import RECIPES, ConfigError, load_config
+from experiments.config import RECIPES, load_config
+from experiments.options import ConfigError
 from experiments.synthetic import Pretrained, build_data, build_module, comparison_table, synthetic
 from experiments.synthetic_ablation import AblationConfig, Variant, ablate
 from experiments.synthetic_config import PARTS, SyntheticConfig

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from affect.submissions import SubmissionError
-from experiments.config import ConfigError
+from experiments.options import ConfigError
 from experiments.validate_submission import ValidationConfig, validate
 
 LIST = "image,expression\n0.jpg\n1.jpg\n"
