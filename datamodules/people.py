@@ -112,7 +112,8 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
         part["person"] = folder.name
         if (folder / LANDMARK_FILE).is_file():
             landmarks = _read_landmarks(folder)
-            first, width = annotated = annotated or (folder, landmarks.shape[1])
+            annotated = annotated or (folder, landmarks.shape[1])
+            first, width = annotated
             if landmarks.shape[1] != width:
                 raise AnnotationError(
                     f"{folder / LANDMARK_FILE}: {landmarks.shape[1] // 2} points a face, but {width // 2} in {first}"
