@@ -1,4 +1,4 @@
-"""A tiny pretraining run, as tests of stage 1 need it."""
+"""Tiny runs, as the tests of stages 1 and 2 need them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 
+import experiments.mtl
 import experiments.pretrain
 from affect.backbone_file import load_backbone
 from datamodules.affectnet_annotations import read_annotations
@@ -21,7 +22,24 @@ Runner = Callable[..., dict[str, float]]
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of a tiny run's time."""
-    monkeypatch.setattr(experiments.pretrain, "draw_figures", lambda *arguments: None)
+    for story in (experiments.mtl, experiments.pretrain):
+        monkeypatch.setattr(story, "draw_figures", lambda *arguments: None)
+
+
+@pytest.fixture
+def words(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Give the words of a tiny run of stage 2; further words override."""
+
+    def make(*more: str) -> list[str]:
+        return [
+            f"data.root={aff_wild2}", f"backbone={tiny_backbone}", f"output_dir={tmp_path / 'runs'}",
+            f"features.cache_dir={tmp_path / 'cache'}", "features.engine=torch", "heads.batch_size=32",
+            "heads.joint_batch_size=32", "heads.learning_rate=0.01", "calibration.num_folds=2",
+            "calibration.valence_arousal.window=30", "calibration.expression.window=30",
+            "trainer.progress_bar=false", "wandb.mode=disabled", *more,
+        ]  # fmt: skip
+
+    return make
 
 
 @pytest.fixture(scope="session")

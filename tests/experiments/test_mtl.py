@@ -21,34 +21,12 @@ from datamodules.images import UnreadableImageError
 from experiments import mtl_submit as submission
 from experiments.config import load_config
 from experiments.mtl import mtl
-from experiments.mtl_ablation import BASELINE, VARIANTS, ablate
-from experiments.mtl_baseline import MtlBaselineConfig, mtl_baseline
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_submit import MtlSubmitConfig, mtl_submit
 from experiments.options import ConfigError
 
 STEPS = ("", "@thresholds", "@thresholds_crossfit", "@smoothed", "@calibrated", "@calibrated_crossfit")
 MakeWords = Callable[..., list[str]]
-
-
-@pytest.fixture
-def words(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> MakeWords:
-    def make(*more: str) -> list[str]:
-        return [
-            f"data.root={aff_wild2}", f"backbone={tiny_backbone}", f"output_dir={tmp_path / 'runs'}",
-            f"features.cache_dir={tmp_path / 'cache'}", "features.engine=torch", "heads.batch_size=32",
-            "heads.joint_batch_size=32", "heads.learning_rate=0.01", "calibration.num_folds=2",
-            "calibration.valence_arousal.window=30", "calibration.expression.window=30",
-            "trainer.progress_bar=false", "wandb.mode=disabled", *more,
-        ]  # fmt: skip
-
-    return make
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the pictures out, which take most of a tiny run's time."""
-    monkeypatch.setattr("experiments.mtl.draw_figures", lambda *args: None)
 
 
 def run_mtl(words: list[str]) -> dict[str, float]:
@@ -234,32 +212,6 @@ def test_the_second_stream_is_blended_and_submitted(
         submit(folder, "stream.columns=AU04_r")
     with pytest.raises(ConfigError, match=r"stream\.root=gone: no folder"):
         run_mtl([*more, "stream.root=gone"])
-    with pytest.raises(ConfigError, match=r"neither a second stream"):
-        ablate(load_config(MtlConfig, "mtl", more, "demo"))
-
-
-def test_the_ablation_lists_every_variant_and_the_baseline(
-    words: MakeWords, tmp_path: Path, aff_wild2: Path
-) -> None:
-    baseline = [word for word in words() if not word.startswith(("backbone=", "features.", "heads."))]
-    baseline += ["model.architecture=test_efficientnet.r160_in1k", "model.weights=none", "data.image_size=32"]
-    baseline += ["stages.classifier.epochs=0", "stages.everything.epochs=1"]
-    scored = mtl_baseline(load_config(MtlBaselineConfig, "mtl_baseline", baseline, "demo"))
-    assert (tmp_path / "runs" / "mtl_baseline" / "latest" / "predictions_validation.parquet").is_file()
-
-    table = ablate(load_config(MtlConfig, "mtl", words("trainer.max_epochs=2"), "demo"))
-    assert table["variant"].tolist() == [*(variant.name for variant in VARIANTS), BASELINE]
-    written = pd.read_csv(tmp_path / "runs" / "mtl_ablation" / "latest" / "ablation.csv")
-    pd.testing.assert_frame_equal(written, table)
-    last = table.iloc[-1]
-    assert last["mtl_score"] == pytest.approx(scored["val/mtl_score"])
-    assert last["published_mtl_score"] == 0.30
-    best = table[table["variant"] == "slice, both"].iloc[0]
-    assert best["published_mtl_score"] == 1.2765
-    columns = table.columns.tolist()
-    assert columns.index("published_mtl_score@thresholds") == columns.index("mtl_score@thresholds") + 1
-    assert best["au_f1@smoothed_thresholds"] >= best["au_f1@smoothed"]
-    assert len(list((tmp_path / "cache").rglob("features.npy"))) == 2, "extracted once for all variants"
 
 
 @pytest.mark.usefixtures("no_figures")
