@@ -1,6 +1,7 @@
 """Files appear whole or not at all: written under a temporary name in the same folder, then renamed."""
 
 import contextlib
+import io
 import json
 import os
 import tempfile
@@ -8,14 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from affect.storage import storage_errors
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on an error it is removed.
 
-    The temporary name keeps the suffix, since writers choose a format by it. Parent folders are made.
+    The temporary name keeps the suffix, since writers choose a format by it. Parent folders are made. Where the
+    content fits into memory, use `write_bytes`: libraries replace the reason why a file cannot be written by their own.
+
+    Raises:
+        StorageError: If the file cannot be written.
     """
-    path = Path(path)
+    with storage_errors(path), _temporary_path(Path(path)) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def _temporary_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
     os.close(handle)
@@ -30,22 +44,46 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write bytes atomically."""
-    with atomic_path(path) as temporary:
+def is_temporary(path: Path) -> bool:
+    """Tell by its name whether a file was left by a write that a kill interrupted."""
+    return path.name.startswith(".") and ".part." in f"{path.name}."
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Write bytes atomically.
+
+    Raises:
+        StorageError: If the file cannot be written; the message tells its size.
+    """
+    with storage_errors(path, len(content)), _temporary_path(Path(path)) as temporary:
         temporary.write_bytes(content)
 
 
+def write_array(path: str | Path, values: np.ndarray) -> None:
+    """Write an array in NumPy's npy format, atomically.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    write_bytes(path, content.getbuffer())
+
+
 def write_text(path: str | Path, content: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+    """Write UTF-8 text atomically.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    write_bytes(path, content.encode())
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused, since they are not JSON.
 
     Raises:
+        StorageError: If the file cannot be written.
         ValueError: If `content` holds NaN or infinity.
     """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from affect.backbones import Backbone
+from affect.errors import InvalidFileError
 from affect.tensor_file import read_description, save_tensors
 
 FORMAT: Final = "mt-emotieffnet-backbone/1"
@@ -66,8 +67,8 @@ def read_spec(path: str | Path) -> BackboneSpec:
     """Read what a backbone file says of its network, without reading the tensors.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a backbone file of this format.
+        MissingFileError: If there is no such file.
+        InvalidFileError: If it is not a backbone file of this format.
     """
     fields = read_description(path, FORMAT, "`make pretrain` writes one to runs/pretrain/latest/")
     for key in ("mean", "std", "expressions", "outputs"):
@@ -79,8 +80,8 @@ def load_backbone(path: str | Path) -> tuple[Backbone, BackboneSpec]:
     """Rebuild a network from its file, in float32, on the CPU and in evaluation mode.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a backbone file, or its tensors do not fit the architecture it names.
+        MissingFileError: If there is no such file.
+        InvalidFileError: If it is not a backbone file, or its tensors do not fit the architecture it names.
     """
     spec = read_spec(path)
     backbone = Backbone(spec.architecture, len(spec.outputs))
@@ -90,7 +91,9 @@ def load_backbone(path: str | Path) -> tuple[Backbone, BackboneSpec]:
     try:
         backbone.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the {spec.architecture} that it names: {error}") from error
+        raise InvalidFileError(
+            f"{path} does not hold the {spec.architecture} that it names: {error}"
+        ) from error
     return backbone.eval(), spec
 
 

@@ -7,6 +7,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from affect.errors import InvalidOptionError
+
 DEFAULT_ARCHITECTURE: Final = "tf_efficientnet_b0.ns_jft_in1k"
 
 
@@ -24,7 +26,7 @@ class Backbone(nn.Module):
         num_features: Width of the pooled features (1280 for EfficientNet-B0).
 
     Raises:
-        ValueError: If timm knows no such architecture, or no such weights of it.
+        InvalidOptionError: If timm knows no such architecture, or no such weights of it.
     """
 
     num_features: int
@@ -54,7 +56,7 @@ def input_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float,
     """Look up the channel mean and standard deviation, in [0, 1], that an architecture was published with.
 
     Raises:
-        ValueError: If timm knows no such architecture, or no such weights of it.
+        InvalidOptionError: If timm knows no such architecture, or no such weights of it.
     """
     _check_architecture(architecture)
     config = timm.get_pretrained_cfg(architecture)
@@ -77,7 +79,9 @@ def _check_architecture(architecture: str) -> None:
     name, _, tag = architecture.partition(".")
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
-        raise ValueError(f"timm knows no architecture {name!r}; the nearest are {', '.join(close)}")
+        raise InvalidOptionError(f"timm knows no architecture {name!r}; the nearest are {', '.join(close)}")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
-        raise ValueError(f"timm knows no weights {tag!r} of {name}; it knows {', '.join(tags) or 'none'}")
+        raise InvalidOptionError(
+            f"timm knows no weights {tag!r} of {name}; it knows {', '.join(tags) or 'none'}"
+        )

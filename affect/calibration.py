@@ -16,6 +16,7 @@ import numpy as np
 from affect.absent_frames import NEUTRAL_ROWS, fill_absent
 from affect.atomic import write_json
 from affect.cross_fitting import cross_fit, group_folds
+from affect.errors import InvalidFileError
 from affect.expression_bias import apply_log_bias, fit_log_bias
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.smoothing import Smoothing, smooth
@@ -88,12 +89,12 @@ class Calibrator:
         """Read a calibrator.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is not a calibrator of this format.
+            MissingFileError: If there is no such file.
+            InvalidFileError: If it is not a calibrator of this format.
         """
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if content.get("format") != FORMAT:
-            raise ValueError(f"{path} is not a calibrator of the format {FORMAT}")
+            raise InvalidFileError(f"{path} is not a calibrator of the format {FORMAT}")
         return cls(
             smoothing={task: Smoothing(**fields) for task, fields in content["smoothing"].items()},
             log_bias=tuple(content["log_bias"][name] for name in AFFWILD2_EXPRESSIONS),

@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from affect.errors import InvalidFileError, MissingFileError
+
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
 _CLASSIFIERS = ("classifier", "fc", "head")
 
@@ -46,28 +48,30 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     A state dict one level down, under the usual names (`state_dict`, `model`, ...), is found.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such thing, is truncated, or holds pickled objects instead of tensors.
+        MissingFileError: If there is no such file.
+        InvalidFileError: If the file is no such thing, is truncated, or holds pickled objects instead of tensors.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
+        raise MissingFileError(f"no weights file at {path}")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(
+            raise InvalidFileError(
                 f"{path} is not a whole safetensors file ({error}); fetch or write it again"
             ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise InvalidFileError(
             f"{path} is no PyTorch file, or holds pickled objects, which could run code and are not loaded. In an "
             "environment where you trust the file, save `model.state_dict()` from it with torch.save, and use that."
         ) from error
     except Exception as error:  # a damaged file can fail in any way: OSError, KeyError, EOFError, ...
-        raise ValueError(f"{path} cannot be read as a PyTorch file ({error!r}); is it complete?") from error
+        raise InvalidFileError(
+            f"{path} cannot be read as a PyTorch file ({error!r}); is it complete?"
+        ) from error
     while isinstance(content, dict):
         inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), dict)), None)
         if inner is None:
@@ -79,7 +83,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         else {}
     )
     if not tensors:
-        raise ValueError(f"{path} holds no state dict: expected names mapped to tensors")
+        raise InvalidFileError(f"{path} holds no state dict: expected names mapped to tensors")
     return tensors
 
 
@@ -94,8 +98,8 @@ def load_encoder_weights(encoder: nn.Module, path: str | Path) -> ImportReport:
         The report; nothing is missing or mismatched in it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If any tensor of the encoder would stay unfilled; the report is in the message.
+        MissingFileError: If there is no such file.
+        InvalidFileError: If any tensor of the encoder would stay unfilled; the report is in the message.
     """
     found = read_state_dict(path)
     wanted = encoder.state_dict()
@@ -116,7 +120,7 @@ def load_encoder_weights(encoder: nn.Module, path: str | Path) -> ImportReport:
         key for key in wanted if key not in found and not key.endswith("num_batches_tracked")
     )
     if report.missing or report.mismatched:
-        raise ValueError(f"{path} does not fit this encoder: {report}. Is it of another architecture?")
+        raise InvalidFileError(f"{path} does not fit this encoder: {report}. Is it of another architecture?")
     encoder.load_state_dict(usable, strict=False)
     return report
 

@@ -14,12 +14,13 @@ from typing import Any, Final
 import numpy as np
 
 from affect.backbone_file import file_digest
+from affect.errors import UserError
 
 FORMAT: Final = "mt-emotieffnet-features/1"
 DTYPES: Final = ("float32", "float16")
 
 
-class FeatureStoreError(Exception):
+class FeatureStoreError(UserError):
     """A store is missing, damaged, or made from something else; the message says which and what to do."""
 
 

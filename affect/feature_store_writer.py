@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.atomic import atomic_path, write_json, write_text
+from affect.atomic import write_array, write_json, write_text
 from affect.backbone_file import file_digest
 from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
 from affect.storage import storage_errors
@@ -45,8 +45,7 @@ class FeatureStoreWriter:
             same = False
         if not same:
             shutil.rmtree(self.partial, ignore_errors=True)
-            with storage_errors(self.partial):
-                write_json(self.partial / "plan.json", metadata)
+            write_json(self.partial / "plan.json", metadata)
         return self.plan.num_chunks - len(self.pending())
 
     def pending(self, rank: int = 0, world_size: int = 1) -> list[int]:
@@ -62,7 +61,8 @@ class FeatureStoreWriter:
             missing: Reason by image id for rows that have no image; they become NaN.
 
         Raises:
-            ValueError: If the shape is wrong, or a row with an image is not finite in the store's dtype.
+            ValueError: If the shape is wrong.
+            FeatureStoreError: If a row with an image is not finite in the store's dtype.
             StorageError: If it cannot be written.
         """
         names = self.plan.names[self.plan.rows_of(chunk)]
@@ -74,14 +74,13 @@ class FeatureStoreWriter:
         rows[absent] = np.nan
         if not np.isfinite(rows[~absent]).all():
             bad = names[int(np.flatnonzero(~np.isfinite(rows).all(1) & ~absent)[0])]
-            raise ValueError(f"the features of {bad} are not finite in {self.plan.dtype}")
+            raise FeatureStoreError(f"the features of {bad} are not finite in {self.plan.dtype}")
         # The array comes last: where it stands, the reasons stand too.
-        with storage_errors(self._chunk_file(chunk)):
+        with storage_errors(self._reasons_file(chunk)):
             self._reasons_file(chunk).unlink(missing_ok=True)
-            if missing:
-                write_json(self._reasons_file(chunk), dict(missing))
-            with atomic_path(self._chunk_file(chunk)) as temporary:
-                np.save(temporary, rows)
+        if missing:
+            write_json(self._reasons_file(chunk), dict(missing))
+        write_array(self._chunk_file(chunk), rows)
 
     def merge(self) -> FeatureStore:
         """Join the chunks into the finished store and remove them; call it in one process, when all are written.

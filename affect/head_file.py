@@ -6,6 +6,7 @@ from typing import Final
 
 from safetensors.torch import load_file
 
+from affect.errors import InvalidFileError
 from affect.heads import JointHeads, SeparateHeads, create_heads
 from affect.tensor_file import read_description, save_tensors
 
@@ -42,8 +43,8 @@ def load_heads(path: str | Path) -> tuple[SeparateHeads | JointHeads, HeadsSpec]
     """Rebuild heads from their file, in evaluation mode.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a heads file, or its tensors do not fit what it says.
+        MissingFileError: If there is no such file.
+        InvalidFileError: If it is not a heads file, or its tensors do not fit what it says.
     """
     fields = read_description(path, FORMAT, "`make mtl` writes one to runs/mtl/latest/")
     spec = HeadsSpec(**fields)
@@ -51,5 +52,5 @@ def load_heads(path: str | Path) -> tuple[SeparateHeads | JointHeads, HeadsSpec]
     try:
         heads.load_state_dict(load_file(path))
     except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the heads that it describes: {error}") from error
+        raise InvalidFileError(f"{path} does not hold the heads that it describes: {error}") from error
     return heads.eval(), spec

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from affect.backbones import split_outputs
+from affect.errors import UserError
 from affect.labels import MISSING_EXPRESSION
 
 
@@ -50,11 +51,11 @@ def inverse_frequency_weights(counts: Sequence[int]) -> Tensor:
         Weights, shape (C,): 1 for the most frequent class; 0 for a class without samples, which never occurs.
 
     Raises:
-        ValueError: If no class has a sample.
+        UserError: If no class has a sample.
     """
     samples = torch.as_tensor(counts, dtype=torch.float32)
     if samples.max() <= 0:
-        raise ValueError(f"no class has a training sample: counts {list(counts)}")
+        raise UserError(f"no class has a training sample: counts {list(counts)}")
     return torch.where(samples > 0, samples.max() / samples.clamp(min=1), 0.0)
 
 
@@ -68,7 +69,7 @@ def mean_frequency_weights(counts: Sequence[int]) -> Tensor:
         Weights, shape (C,): 1 for a class of average frequency; 0 for a class without samples.
 
     Raises:
-        ValueError: If no class has a sample.
+        UserError: If no class has a sample.
     """
     weights = inverse_frequency_weights(counts)
     samples = torch.as_tensor(counts, dtype=torch.float32)

@@ -47,7 +47,7 @@ def validate_lsd_submission(path: str | Path, names: Sequence[str]) -> None:
         names: Images of the test list, in its order.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        MissingFileError: If there is no such file.
         SubmissionError: If anything differs from the official form; lines and reasons are in the message.
     """
     validate_lines(path, HEADER, names, _mistake)

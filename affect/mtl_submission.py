@@ -73,7 +73,7 @@ def validate_mtl_submission(path: str | Path, names: Sequence[str]) -> None:
         names: Images of the test list, in its order, duplicates included.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        MissingFileError: If there is no such file.
         SubmissionError: If anything differs from the official form; lines and reasons are in the message.
     """
     validate_lines(path, HEADER, names, _mistake)

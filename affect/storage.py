@@ -1,21 +1,28 @@
-"""Disks that refuse, and processes that would write to one place at the same time."""
+"""Writes that the operating system refuses, and locks between processes that write to the same place."""
 
 import contextlib
 import errno
 import fcntl
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from affect.errors import UserError
 
-class StorageError(Exception):
+
+class StorageError(UserError):
     """A file could not be written, for instance because the disk is full; nothing of it is left."""
 
 
 @contextlib.contextmanager
-def storage_errors(path: str | Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write a file into a message for the user.
+def storage_errors(path: str | Path, num_bytes: int | None = None) -> Iterator[None]:
+    """Turn the operating system's refusal to write a file into a StorageError.
+
+    Args:
+        path: The file or folder.
+        num_bytes: Size of the file in bytes, for the message.
 
     Raises:
         StorageError: Instead of an OSError.
@@ -23,12 +30,23 @@ def storage_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space" if full else "mend the cause"
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}. Nothing of it is left and what is finished stays; "
-            f"{remedy} and run the same command again to go on"
-        ) from error
+        raise StorageError(_refusal(Path(path), error, num_bytes)) from error
+
+
+def _refusal(path: Path, error: OSError, num_bytes: int | None) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    size = "" if num_bytes is None else f" ({num_bytes:,} bytes)"
+    free = f"; {_free_bytes(path):,} bytes are free there" if full else ""
+    remedy = "free some space" if full else "fix the cause"
+    return (
+        f"{path}{size} cannot be written: {error.strerror or error}{free}. No part of it is left and finished files "
+        f"stay; {remedy} and run the same command again to continue"
+    )
+
+
+def _free_bytes(path: Path) -> int:
+    existing = next(folder for folder in path.absolute().parents if folder.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 @contextlib.contextmanager

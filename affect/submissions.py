@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from affect.errors import MissingFileError, UserError
 from affect.line_errors import list_problems
 
 
-class SubmissionError(ValueError):
+class SubmissionError(UserError):
     """A submission cannot be written or is not as the challenge wants it; the message names lines and reasons."""
 
 
@@ -22,12 +23,12 @@ def validate_lines(
         mistake_in: Says what is wrong with a line, given the image that it should be of; None if nothing is.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        MissingFileError: If there is no such file.
         SubmissionError: If anything differs from the official form.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no submission file at {path}")
+        raise MissingFileError(f"no submission file at {path}")
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except UnicodeDecodeError as error:

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from affect.atomic import atomic_path
+from affect.atomic import write_bytes
+from affect.errors import InvalidFileError, MissingFileError
 
 
 def save_tensors(
@@ -32,8 +33,7 @@ def save_tensors(
         key: (value.to(dtype) if dtype and value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in module.state_dict().items()
     }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": file_format, "spec": json.dumps(spec)})
+    write_bytes(path, save(tensors, metadata={"format": file_format, "spec": json.dumps(spec)}))
 
 
 def read_description(path: str | Path, file_format: str, made_by: str) -> dict[str, Any]:
@@ -45,20 +45,20 @@ def read_description(path: str | Path, file_format: str, made_by: str) -> dict[s
         made_by: What makes such a file, for the error message.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a file of this format.
+        MissingFileError: If there is no such file.
+        InvalidFileError: If it is not a file of this format.
     """
     path = Path(path)
     kind = file_format.removeprefix("mt-emotieffnet-").partition("/")[0]
     if not path.is_file():
-        raise FileNotFoundError(f"no {kind} file at {path}; {made_by}")
+        raise MissingFileError(f"no {kind} file at {path}; {made_by}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
+        raise InvalidFileError(f"{path} is not a whole safetensors file ({error})") from error
     if metadata.get("format") != file_format:
-        raise ValueError(
+        raise InvalidFileError(
             f"{path} is not a {kind} file: its format is {metadata.get('format')!r}, not {file_format!r}"
         )
     return json.loads(metadata["spec"])

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.atomic import write_bytes, write_json
+from affect.atomic import is_temporary, write_bytes, write_json
+from affect.errors import UserError
 from affect.storage import StorageError, storage_errors
 
 MANIFEST: Final = "manifest.json"
@@ -23,7 +24,7 @@ _FORMAT: Final = "upscaled-tree-1"
 _ENDS: Final = {".png": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"), ".jpg": (b"\xff\xd8", b"\xff\xd9")}
 
 
-class StaleTreeError(Exception):
+class StaleTreeError(UserError):
     """A folder holds images made otherwise than asked for; the message says what differs."""
 
 
@@ -61,7 +62,7 @@ class UpscaledTree:
         if found is None:
             # The manifest itself may have come since: another process has just begun the tree.
             present = self.root.iterdir() if self.root.is_dir() else ()
-            if any(path.name != MANIFEST and not _is_partial(path) for path in present):
+            if any(path.name != MANIFEST and not is_temporary(path) for path in present):
                 raise StaleTreeError(
                     f"{self.root} is not empty and has no {MANIFEST} of an upscaled tree; choose another"
                 )
@@ -140,8 +141,7 @@ class UpscaledTree:
         encoded, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
         if not encoded:
             raise StorageError(f"{path} of shape {image.shape} cannot be encoded")
-        with storage_errors(path):
-            write_bytes(path, content.tobytes())
+        write_bytes(path, content.tobytes())
 
     def finish(self, unreadable: Iterable[tuple[str, str]]) -> None:
         """Complete the manifest; for one process, after all have written.
@@ -166,8 +166,7 @@ class UpscaledTree:
             for name, reason in sorted(reasons.items())
             if name not in present
         ]
-        with storage_errors(self.root / MANIFEST):
-            write_json(self.root / MANIFEST, {**self._identity, "complete": True, "unreadable": entries})
+        write_json(self.root / MANIFEST, {**self._identity, "complete": True, "unreadable": entries})
 
     def _own_manifest(self) -> dict[str, Any] | None:
         """Read the manifest; None while the folder has none, or that of a tree made otherwise."""
@@ -177,7 +176,7 @@ class UpscaledTree:
     def _remove_files(self, partial_only: bool) -> None:
         """Remove what interrupted writers left, or all images."""
         for path in [each for each in self.root.rglob("*") if each.suffix.lower() in (*SUFFIXES, ".json")]:
-            if _is_partial(path) or (not partial_only and path.suffix.lower() in SUFFIXES):
+            if is_temporary(path) or (not partial_only and path.suffix.lower() in SUFFIXES):
                 path.unlink(missing_ok=True)
 
 
@@ -197,11 +196,6 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise StaleTreeError(f"{path} is not the manifest of an upscaled tree; choose another folder")
     return manifest
-
-
-def _is_partial(path: Path) -> bool:
-    """Tell what an interrupted writer left, by its temporary name."""
-    return path.name.startswith(".") and ".part." in f"{path.name}."
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

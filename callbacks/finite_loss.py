@@ -7,8 +7,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from affect.errors import UserError
 
-class NonFiniteLossError(Exception):
+
+class NonFiniteLossError(UserError):
     """The loss became NaN or infinite; the message names the batch's images."""
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from affect.atomic import atomic_path
+from affect.atomic import write_text
 
 
 class History(Callback):
@@ -33,8 +33,7 @@ class History(Callback):
         }
         self.rows.append({"epoch": trainer.current_epoch, **metrics})
         if trainer.is_global_zero:
-            with atomic_path(self.path) as temporary:
-                self.table().to_csv(temporary, index=False)
+            write_text(self.path, self.table().to_csv(index=False))
 
     def table(self) -> pd.DataFrame:
         """Give the rows as a table, one column per metric."""

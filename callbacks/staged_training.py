@@ -13,6 +13,8 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from affect.errors import InvalidOptionError, UserError
+
 SCHEDULES: Final = ("constant", "cosine")
 
 
@@ -36,7 +38,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"the schedule must be one of {SCHEDULES}, not {self.schedule!r}")
+            raise InvalidOptionError(f"the schedule must be one of {SCHEDULES}, not {self.schedule!r}")
 
     def rate_at(self, progress: float) -> float:
         """Give the learning rate at a share, in [0, 1], of the stage."""
@@ -65,7 +67,7 @@ class StagedTraining(Callback):
     def __init__(self, stages: Sequence[Stage], monitor: str, seed: int) -> None:
         self.stages = [stage for stage in stages if stage.epochs > 0]
         if not self.stages:
-            raise ValueError("at least one stage must have an epoch")
+            raise InvalidOptionError("at least one stage must have an epoch")
         self.monitor = monitor
         self.seed = seed
         self.best_score: float | None = None
@@ -124,7 +126,7 @@ class StagedTraining(Callback):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         if self.monitor not in trainer.callback_metrics:
-            raise ValueError(f"nothing logged {self.monitor}: has no validation sample a label for it?")
+            raise UserError(f"nothing logged {self.monitor}: has no validation sample a label for it?")
         score = float(trainer.callback_metrics[self.monitor])
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_epoch = score, trainer.current_epoch

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from affect.errors import UserError
 from affect.line_errors import list_problems
 
 
-class AnnotationError(Exception):
+class AnnotationError(UserError):
     """Annotations cannot be used; the message names files, lines and remedies."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytorch_lightning as pl
 import torch
 
+from affect.errors import UserError
 from datamodules.feature_batches import JOINT, Slices, StepGroups, TaskBatches
 from datamodules.feature_table import FeatureTable
 
@@ -21,7 +22,7 @@ class FeatureDataModule(pl.LightningDataModule):
         limit: Share (below 1) or number of an epoch's steps to take; None takes all.
 
     Raises:
-        ValueError: If a task has no labelled training row.
+        UserError: If a task has no labelled training row.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class FeatureDataModule(pl.LightningDataModule):
         }
         empty = [group for group, rows in self.rows.items() if not len(rows)]
         if empty:
-            raise ValueError(f"no training row with an image and a label for {empty}")
+            raise UserError(f"no training row with an image and a label for {empty}")
 
     def train_dataloader(self) -> StepGroups:
         """Give the epoch's steps, some at a time.

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from affect.errors import InvalidOptionError, MissingFileError
 from affect.upscaled_tree import SUFFIXES
 from datamodules.images import UnreadableImageError, read_image
 from datamodules.samplers import process_share
@@ -42,12 +43,12 @@ def scan_images(root: str | Path) -> ImageTree:
     """List the images below a folder; links are followed, hidden files and folders are passed over.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no image in it.
+        MissingFileError: If there is no such folder, or no image in it.
         UnreadableImageError: If a folder cannot be listed; how many images it holds, nobody knows.
     """
     root = Path(root).resolve()
     if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}")
+        raise MissingFileError(f"no folder {root}")
     found: list[tuple[str, int, int]] = []
     rejected: list[tuple[str, str]] = []
     for path, state in _walk(root):
@@ -57,7 +58,7 @@ def scan_images(root: str | Path) -> ImageTree:
         else:
             found.append((name, state.st_size, state.st_mtime_ns))
     if not found:
-        raise FileNotFoundError(f"no images in {root} (looked for {', '.join(SUFFIXES)} at any depth)")
+        raise MissingFileError(f"no images in {root} (looked for {', '.join(SUFFIXES)} at any depth)")
     found.sort()
     digest = hashlib.sha256()
     for name, size, changed in found:
@@ -115,7 +116,7 @@ class ImageBatches(Dataset[dict[str, Any]]):
 
     def __init__(self, tree: ImageTree, batch_size: int) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size must be positive, not {batch_size}")
+            raise InvalidOptionError(f"batch_size must be positive, not {batch_size}")
         self.root = tree.root
         self.batch_size = batch_size
         # One array of fixed-width text: a list of strings would be copied into every worker page by page.

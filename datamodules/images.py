@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from affect.errors import InvalidOptionError, UserError
+
 # OpenCV's own threads bring nothing to small images, and those started before a fork hang the workers after it.
 cv2.setNumThreads(0)
 
 ON_CORRUPT: Final = ("raise", "skip")
 
 
-class UnreadableImageError(Exception):
+class UnreadableImageError(UserError):
     """An image is missing, truncated or no image; the message names the file."""
 
 
@@ -94,7 +96,8 @@ class ImageDataset(Dataset[dict[str, Any]]):
         on_corrupt: `raise` stops at an unreadable image; `skip` gives a black one, with the reason as `skipped`.
 
     Raises:
-        ValueError: If `on_corrupt` is neither, or lengths differ.
+        InvalidOptionError: If `on_corrupt` is neither.
+        ValueError: If lengths differ.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         on_corrupt: str = "raise",
     ) -> None:
         if on_corrupt not in ON_CORRUPT:
-            raise ValueError(f"on_corrupt must be one of {ON_CORRUPT}, not {on_corrupt!r}")
+            raise InvalidOptionError(f"on_corrupt must be one of {ON_CORRUPT}, not {on_corrupt!r}")
         lengths = {key: len(column) for key, column in labels.items() if len(column) != len(paths)}
         if lengths:
             raise ValueError(f"{len(paths)} paths, but label columns of lengths {lengths}")

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from affect.atomic import atomic_path
+from affect.atomic import write_bytes
 
 _VERSION: Final = 2
 """Raise it when the tables' columns or filters change."""
@@ -64,6 +64,7 @@ def cached_table(cache: str | Path, key: str, state: str, read: Callable[[], pd.
     frame = read()
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: state.encode()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content)
+    write_bytes(path, memoryview(content.getvalue()))
     return frame

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from affect.errors import UserError
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
@@ -17,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write, root = options.pop("write"), options.pop("root")
     try:
         written = write(root, **options)
-    except FileExistsError as error:
+    except UserError as error:
         raise SystemExit(f"error: {error}") from None
     if isinstance(written, bool):
         print(f"{root}: {'drawn' if written else 'up to date'}")

@@ -15,7 +15,8 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from affect.atomic import write_json
-from affect.storage import exclusive
+from affect.errors import UserError
+from affect.storage import exclusive, storage_errors
 from demo_data.renderer import RENDERER_VERSION
 
 STAMP: Final = "demo.json"
@@ -45,7 +46,7 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
         Whether the set was drawn; False where it stood already.
 
     Raises:
-        FileExistsError: If `root` holds something that this package did not draw.
+        UserError: If `root` holds something that this package did not draw.
     """
     root = Path(root)
     stamp = {**recipe, "renderer": RENDERER_VERSION}
@@ -55,7 +56,7 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
         if _read_stamp(root) == stamp:  # another process has drawn it meanwhile
             return False
         if root.exists() and any(root.iterdir()) and not (root / STAMP).is_file():
-            raise FileExistsError(
+            raise UserError(
                 f"{root} holds files, but no {STAMP}: they were not drawn by demo_data and are left alone. "
                 "Choose another folder"
             )
@@ -126,10 +127,8 @@ def write_jpeg(path: str | Path, image: np.ndarray, quality: int) -> None:
     """Store an RGB picture, shape (H, W, 3) uint8, as JPEG.
 
     Raises:
-        OSError: If the file could not be written.
+        StorageError: If the file could not be written.
     """
-    path = Path(path)
-    done, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise OSError(f"{path}: the picture could not be encoded as JPEG")
-    path.write_bytes(content.tobytes())
+    content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    with storage_errors(path, len(content)):
+        Path(path).write_bytes(content)

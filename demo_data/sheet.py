@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from affect.atomic import atomic_path
+from affect.atomic import write_bytes
 from demo_data.action_units import RENDERED_UNITS, activation
 from demo_data.expressions import PROTOTYPES, express
 from demo_data.flaws import generated_look
@@ -39,9 +39,7 @@ def write_sheets(root: str | Path, *, size: int = 128, seed: int = 0) -> list[Pa
     }
     paths = [Path(root) / f"{name}.png" for name in sheets]
     for path, sheet in zip(paths, sheets.values(), strict=True):
-        with atomic_path(path) as temporary:
-            if not cv2.imwrite(str(temporary), sheet[..., ::-1]):
-                raise OSError(f"{path}: the sheet could not be written")
+        write_bytes(path, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     return paths
 
 

@@ -2,33 +2,15 @@
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from affect.feature_store import FeatureStoreError
-from affect.storage import StorageError
-from affect.submissions import SubmissionError
-from affect.super_resolution.realesrgan_engine import NetworkError
-from affect.upscaled_tree import StaleTreeError
-from callbacks.finite_loss import NonFiniteLossError
-from datamodules.annotation_errors import AnnotationError
-from datamodules.images import UnreadableImageError
+from affect.errors import UserError
 from experiments.config import ConfigT, parse_command_line, stop
-from experiments.options import ConfigError
-
-USER_ERRORS: Final = (
-    AnnotationError, ConfigError, FeatureStoreError, FileExistsError, FileNotFoundError, ModuleNotFoundError,
-    NetworkError, NonFiniteLossError, StaleTreeError, StorageError, SubmissionError, UnreadableImageError,
-)  # fmt: skip
-"""What a user can mend: shown as a message, without a traceback."""
 
 TRACEBACK_VARIABLE: Final = "MT_EMOTIEFFNET_TRACEBACK"
-"""Set to anything, it shows the traceback all the same."""
-
-_SOURCE: Final = Path(__file__).parents[1]
-_PACKAGES: Final = ("affect", "callbacks", "datamodules", "demo_data", "experiments", "lightning_modules")
+"""Environment variable that, set to anything, shows the traceback of a UserError too."""
 
 
 def run_experiment(
@@ -38,7 +20,7 @@ def run_experiment(
     default_recipe: str | None = "demo",
     recipes: str | None = None,
 ) -> None:
-    """Run an experiment from the command line; what its user can mend ends it with a message, not a traceback.
+    """Run an experiment from the command line; a UserError ends it with a message and exit status 2.
 
     Args:
         schema: Dataclass with its keys.
@@ -50,8 +32,8 @@ def run_experiment(
     config = parse_command_line(schema, experiment, default_recipe, recipes)
     try:
         function(config)
-    except (*USER_ERRORS, ValueError) as error:
-        if os.environ.get(TRACEBACK_VARIABLE) or not (isinstance(error, USER_ERRORS) or was_checked(error)):
+    except UserError as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
             raise
         stop(message_of(error))
 
@@ -87,11 +69,3 @@ def message_of(error: BaseException) -> str:
     """Give an error's message, without the traceback that a DataLoader puts before that of its worker."""
     text = str(error)
     return text.rpartition(f"{type(error).__name__}: ")[2] if text.startswith("Caught ") else text
-
-
-def was_checked(error: BaseException) -> bool:
-    """Tell whether a check of ours raised an error, so that its message says what is wrong; else it is a mistake."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    path = Path(place.filename)
-    ours = path.is_relative_to(_SOURCE) and path.relative_to(_SOURCE).parts[0] in _PACKAGES
-    return ours and (place.line or "").startswith("raise")

@@ -1,5 +1,6 @@
 """Pictures of results, drawn with matplotlib into the run folder and sent to W&B."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from affect.atomic import atomic_path
+from affect.atomic import write_bytes
 from affect.labels import VALENCE_AROUSAL
 
 mpl.use("Agg")
@@ -18,8 +19,9 @@ mpl.use("Agg")
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, atomically."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, bbox_inches="tight")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150, bbox_inches="tight")
+    write_bytes(path, content.getvalue())
     return path
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
+from affect.errors import UserError
 from affect.feature_store import FeatureStore
 from affect.head_file import HeadsSpec
 from affect.head_losses import balanced_unit_weights
@@ -125,7 +126,7 @@ def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict
         (`Calibrator.apply` fills it).
 
     Raises:
-        ValueError: If a row with an image gets something else than numbers.
+        UserError: If a row with an image gets something else than numbers.
     """
     with torch.inference_mode():
         parts = [probabilities(heads(part["feature"])) for part in Slices(table)]
@@ -133,6 +134,6 @@ def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict
     present = table.present.numpy()
     for task, values in preds.items():
         if not np.isfinite(values[present]).all():
-            raise ValueError(f"the {task} head gives no numbers: it has diverged; lower heads.learning_rate")
+            raise UserError(f"the {task} head gives no numbers: it has diverged; lower heads.learning_rate")
         values[~present] = np.nan
     return preds

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from affect.atomic import atomic_path
+from affect.atomic import write_text
 from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
 from datamodules.aff_wild2 import LISTS, load_annotations
@@ -176,8 +176,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     keys = [f"{measure}{step}" for step in HEADINGS for measure in MEASURES]
     order = ["variant", *(column for key in keys for column in (key, f"published_{key}") if column in found)]
     table = pd.DataFrame(rows, columns=order)
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_text(path, table.to_csv(index=False))
     return table
 
 

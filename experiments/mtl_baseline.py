@@ -13,6 +13,7 @@ import torch
 from affect.backbone_file import file_digest
 from affect.backbones import input_statistics
 from affect.checkpoints import load_encoder_weights
+from affect.errors import UserError
 from affect.frames import locate_frames
 from affect.head_losses import balanced_unit_weights
 from affect.losses import inverse_frequency_weights
@@ -67,7 +68,7 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     fit = fit_in_stages(run, module, data, config.stages.build(), "val/mtl_score")
 
     if not np.isfinite(fit.outputs.outputs).all():
-        raise ValueError("the network gives no numbers: it has diverged; lower the stages' learning rates")
+        raise UserError("the network gives no numbers: it has diverged; lower the stages' learning rates")
     edges = np.cumsum(WIDTHS)[:-1]
     expression, values, units = np.split(fit.outputs.outputs, edges, axis=1)
     preds = {"expression": expression, "valence_arousal": values, "action_units": units}

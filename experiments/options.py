@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
+from affect.errors import UserError
 
-class ConfigError(Exception):
+
+class ConfigError(UserError):
     """A key or value that the schema does not know; the message names the nearest valid one."""
 
 

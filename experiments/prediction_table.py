@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from affect.atomic import atomic_path
+from affect.atomic import write_bytes
 from affect.calibration import Predictions
 from affect.frames import locate_frames, video_of
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
@@ -36,8 +36,7 @@ def write_predictions(
     for stage, values in (("raw", preds), ("smoothed", smoothed)):
         for task in values:
             columns |= _columns(stage, task, values)
-    with atomic_path(path) as temporary:
-        pd.DataFrame(columns).to_parquet(temporary, index=False)
+    write_bytes(path, pd.DataFrame(columns).to_parquet(index=False))
 
 
 def _columns(stage: str, task: str, values: Predictions) -> dict:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from affect.errors import InvalidOptionError
 from experiments.config import TrainerConfig
 from experiments.synthetic_config import PreparationConfig
 from experiments.upscaling import build_upscaler, upscale_tree
@@ -17,10 +18,10 @@ def prepare_faces(source: Path, config: PreparationConfig, trainer: TrainerConfi
     """Return the folder of prepared faces: the source itself, or its enlarged copy, made where it is missing.
 
     Raises:
-        ValueError: If the method is unknown.
+        InvalidOptionError: If the method is unknown.
     """
     if config.method not in METHODS:
-        raise ValueError(f"preparation.method must be one of {METHODS}, not {config.method!r}")
+        raise InvalidOptionError(f"preparation.method must be one of {METHODS}, not {config.method!r}")
     if config.method == "none":
         return source
     options = config.upscaling

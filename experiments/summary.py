@@ -11,6 +11,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from affect.errors import MissingFileError, UserError
+
 STAGES: Final = {
     "pretrain": (
         "confusion_matrix.png",
@@ -34,7 +36,7 @@ def summarise(runs: Path = Path("runs")) -> Table:
     """Lay out the headline metrics of each experiment's latest run.
 
     Raises:
-        FileNotFoundError: If an experiment has no finished run.
+        MissingFileError: If an experiment has no finished run.
     """
     table = Table(title="The three stages", title_justify="left")
     for column in ("stage", "metric", "value", "seconds", "figure"):
@@ -54,11 +56,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """Read a run folder's metrics.
 
     Raises:
-        FileNotFoundError: If there are none.
+        MissingFileError: If there are none.
     """
     path = folder / "metrics.json"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}; run `make {folder.parent.name}` first")
+        raise MissingFileError(f"there is no {path}; run `make {folder.parent.name}` first")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -66,7 +68,7 @@ def main() -> None:
     """Print the summary."""
     try:
         Console(width=None if sys.stdout.isatty() else 140).print(summarise())
-    except FileNotFoundError as error:
+    except UserError as error:
         from experiments.config import stop
 
         stop(str(error))

@@ -16,10 +16,11 @@ import wandb
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from affect.atomic import atomic_path
+from affect.atomic import write_text
 from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.backbones import Backbone
 from affect.checkpoints import load_encoder_weights
+from affect.errors import UserError
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.options import ConfigError, option
@@ -116,8 +117,7 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
         rows += rows_of(variant, train_variant(run, config, variant, start).metrics)
         table = pd.DataFrame(rows)
         if run.is_first:
-            with atomic_path(run.folder / "ablation.csv") as temporary:
-                table.to_csv(temporary, index=False)
+            write_text(run.folder / "ablation.csv", table.to_csv(index=False))
     run.save_figure("ablation", draw(table))
     if run.logger is not None:
         run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
@@ -158,7 +158,7 @@ def untrained(spec: BackboneSpec, config: AblationConfig) -> Backbone:
     if config.baseline_weights != "none":
         try:
             load_encoder_weights(backbone.encoder, config.baseline_weights)
-        except ValueError as error:
+        except UserError as error:
             raise ConfigError(
                 f"baseline_weights: {error} The backbone is a {spec.architecture}: give weights of that, such as those "
                 "it started from, or baseline_weights=none"

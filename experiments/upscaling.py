@@ -17,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 
+from affect.errors import InvalidOptionError
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
@@ -90,16 +91,18 @@ def upscale_tree(
         The destination.
 
     Raises:
-        FileNotFoundError: If there is no image, or the weights are not to be had.
+        MissingFileError: If there is no image, or the weights are not to be had.
         StaleTreeError: If the destination was made otherwise and `options.rebuild` is off.
         StorageError: If a file cannot be written, for instance because the disk is full.
         UnreadableImageError: If a folder of the source cannot be listed.
-        ValueError: If the options contradict each other, or one folder lies within the other.
+        InvalidOptionError: If the options contradict each other, or one folder lies within the other.
     """
     tree = scan_images(source)
     destination = Path(destination).resolve()
     if destination == tree.root or tree.root in destination.parents or destination in tree.root.parents:
-        raise ValueError(f"source {tree.root} and destination {destination} must not lie within each other")
+        raise InvalidOptionError(
+            f"source {tree.root} and destination {destination} must not lie within each other"
+        )
     if upscaler is None:
         upscaler = build_upscaler(options, trainer_config.accelerator)
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
@@ -148,23 +151,23 @@ def build_upscaler(options: UpscalingOptions, accelerator: str) -> Upscaler:
         accelerator: As the Trainer names it: the precision `auto` depends on it.
 
     Raises:
-        FileNotFoundError: If weights are not to be had.
-        ValueError: If an option is unknown or contradicts another.
+        MissingFileError: If weights are not to be had.
+        InvalidOptionError: If an option is unknown or contradicts another.
     """
     if options.engine == "lanczos":
         return LanczosUpscaler(options.outscale)
     if options.engine not in ("batched", "realesrgan"):
-        raise ValueError(f"engine must be batched, realesrgan or lanczos, not {options.engine!r}")
+        raise InvalidOptionError(f"engine must be batched, realesrgan or lanczos, not {options.engine!r}")
     network = load_network(options.weights, options.cache_dir)
     on_cuda = accelerator in ("auto", "gpu", "cuda") and CUDAAccelerator.is_available()
     automatic = default_precision("cuda" if on_cuda else "cpu")
     precision = automatic if options.precision == "auto" else options.precision
     if options.engine == "batched":
         if options.face_enhancer:
-            raise ValueError("face_enhancer needs engine=realesrgan")
+            raise InvalidOptionError("face_enhancer needs engine=realesrgan")
         return BatchedUpscaler(network, options.outscale, precision, options.tile, options.tile_overlap)
     if precision not in ("float32", "float16"):
-        raise ValueError(f"engine=realesrgan computes in float32 or float16, not {precision}")
+        raise InvalidOptionError(f"engine=realesrgan computes in float32 or float16, not {precision}")
     enhancer = options.face_enhancer
     if enhancer in FACE_ENHANCERS:
         enhancer = str(fetch(FACE_ENHANCERS[enhancer], options.cache_dir))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from affect.backbones import Backbone, channels_last
+from affect.errors import InvalidOptionError
 from affect.sam import SAM, frozen_batch_statistics
 
 
@@ -48,10 +49,10 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         """Wrap Adam in SAM; the learning rate is set at each stage's start.
 
         Raises:
-            ValueError: If float16 is to scale gradients whose norm SAM or clipping takes.
+            InvalidOptionError: If float16 is to scale gradients whose norm SAM or clipping takes.
         """
         if self.trainer.precision in ("16-mixed", "16-true") and (self.sam_rho or self.gradient_clip_norm):
-            raise ValueError(
+            raise InvalidOptionError(
                 "neither SAM nor optimizer.gradient_clip_norm goes together with float16 loss scaling; use "
                 "trainer.precision=bf16-mixed"
             )

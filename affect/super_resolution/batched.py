@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from affect.errors import InvalidOptionError
 from affect.super_resolution.checkpoints import network_digest
 from affect.super_resolution.lanczos import resize_lanczos
 from affect.super_resolution.networks import SuperResolutionNetwork
@@ -40,7 +41,7 @@ class BatchedUpscaler(Upscaler):
         tile_overlap: Pixels of context on each side of a tile.
 
     Raises:
-        ValueError: If `precision` is unknown, or the tile sizes are no multiples of the network's pixel folding.
+        InvalidOptionError: If `precision` is unknown, or the tile sizes are no multiples of the network's `fold`.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class BatchedUpscaler(Upscaler):
     ) -> None:
         super().__init__(network.scale, outscale)
         if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
+            raise InvalidOptionError(f"precision must be one of {PRECISIONS}, not {precision!r}")
         if tile < 1 or tile_overlap < 0 or tile % network.fold or tile_overlap % network.fold:
-            raise ValueError(
+            raise InvalidOptionError(
                 f"tile {tile} and tile_overlap {tile_overlap} must be multiples of {network.fold}"
             )
         self.precision, self.tile, self.tile_overlap = precision, tile, tile_overlap

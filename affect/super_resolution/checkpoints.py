@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from affect.checkpoints import read_state_dict
+from affect.errors import InvalidFileError, MissingFileError
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _FOLD_BY_CHANNELS = {3: 4, 12: 2, 48: 1}
@@ -19,46 +20,48 @@ def read_network(path: str | Path) -> SuperResolutionNetwork:
     """Load a network from an official `.pth` file (its `params_ema`, else its `params`) or safetensors.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, holds pickled objects, or is neither RRDBNet nor SRVGGNetCompact.
+        MissingFileError: If there is no such file.
+        InvalidFileError: If it is damaged, holds pickled objects, or is neither RRDBNet nor SRVGGNetCompact.
     """
     try:
         return build_network(read_state_dict(path))
-    except FileNotFoundError:
+    except MissingFileError:
         raise
-    except (OSError, ValueError) as error:  # PyTorch meets some truncated files with an OSError
+    except (OSError, InvalidFileError) as error:  # PyTorch meets some truncated files with an OSError
         message = (
-            str(error) if isinstance(error, ValueError) else f"cannot be read ({error}); is it complete?"
+            str(error)
+            if isinstance(error, InvalidFileError)
+            else f"cannot be read ({error}); is it complete?"
         )
-        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
+        raise InvalidFileError(message if str(path) in message else f"{path}: {message}") from error
 
 
 def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
     """Build the network that a state dict belongs to, filled, in evaluation mode and without gradients.
 
     Raises:
-        ValueError: If the names or shapes fit neither architecture.
+        InvalidFileError: If the names or shapes fit neither architecture.
     """
     blocks = {int(match[1]) for name in state if (match := re.match(r"body\.(\d+)\.", name))}
     if not blocks:
-        raise ValueError("no network of Real-ESRGAN: it has no parameter `body.<number>....`")
+        raise InvalidFileError("no network of Real-ESRGAN: it has no parameter `body.<number>....`")
     network: SuperResolutionNetwork
     if "conv_first.weight" in state:
         first = _shape(state, "conv_first.weight")
         if first[1] not in _FOLD_BY_CHANNELS:
-            raise ValueError(f"`conv_first.weight` has {first[1]} input channels, expected 3, 12 or 48")
+            raise InvalidFileError(f"`conv_first.weight` has {first[1]} input channels, expected 3, 12 or 48")
         growth = _shape(state, "body.0.rdb1.conv1.weight")[0]
         network = RRDBNet(_FOLD_BY_CHANNELS[first[1]], first[0], len(blocks), growth)
     else:
         first, last = _shape(state, "body.0.weight"), _shape(state, f"body.{max(blocks)}.weight")
         scale = round((last[0] / 3) ** 0.5)
         if last[0] != 3 * scale**2:
-            raise ValueError(f"the last convolution has {last[0]} channels, not three times a square")
+            raise InvalidFileError(f"the last convolution has {last[0]} channels, not three times a square")
         network = SRVGGNetCompact(scale, first[0], max(blocks) // 2 - 1)
     try:
         network.load_state_dict(dict(state))
     except RuntimeError as error:
-        raise ValueError(f"does not fit {type(network).__name__}: {error}") from error
+        raise InvalidFileError(f"does not fit {type(network).__name__}: {error}") from error
     return network.eval().requires_grad_(False)
 
 
@@ -73,5 +76,5 @@ def network_digest(network: SuperResolutionNetwork) -> str:
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
     if name not in state or state[name].ndim != 4:
-        raise ValueError(f"no network of Real-ESRGAN: it has no convolution `{name}`")
+        raise InvalidFileError(f"no network of Real-ESRGAN: it has no convolution `{name}`")
     return tuple(state[name].shape)

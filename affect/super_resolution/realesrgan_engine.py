@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from affect.errors import MissingFileError, UserError
 from affect.super_resolution.checkpoints import network_digest
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 from affect.super_resolution.upscaler import Upscaler
@@ -20,7 +21,7 @@ from affect.super_resolution.upscaler import Upscaler
 _REMOVED = "torchvision.transforms.functional_tensor"
 
 
-class NetworkError(Exception):
+class NetworkError(UserError):
     """A network failed on an image or a tile, for instance for want of memory.
 
     It is no RuntimeError, since the packages print those and go on with the pixels of another tile or without the face.
@@ -40,8 +41,8 @@ class RealESRGANUpscaler(Upscaler):
             downloads its face detector itself when first used.
 
     Raises:
-        ModuleNotFoundError: If `realesrgan`, or for `face_enhancer` `gfpgan`, is not installed, or what they need.
-        FileNotFoundError: If the face enhancer's weights are missing.
+        MissingFileError: If `realesrgan`, or for `face_enhancer` `gfpgan`, is not installed, or what they need.
+        MissingFileError: If the face enhancer's weights are missing.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class RealESRGANUpscaler(Upscaler):
         self.face_enhancer_digest = "none"
         if self.face_enhancer is not None:
             if not self.face_enhancer.is_file():
-                raise FileNotFoundError(f"no weights of GFPGAN at {self.face_enhancer}")
+                raise MissingFileError(f"no weights of GFPGAN at {self.face_enhancer}")
             with self.face_enhancer.open("rb") as file:
                 self.face_enhancer_digest = hashlib.file_digest(file, "sha256").hexdigest()
         self.network = reference_network(network)
@@ -124,7 +125,7 @@ def reference_network(network: SuperResolutionNetwork) -> nn.Module:
     """Build the package's own network class with the same weights, in evaluation mode.
 
     Raises:
-        ModuleNotFoundError: If `realesrgan` or `basicsr` is not installed.
+        MissingFileError: If `realesrgan` or `basicsr` is not installed.
     """
     if isinstance(network, RRDBNet):
         module = _import("basicsr.archs.rrdbnet_arch", "the realesrgan engine")
@@ -177,7 +178,7 @@ def _import(name: str, purpose: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         package = (error.name or name).split(".")[0]  # what is missing may be what the package itself needs
-        raise ModuleNotFoundError(
+        raise MissingFileError(
             f"{purpose} needs the package {package} ({error}); install it with "
             f"`pip install --no-deps --no-build-isolation {package}`"
         ) from error

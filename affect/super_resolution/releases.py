@@ -1,15 +1,16 @@
 """Official weights by name: downloaded once, verified against a pinned SHA-256, kept in a cache."""
 
 import hashlib
+import http.client
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from affect.atomic import atomic_path
+from affect.atomic import write_bytes
+from affect.errors import InvalidFileError, MissingFileError
 
 DEFAULT_CACHE: Final = Path(".cache/super_resolution")
-_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -77,33 +78,29 @@ def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
         cache: Folder that keeps the files.
 
     Raises:
-        FileNotFoundError: If the file is not in the cache and cannot be downloaded.
-        ValueError: If what the cache or the address holds is not the pinned file.
+        MissingFileError: If the file is not in the cache and cannot be downloaded.
+        InvalidFileError: If what the cache or the address holds is not the pinned file.
     """
     path = Path(cache) / release.file_name
     if path.is_file():
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != release.sha256:
-            raise ValueError(
+            raise InvalidFileError(
                 f"{path} has SHA-256 {found}, expected {release.sha256}; remove it to download it again"
             )
         return path
-    digest, length = hashlib.sha256(), 0
     try:
-        with atomic_path(path) as temporary:
-            with urllib.request.urlopen(release.url, timeout=30) as response, temporary.open("wb") as file:
-                while (part := response.read(_CHUNK)) and length <= release.num_bytes:
-                    digest.update(part)
-                    length += len(part)
-                    file.write(part)
-            if digest.hexdigest() != release.sha256:
-                raise ValueError(
-                    f"{release.url} gave {length} bytes with SHA-256 {digest.hexdigest()}, expected "
-                    f"{release.num_bytes} bytes with {release.sha256}; nothing was kept"
-                )
-    except OSError as error:
-        raise FileNotFoundError(
+        with urllib.request.urlopen(release.url, timeout=30) as response:
+            content = response.read(release.num_bytes + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise MissingFileError(
             f"{path} is missing and {release.url} cannot be downloaded ({error}); fetch it elsewhere and put it there"
         ) from error
+    if (found := hashlib.sha256(content).hexdigest()) != release.sha256:
+        raise InvalidFileError(
+            f"{release.url} gave {len(content)} bytes with SHA-256 {found}, expected {release.num_bytes} bytes with "
+            f"{release.sha256}; nothing was kept"
+        )
+    write_bytes(path, content)
     return path

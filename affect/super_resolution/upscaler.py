@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from affect.errors import InvalidOptionError
+
 
 class Upscaler(nn.Module, ABC):
     """Enlarges images with a super-resolution network.
@@ -16,7 +18,7 @@ class Upscaler(nn.Module, ABC):
         outscale: Enlargement of the result; where it differs from `scale`, the network's picture is resized.
 
     Raises:
-        ValueError: If `outscale` is not positive.
+        InvalidOptionError: If `outscale` is not positive.
     """
 
     def __init__(self, scale: int, outscale: float | None = None) -> None:
@@ -24,7 +26,7 @@ class Upscaler(nn.Module, ABC):
         self.scale = scale
         self.outscale = float(scale if outscale is None else outscale)
         if self.outscale <= 0:
-            raise ValueError(f"outscale must be positive, not {outscale}")
+            raise InvalidOptionError(f"outscale must be positive, not {outscale}")
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from affect.errors import InvalidOptionError, MissingFileError
 from affect.super_resolution.checkpoints import read_network
 from affect.super_resolution.ncnn import packaged_network
 from affect.super_resolution.networks import SuperResolutionNetwork
@@ -24,18 +25,19 @@ def load_network(weights: str | Path, cache: str | Path = DEFAULT_CACHE) -> Supe
         The network, in evaluation mode and without gradients.
 
     Raises:
-        FileNotFoundError: If the file, the package or the download is not to be had.
-        ValueError: If the name is unknown, or the file is not a whole network of Real-ESRGAN.
+        MissingFileError: If the file, the package or the download is not to be had.
+        InvalidOptionError: If the name is unknown.
+        InvalidFileError: If the file is not a whole network of Real-ESRGAN.
     """
     name = str(weights)
     if name in RELEASES:
         try:
             return read_network(fetch(RELEASES[name], cache))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; or use packaged:x4plus, which needs no download") from error
+        except MissingFileError as error:
+            raise MissingFileError(f"{error}; or use packaged:x4plus, which needs no download") from error
     if name.startswith(PACKAGED_PREFIX):
         return packaged_network(name.removeprefix(PACKAGED_PREFIX))
     if not Path(name).suffix:
         known = ", ".join([*RELEASES, f"{PACKAGED_PREFIX}x4plus", f"{PACKAGED_PREFIX}animevideov3"])
-        raise ValueError(f"no network {name!r}; there are {known}, or give the path of a .pth file")
+        raise InvalidOptionError(f"no network {name!r}; there are {known}, or give the path of a .pth file")
     return read_network(name)

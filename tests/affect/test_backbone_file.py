@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from affect.backbone_file import BackboneSpec, file_digest, load_backbone, read_spec, save_backbone
 from affect.backbones import Backbone
+from affect.errors import InvalidFileError, MissingFileError
 
 
 @pytest.fixture
@@ -71,21 +72,21 @@ def test_the_spec_must_name_each_output(tmp_path: Path, tiny_architecture: str, 
 
 
 def test_a_missing_file_says_what_makes_one(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="make pretrain"):
+    with pytest.raises(MissingFileError, match="make pretrain"):
         load_backbone(tmp_path / "none.safetensors")
 
 
 def test_other_files_are_refused_by_name(tmp_path: Path, backbone: Backbone, spec: BackboneSpec):
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"a\.safetensors is not a backbone file"):
+    with pytest.raises(InvalidFileError, match=r"a\.safetensors is not a backbone file"):
         read_spec(path)
     path.write_bytes(b"no tensors here")
-    with pytest.raises(ValueError, match=r"a\.safetensors is not a whole safetensors file"):
+    with pytest.raises(InvalidFileError, match=r"a\.safetensors is not a whole safetensors file"):
         read_spec(path)
     save_backbone(path, backbone, spec)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"a\.safetensors is not a whole safetensors file"):
+    with pytest.raises(InvalidFileError, match=r"a\.safetensors is not a whole safetensors file"):
         load_backbone(path)
 
 
@@ -98,7 +99,7 @@ def test_tensors_that_do_not_fit_the_named_architecture_are_refused(
     tensors.pop("classifier.bias")
     metadata = {"format": "mt-emotieffnet-backbone/1", "spec": json.dumps(asdict(spec))}
     save_file(tensors, path, metadata)
-    with pytest.raises(ValueError, match=r"(?s)does not hold the test_efficientnet.*classifier\.bias"):
+    with pytest.raises(InvalidFileError, match=r"(?s)does not hold the test_efficientnet.*classifier\.bias"):
         load_backbone(path)
 
 

@@ -3,6 +3,7 @@ import timm
 import torch
 
 from affect.backbones import DEFAULT_ARCHITECTURE, Backbone, channels_last, input_statistics, split_outputs
+from affect.errors import InvalidOptionError
 
 
 def test_outputs_are_one_linear_layer_of_timms_pooled_features(tiny_architecture: str):
@@ -40,13 +41,13 @@ def test_the_default_is_efficientnet_b0_with_imagenet_statistics():
 
 
 def test_an_unknown_architecture_names_near_ones():
-    with pytest.raises(ValueError, match="tf_efficientnet_b0"):
+    with pytest.raises(InvalidOptionError, match="tf_efficientnet_b0"):
         Backbone("tf_eficientnet_b0", 3)
 
 
 @pytest.mark.parametrize("use", [lambda name: Backbone(name, 3), input_statistics])
 def test_an_unknown_weights_tag_names_the_known_ones(use):
-    with pytest.raises(ValueError, match="ns_jft_in1k"):
+    with pytest.raises(InvalidOptionError, match="ns_jft_in1k"):
         use("tf_efficientnet_b0.bogus")
 
 

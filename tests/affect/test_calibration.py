@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from affect.calibration import Calibrator, cross_fit_predictions, fit_calibrator
+from affect.errors import InvalidFileError
 from affect.expression_bias import apply_log_bias
 from affect.mtl_metrics import multi_task_score
 from affect.smoothing import Smoothing, smooth
@@ -122,5 +123,5 @@ def test_the_file_gives_the_same_calibrator_back(tmp_path: Path) -> None:
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ValueError, match="is not a calibrator"):
+    with pytest.raises(InvalidFileError, match="is not a calibrator"):
         Calibrator.load(tmp_path / "other.json")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from affect.backbone_file import BackboneSpec, save_backbone
 from affect.backbones import Backbone
 from affect.checkpoints import load_encoder_weights, read_state_dict
+from affect.errors import InvalidFileError, MissingFileError
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_a_missing_and_a_mismatched_tensor_stop_the_import_and_leave_the_encoder
     tensors.pop(names[0])
     tensors[names[1]] = torch.zeros(2, 2)
     torch.save(tensors, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=f"1 missing .{names[0]}.*1 mismatched .{names[1]} ") as caught:
+    with pytest.raises(InvalidFileError, match=f"1 missing .{names[0]}.*1 mismatched .{names[1]} ") as caught:
         load_encoder_weights(encoder, tmp_path / "a.pth")
     assert "a.pth" in str(caught.value)
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
@@ -122,7 +123,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, wrap: Callable, pla
         path.write_bytes(pickle.dumps(wrap(Malicious(target))))
     else:
         torch.save(wrap(Malicious(target)), path)
-    with pytest.raises(ValueError, match=r"evil\.pth"):
+    with pytest.raises(InvalidFileError, match=r"evil\.pth"):
         read_state_dict(path)
     assert not target.exists()
     # The same file does run code for whoever lets it.
@@ -135,7 +136,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, wrap: Callable, pla
 
 def test_a_pickled_network_is_refused_with_what_to_do(tmp_path: Path):
     torch.save(nn.Linear(2, 2), tmp_path / "whole.pt")
-    with pytest.raises(ValueError, match=r"whole\.pt.*state_dict"):
+    with pytest.raises(InvalidFileError, match=r"whole\.pt.*state_dict"):
         read_state_dict(tmp_path / "whole.pt")
 
 
@@ -146,7 +147,7 @@ def test_a_pickled_network_is_refused_with_what_to_do(tmp_path: Path):
 def test_what_is_no_weights_file_is_named(tmp_path: Path, content: bytes, suffix: str):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=path.name):
+    with pytest.raises(InvalidFileError, match=path.name):
         read_state_dict(path)
 
 
@@ -156,17 +157,17 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str):
     tensors = {"a": torch.randn(100, 100)}
     (save_file if suffix == ".safetensors" else torch.save)(tensors, path)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match=path.name):
+    with pytest.raises(InvalidFileError, match=path.name):
         read_state_dict(path)
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), {"epoch": 3}, {}, [torch.zeros(1)]])
 def test_a_file_without_named_tensors_is_named(tmp_path: Path, content: object):
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=r"a\.pth holds no state dict"):
+    with pytest.raises(InvalidFileError, match=r"a\.pth holds no state dict"):
         read_state_dict(tmp_path / "a.pth")
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+    with pytest.raises(MissingFileError, match=r"none\.pth"):
         read_state_dict(tmp_path / "none.pth")

@@ -182,7 +182,7 @@ def test_wrong_chunks_are_refused(tmp_path: Path) -> None:
         writer.write(0, np.zeros((3, 7)), {})
     values = np.zeros((4, 7))
     values[2, 1] = 1e6  # beyond float16
-    with pytest.raises(ValueError, match=f"features of {NAMES[2]} are not finite in float16"):
+    with pytest.raises(FeatureStoreError, match=f"features of {NAMES[2]} are not finite in float16"):
         writer.write(0, values, {})
     assert 0 in writer.pending()
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from affect.errors import InvalidFileError, MissingFileError
 from affect.head_file import HeadsSpec, load_heads, save_heads
 from affect.heads import NETWORKS, create_heads
 
@@ -21,15 +22,15 @@ def test_the_file_gives_the_same_heads_back(tmp_path: Path, network: str) -> Non
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="make mtl"):
+    with pytest.raises(MissingFileError, match="make mtl"):
         load_heads(tmp_path / "gone.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="not a heads file"):
+    with pytest.raises(InvalidFileError, match="not a heads file"):
         load_heads(tmp_path / "other.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10")
-    with pytest.raises(ValueError, match="not a whole"):
+    with pytest.raises(InvalidFileError, match="not a whole"):
         load_heads(tmp_path / "cut.safetensors")
     spec = HeadsSpec("slice", "both", 20, 10, 16, "abc")
     save_heads(tmp_path / "wrong.safetensors", create_heads("slice", "both", 21, 10, 16), spec)
-    with pytest.raises(ValueError, match="does not hold"):
+    with pytest.raises(InvalidFileError, match="does not hold"):
         load_heads(tmp_path / "wrong.safetensors")

@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import log_loss
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from affect.errors import UserError
 from affect.losses import MultiTaskLoss, concordance, inverse_frequency_weights
 
 
@@ -74,7 +75,7 @@ def test_concordance_refuses_unequal_flat_and_empty_input(shapes: tuple[tuple[in
 def test_weights_are_inverse_counts_divided_by_the_smallest():
     assert inverse_frequency_weights([10, 5, 2, 10]).tolist() == [1, 2, 5, 1]
     assert inverse_frequency_weights([4, 0, 1]).tolist() == [1, 0, 4]
-    with pytest.raises(ValueError, match="no class"):
+    with pytest.raises(UserError, match="no class"):
         inverse_frequency_weights([0, 0])
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from affect.errors import MissingFileError
 from affect.lsd_submission import validate_lsd_submission, write_lsd_submission
 from affect.submissions import SubmissionError
 
@@ -61,7 +62,7 @@ def test_mistakes_are_named_with_their_line(tmp_path, scores, before, after, mes
 
 
 def test_absent_and_binary_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no submission file at .*absent.txt"):
+    with pytest.raises(MissingFileError, match=r"no submission file at .*absent.txt"):
         validate_lsd_submission(tmp_path / "absent.txt", NAMES)
     (tmp_path / "empty.txt").write_bytes(b"")
     with pytest.raises(SubmissionError, match="the header must be"):

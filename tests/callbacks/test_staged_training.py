@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from affect.errors import InvalidOptionError, UserError
 from callbacks.stage_checkpoints import StageCheckpoints
 from callbacks.staged_training import Stage, StagedTraining
 
@@ -161,7 +162,7 @@ def test_each_epoch_draws_other_numbers():
 def test_a_stage_without_epochs_is_left_out():
     callback = StagedTraining([Stage("a", 0, 1.0, True), Stage("b", 2, 1.0, False)], SCORE, seed=0)
     assert [stage.name for stage in callback.stages] == ["b"]
-    with pytest.raises(ValueError, match="at least one stage"):
+    with pytest.raises(InvalidOptionError, match="at least one stage"):
         StagedTraining([Stage("a", 0, 1.0, True)], SCORE, seed=0)
 
 
@@ -172,10 +173,10 @@ def test_a_metric_that_is_not_logged_is_named():
         enable_checkpointing=False, num_sanity_val_steps=0, callbacks=[callback],
     )  # fmt: skip
     loader = DataLoader(torch.zeros(1), batch_size=None)
-    with pytest.raises(ValueError, match="nothing logged val/nothing"):
+    with pytest.raises(UserError, match="nothing logged val/nothing"):
         trainer.fit(module, loader, loader)
 
 
 def test_an_unknown_schedule_is_named():
-    with pytest.raises(ValueError, match=r"'linear'"):
+    with pytest.raises(InvalidOptionError, match=r"'linear'"):
         Stage("a", 1, 1.0, True, schedule="linear")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from affect.errors import UserError
 from datamodules.feature_batches import JOINT, Slices, StepGroups, TaskBatches, gather_rows
 from datamodules.feature_table import FeatureTable, feature_table
 from datamodules.features import FeatureDataModule
@@ -152,7 +153,7 @@ def test_float16_features_become_float32() -> None:
 
 def test_a_task_without_labels_is_refused(table: FeatureTable) -> None:
     table.labels["expression"][:] = -1
-    with pytest.raises(ValueError, match="expression"):
+    with pytest.raises(UserError, match="expression"):
         FeatureDataModule(table, None, dict.fromkeys(table.labels, 1), batch_size=64)
 
 

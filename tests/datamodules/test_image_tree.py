@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from affect.errors import MissingFileError
 from datamodules import image_tree
 from datamodules.image_tree import ImageBatches, ImageTreeDataModule, scan_images
 from datamodules.images import UnreadableImageError
@@ -97,9 +98,9 @@ def test_a_folder_that_cannot_be_listed_is_an_error(root, monkeypatch):
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(MissingFileError, match="no folder"):
         scan_images(tmp_path / "absent")
-    with pytest.raises(FileNotFoundError, match=r"no images in .*looked for .jpg, .jpeg, .png"):
+    with pytest.raises(MissingFileError, match=r"no images in .*looked for .jpg, .jpeg, .png"):
         scan_images(tmp_path)
 
 

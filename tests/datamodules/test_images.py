@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from affect.errors import InvalidOptionError
 from datamodules.images import ImageDataset, UnreadableImageError, collate_images, crop_and_resize, read_image
 
 
@@ -207,7 +208,7 @@ def test_names_default_to_paths(folder: Path):
 
 
 def test_wrong_arguments_are_named(folder: Path):
-    with pytest.raises(ValueError, match=r"on_corrupt must be one of.*'ignore'"):
+    with pytest.raises(InvalidOptionError, match=r"on_corrupt must be one of.*'ignore'"):
         dataset(folder, on_corrupt="ignore")
     with pytest.raises(ValueError, match=r"6 paths.*\{'expression': 5\}"):
         dataset(folder, labels={"expression": np.arange(5)})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from affect.errors import UserError
 from demo_data import production
 from demo_data.production import STAMP, build, draw_all
 from demo_data.renderer import RENDERER_VERSION
@@ -85,7 +86,7 @@ def test_foreign_files_are_left_alone(tmp_path):
     root = tmp_path / "photos"
     root.mkdir()
     (root / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match="not drawn by demo_data"):
+    with pytest.raises(UserError, match="not drawn by demo_data"):
         build(root, {}, writer("a"))
     assert (root / "holiday.jpg").read_bytes() == b"precious"
 

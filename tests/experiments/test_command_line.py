@@ -8,6 +8,7 @@ from torch._utils import ExceptionWrapper
 
 import experiments.config
 from affect.backbones import input_statistics
+from affect.errors import MissingFileError
 from affect.feature_store import FeatureStoreError
 from datamodules.annotation_errors import AnnotationError
 from datamodules.images import UnreadableImageError
@@ -44,7 +45,7 @@ def raising(error: Exception) -> None:
     [
         AnnotationError("a.csv:3: wrong"),
         UnreadableImageError("b.jpg"),
-        FileNotFoundError("no c"),
+        MissingFileError("no c"),
         FeatureStoreError("d"),
     ],
 )

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from affect.errors import UserError
 from affect.heads import SeparateHeads, create_heads
 from datamodules.feature_table import feature_table
 from experiments.head_training import predict_rows
@@ -28,6 +29,6 @@ def test_heads_that_have_diverged_are_not_taken_for_missing_images() -> None:
     heads = create_heads("separate", "both", 4, 10, 3)
     torch.nn.init.constant_(next(heads.parameters()), torch.nan)
     with pytest.raises(
-        ValueError, match=r"head gives no numbers: it has diverged; lower heads\.learning_rate"
+        UserError, match=r"head gives no numbers: it has diverged; lower heads\.learning_rate"
     ):
         predict_rows(heads, table)

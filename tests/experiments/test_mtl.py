@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from affect.calibration import Calibrator
+from affect.errors import MissingFileError
 from affect.head_file import load_heads
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.mtl_submission import validate_mtl_submission
@@ -216,7 +217,7 @@ def test_the_second_stream_is_blended_and_submitted(
 
 @pytest.mark.usefixtures("no_figures")
 def test_what_the_user_can_mend_is_named(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="make pretrain"):
+    with pytest.raises(MissingFileError, match="make pretrain"):
         run_mtl(words(f"backbone={tmp_path / 'gone.safetensors'}"))
     (aff_wild2 / "training_set_annotations.txt").unlink()
     with pytest.raises(AnnotationError, match="training_set_annotations"):

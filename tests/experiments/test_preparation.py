@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from affect.errors import InvalidOptionError
 from affect.super_resolution.networks import SRVGGNetCompact
 from affect.upscaled_tree import read_manifest
 from experiments.config import TrainerConfig
@@ -59,5 +60,5 @@ def test_nothing_is_prepared_on_request_and_unknown_methods_are_refused(source, 
     config.method = "none"
     assert prepare_faces(source, config, TRAINER) == source
     config.method = "other"
-    with pytest.raises(ValueError, match=r"preparation.method must be one of"):
+    with pytest.raises(InvalidOptionError, match=r"preparation.method must be one of"):
         prepare_faces(source, config, TRAINER)

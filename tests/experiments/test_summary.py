@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from affect.errors import MissingFileError
 from experiments.summary import STAGES, summarise
 
 
@@ -41,5 +42,5 @@ def test_each_stages_metrics_stand_below_its_name(runs: Path) -> None:
 
 def test_a_stage_that_has_not_run_is_named(runs: Path) -> None:
     (runs / "mtl" / "latest" / "metrics.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"mtl/latest/metrics\.json; run `make mtl` first"):
+    with pytest.raises(MissingFileError, match=r"mtl/latest/metrics\.json; run `make mtl` first"):
         summarise(runs)

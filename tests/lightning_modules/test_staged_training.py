@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from affect.backbones import Backbone
+from affect.errors import InvalidOptionError
 from affect.losses import MultiTaskLoss
 from affect.sam import SAM
 from lightning_modules.staged_training import StagedTrainingModule
@@ -227,7 +228,7 @@ def test_sam_and_clipping_refuse_loss_scaling_and_name_the_way_out(tiny_architec
     trainer = SimpleNamespace(precision="16-mixed")
     module._trainer = trainer
     for module.sam_rho, module.gradient_clip_norm in ((0.05, None), (0.0, 1.0)):
-        with pytest.raises(ValueError, match=r"trainer\.precision=bf16-mixed"):
+        with pytest.raises(InvalidOptionError, match=r"trainer\.precision=bf16-mixed"):
             module.configure_optimizers()
     module.gradient_clip_norm = None
     assert not isinstance(module.configure_optimizers(), SAM)

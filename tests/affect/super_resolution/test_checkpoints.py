@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from affect.errors import InvalidFileError
 from affect.super_resolution.checkpoints import build_network, network_digest, read_network
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact
 from affect.super_resolution.realesrgan_engine import reference_network
@@ -51,24 +52,24 @@ def test_the_digest_is_of_the_values_not_of_the_file(small_srvgg, tmp_path):
 def test_files_that_are_no_network_are_named(small_rrdb, tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"params": {"fc.weight": torch.zeros(2, 2)}}, path)
-    with pytest.raises(ValueError, match=r"bad.pth: no network of Real-ESRGAN"):
+    with pytest.raises(InvalidFileError, match=r"bad.pth: no network of Real-ESRGAN"):
         read_network(path)
     state = small_rrdb(4).state_dict()
     del state["body.1.rdb2.conv3.bias"]
     torch.save({"params": state}, path)
-    with pytest.raises(ValueError, match=r"bad.pth: does not fit RRDBNet.*\n.*body.1.rdb2.conv3.bias"):
+    with pytest.raises(InvalidFileError, match=r"bad.pth: does not fit RRDBNet.*\n.*body.1.rdb2.conv3.bias"):
         read_network(path)
     state = small_rrdb(4).state_dict()
     state["conv_first.weight"] = torch.zeros(16, 5, 3, 3)
     torch.save({"params": state}, path)
-    with pytest.raises(ValueError, match="5 input channels"):
+    with pytest.raises(InvalidFileError, match="5 input channels"):
         read_network(path)
 
 
 def test_pickled_objects_are_not_loaded(tmp_path):
     path = tmp_path / "object.pth"
     torch.save({"params": argparse.Namespace(x=1)}, path)
-    with pytest.raises(ValueError, match="pickled objects"):
+    with pytest.raises(InvalidFileError, match="pickled objects"):
         read_network(path)
 
 
@@ -76,5 +77,5 @@ def test_a_truncated_file_is_reported(small_srvgg, tmp_path):
     path = tmp_path / "cut.pth"
     torch.save({"params": small_srvgg.state_dict()}, path)
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(ValueError, match=r"cut.pth:? cannot be read"):
+    with pytest.raises(InvalidFileError, match=r"cut.pth:? cannot be read"):
         read_network(path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from affect.errors import InvalidOptionError, MissingFileError
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler, resize_lanczos
 from affect.super_resolution.realesrgan_engine import NetworkError, RealESRGANUpscaler
@@ -129,7 +130,7 @@ def test_settings_that_change_the_picture_are_described(anime, small_srvgg):
     ],
 )
 def test_impossible_settings_are_refused(small_rrdb, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InvalidOptionError, match=message):
         BatchedUpscaler(small_rrdb(2), **arguments)
 
 
@@ -155,7 +156,7 @@ def test_faces_are_restored_on_request(anime, pictures, monkeypatch, tmp_path):
 
     monkeypatch.setitem(sys.modules, "gfpgan", types.SimpleNamespace(GFPGANer=Restorer))
     weights = tmp_path / "GFPGANv1.3.pth"
-    with pytest.raises(FileNotFoundError, match=r"no weights of GFPGAN at .*GFPGANv1.3.pth"):
+    with pytest.raises(MissingFileError, match=r"no weights of GFPGAN at .*GFPGANv1.3.pth"):
         RealESRGANUpscaler(anime, 2, face_enhancer=weights)
     weights.write_bytes(b"weights")
     images = pictures(2, 10, 10)
@@ -208,5 +209,5 @@ def test_the_module_that_is_missing_is_named(anime, monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "gfpgan", raising=False)
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"weights")
-    with pytest.raises(ModuleNotFoundError, match=r"needs the package facexlib .*isolation facexlib`"):
+    with pytest.raises(MissingFileError, match=r"needs the package facexlib .*isolation facexlib`"):
         RealESRGANUpscaler(anime, 2, face_enhancer=weights)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

