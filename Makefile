@@ -13,7 +13,7 @@ OPTIONS = recipe=$(RECIPE) $(if $(DATA),data.root="$(DATA)") $(ARGS)
 BACKBONE ?= runs/pretrain/latest/backbone.safetensors
 ON_BACKBONE = $(OPTIONS) backbone="$(BACKBONE)"
 
-.PHONY: help setup lint format test bench sheets dashboard clean demo faces pretrain
+.PHONY: help setup lint format test bench sheets dashboard clean demo demo-seeds faces pretrain
 .PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale
 
 help: ## list the commands
@@ -81,6 +81,9 @@ demo: $(READY) ## the three stages in a row on drawn faces, and a summary
 	$(PYTHON) -m experiments.mtl recipe=demo $(ARGS)
 	$(PYTHON) -m experiments.synthetic recipe=demo $(ARGS)
 	$(PYTHON) -m experiments.summary
+
+demo-seeds: $(READY) ## the demo with three seeds: mean and spread of every figure [ARGS="ablations=true"]
+	$(PYTHON) -m experiments.demo_seeds $(ARGS)
 
 bench: $(READY) ## measure speed against the peers, into benchmarks/results/
 	for name in pretraining extraction heads calibration upscaling; do $(PYTHON) -m benchmarks.$$name || exit; done

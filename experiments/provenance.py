@@ -32,9 +32,10 @@ def describe_environment(seed: int, accelerator: str) -> dict[str, Any]:
     """Collect what a result depends on besides data and config: code, versions, device, command."""
     versions = {name: version(name) for name in _VERSIONED}
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    revision, dirty = git_state()
     return {
-        "git_revision": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "git_revision": revision,
+        "git_dirty": dirty,
         # OpenCV's packages have several names.
         "versions": {"python": platform.python_version(), **versions, "opencv": cv2.__version__},
         "seed": seed,
@@ -64,6 +65,11 @@ def data_digest(datasets: Mapping[str, ImageDataset]) -> str:
                 digest.update(f"{split} {name} {column.dtype} {column.shape}".encode())
                 digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
+
+
+def git_state() -> tuple[str | None, bool]:
+    """Return the checked-out revision, None outside a checkout, and whether tracked files have local changes."""
+    return _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,0 +1,162 @@
+"""The demo with several seeds: mean and spread of every headline figure, since one seed says little.
+
+    python -m experiments.demo_seeds [key=value ...]
+
+Runs the three stages, both submissions and, on request, the ablations once per seed, each as a process of its own,
+below `<output_dir>/<seed>`. A step that finished at the same git revision is kept, so that the same command continues a
+stopped series. Writes `results.csv` (a row per metric and seed) and `results.md` (mean, standard deviation, range).
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from affect.atomic import write_text
+from affect.errors import UserError
+from experiments.command_line import run_experiment
+from experiments.options import ConfigError, option
+from experiments.provenance import git_state
+from experiments.tables import say
+
+STAGES: Final = ("pretrain", "mtl", "mtl_submit", "synthetic", "synthetic_submit")
+ABLATIONS: Final = ("mtl_baseline", "mtl_ablation", "synthetic_ablation")
+SHOWN: Final = {
+    "pretrain": ("val/expression_accuracy", "val/expression_f1", "val/valence_ccc", "val/arousal_ccc"),
+    "mtl": (
+        "val/mtl_score", "val/mtl_score@thresholds_crossfit", "val/mtl_score@smoothed",
+        "val/mtl_score@calibrated_crossfit", "val/mtl_score@calibrated", "val/va_ccc", "val/expression_f1", "val/au_f1",
+    ),
+    "mtl_submit": ("test/mtl_score",),
+    "synthetic": (
+        "val/expression_f1@pretrained", "val/expression_f1@classifier_only", "val/expression_f1@finetuned",
+        "val/expression_f1@blend_crossfit", "val/expression_f1@blend",
+    ),
+    "synthetic_submit": ("test/expression_f1", "test/expression_accuracy"),
+    "mtl_baseline": ("val/mtl_score",),
+}  # fmt: skip
+"""Headline metrics by experiment; of the ablations, every metric is shown."""
+
+
+@dataclass
+class DemoSeedsConfig:
+    """Options of the series."""
+
+    seeds: list[int] = option([42, 43, 44], "random seeds, at least two")
+    output_dir: str = option("runs/demo_seeds", "folder of the series; each seed has a folder below it")
+    ablations: bool = option(False, "run the baseline of stage 2 and both ablations too")
+
+
+def run_series(config: DemoSeedsConfig) -> pd.DataFrame:
+    """Run all steps with all seeds and return the metrics, with columns `experiment`, `metric`, `seed` and `value`.
+
+    Raises:
+        ConfigError: If there are fewer than two different seeds.
+        UserError: If a step fails; its own message stands above.
+    """
+    seeds = list(dict.fromkeys(config.seeds))
+    if len(seeds) < 2:
+        raise ConfigError(f"seeds={config.seeds}: a spread needs at least two different seeds")
+    rows: list[dict[str, Any]] = []
+    experiments = STAGES + (ABLATIONS if config.ablations else ())
+    for seed in seeds:
+        for experiment in experiments:
+            metrics = run_step(experiment, seed, Path(config.output_dir) / str(seed))
+            rows += [
+                {"experiment": experiment, "metric": metric, "seed": seed, "value": value}
+                for metric, value in metrics.items()
+            ]
+    table = pd.DataFrame(rows)
+    write_text(Path(config.output_dir) / "results.csv", table.to_csv(index=False))
+    text = as_markdown(table, seeds)
+    write_text(Path(config.output_dir) / "results.md", text)
+    say(text)
+    return table
+
+
+def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
+    """Run one experiment with its demo recipe, unless it finished here at this revision; return its metrics.
+
+    Args:
+        experiment: Name of the experiment's module.
+        seed: Random seed.
+        folder: `output_dir` of the experiments of this seed.
+
+    Raises:
+        UserError: If it fails.
+    """
+    latest = folder / experiment / "latest"
+    if is_current(latest):
+        say(f"seed {seed}: {experiment} finished earlier at this revision: {latest}")
+    else:
+        say(f"[bold]seed {seed}: {experiment}[/]")
+        words = list(words_of(experiment, seed, folder))
+        status = subprocess.run([sys.executable, "-m", f"experiments.{experiment}", *words]).returncode
+        if status:
+            raise UserError(
+                f"experiments.{experiment} {' '.join(words)} ended with exit status {status}; fix the cause and run "
+                "the same command again: finished steps are kept"
+            )
+    return json.loads((latest / "metrics.json").read_text(encoding="utf-8"))
+
+
+def is_current(run: Path) -> bool:
+    """Return whether a run folder holds a finished run of the checked-out revision, without local changes."""
+    try:
+        provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+        finished = (run / "metrics.json").is_file()
+    except (OSError, ValueError):
+        return False
+    revision, dirty = git_state()
+    same = provenance.get("git_revision") == revision and provenance.get("git_dirty") is False
+    return finished and revision is not None and not dirty and same
+
+
+def words_of(experiment: str, seed: int, folder: Path) -> Iterator[str]:
+    """Yield the options of a step."""
+    yield f"output_dir={folder}"
+    if experiment.endswith("_submit"):
+        yield f"run={folder / experiment.removesuffix('_submit') / 'latest'}"
+        return
+    yield from ("recipe=demo", f"seed={seed}")
+    if experiment.startswith(("mtl", "synthetic")) and experiment != "mtl_baseline":
+        yield f"backbone={folder / 'pretrain' / 'latest' / 'backbone.safetensors'}"
+
+
+def as_markdown(table: pd.DataFrame, seeds: Sequence[int]) -> str:
+    """Lay the headline metrics out as a Markdown table: mean, standard deviation (n - 1), smallest and largest."""
+    lines = [
+        f"Demo data, seeds {', '.join(map(str, seeds))}, {processor_name()}.", "",
+        "| experiment | metric | mean | s.d. | smallest | largest |", "| --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for (experiment, metric), values in table.groupby(["experiment", "metric"], sort=False)["value"]:
+        name = str(metric)
+        if name in SHOWN.get(str(experiment), (name,)) and name.startswith(("val/", "test/")):
+            figures = values.mean(), values.std(), values.min(), values.max()
+            lines.append(f"| {experiment} | {name} | {' | '.join(f'{value:.3f}' for value in figures)} |")
+    return "\n".join(lines) + "\n"
+
+
+def processor_name() -> str:
+    """Return the processor's model name, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(DemoSeedsConfig, "demo_seeds", run_series, default_recipe=None)
+
+
+if __name__ == "__main__":
+    main()
