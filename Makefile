@@ -41,7 +41,7 @@ format: $(READY) ## lay out the code
 	$(VENV)/bin/ruff format .
 
 test: $(READY) ## run the tests
-	OMP_WAIT_POLICY=passive $(VENV)/bin/pytest $(ARGS)
+	OMP_WAIT_POLICY=passive $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
 	$(PYTHON) -m experiments.faces $(OPTIONS) $(if $(WEIGHTS),weights="$(WEIGHTS)")
