@@ -25,6 +25,8 @@ def name_fault(name: str) -> str | None:
     stem = file.partition(".")[0]
     if not (stem.isascii() and stem.isdigit()):
         return f"image name {name!r} has no frame number; expected video/00001.jpg"
+    if len(stem) > 18:
+        return f"image name {name!r} has a frame number of more than 18 digits"
     return None
 
 

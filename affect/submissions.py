@@ -5,6 +5,7 @@ from pathlib import Path
 
 from affect.errors import MissingFileError, UserError
 from affect.line_errors import list_problems
+from affect.text_files import read_text
 
 
 class SubmissionError(UserError):
@@ -24,15 +25,12 @@ def validate_lines(
 
     Raises:
         MissingFileError: If there is no such file.
-        SubmissionError: If anything differs from the official form.
+        SubmissionError: If it is no regular file of UTF-8 text, or anything differs from the official form.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"no submission file at {path}")
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise SubmissionError(f"{path} is not UTF-8 text ({error})") from error
+    lines = read_text(path, SubmissionError, exact=True).split("\n")
     mistakes: list[tuple[int, str]] = []
     if lines[-1] == "":
         lines.pop()

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from affect.frames import video_of
 from affect.labels import AFFWILD2_EXPRESSIONS
 from datamodules.aff_wild2_annotations import Annotations, read_annotations, read_test_list
 from datamodules.aff_wild2_counts import (
@@ -16,6 +19,7 @@ from datamodules.aff_wild2_counts import (
 from datamodules.annotation_errors import AnnotationError
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
+from datamodules.split_overlap import refuse_shared_images, warn_of_repeats, warn_of_shared_videos
 
 IMAGE_FOLDER: Final = "cropped_aligned"
 LISTS: Final = {"train": TRAINING_LIST, "val": VALIDATION_LIST}
@@ -37,6 +41,28 @@ def load_annotations(root: str | Path, split: str, check_counts: bool = True) ->
         check_official_counts(LISTS[split], annotations.report)
     if not len(annotations):
         raise AnnotationError(f"{Path(root) / LISTS[split]}: not one row has a label")
+    return annotations
+
+
+def load_splits(root: str | Path, check_counts: bool = True) -> dict[str, Annotations]:
+    """Read the labelled rows of both splits, `train` and `val`, and compare them with each other.
+
+    Warns of images that a list names twice and of videos that are in both lists.
+
+    Args:
+        root: Folder that holds the lists.
+        check_counts: As in `load_annotations`.
+
+    Raises:
+        AnnotationError: As in `load_annotations`, or if an image is in both lists.
+    """
+    annotations = {split: load_annotations(root, split, check_counts) for split in LISTS}
+    for split, rows in annotations.items():
+        labels = np.column_stack([rows.expression, rows.valence_arousal, rows.action_units])
+        warn_of_repeats(str(Path(root) / LISTS[split]), rows.name, labels)
+    refuse_shared_images(str(root), {split: rows.name for split, rows in annotations.items()})
+    videos = {split: map(video_of, rows.name) for split, rows in annotations.items()}
+    warn_of_shared_videos(str(root), videos)
     return annotations
 
 
@@ -80,9 +106,8 @@ class AffWild2DataModule(ImageDataModule):
         """Read the lists and build the training and validation sets."""
         if self.datasets:
             return
-        for split in LISTS:
-            rows = load_annotations(self.root, split, self.check_counts)
-            self.annotations[split] = rows
+        self.annotations = load_splits(self.root, self.check_counts)
+        for split, rows in self.annotations.items():
             self.datasets[split] = ImageDataset(
                 root=image_folder(self.root),
                 paths=rows.name,

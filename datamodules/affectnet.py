@@ -13,6 +13,7 @@ from datamodules.annotation_errors import AnnotationError
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
+from datamodules.split_overlap import refuse_copies, refuse_shared_images, warn_of_repeats
 
 
 class AffectNetDataModule(ImageDataModule):
@@ -30,7 +31,7 @@ class AffectNetDataModule(ImageDataModule):
         fingerprint: State of the annotations, for provenance.
 
     Raises:
-        AnnotationError: If the folder is not AffectNet, or its annotations are malformed.
+        AnnotationError: If the folder is not AffectNet, its annotations are malformed, or an image is in both splits.
     """
 
     expressions: Sequence[str] = BACKBONE_EXPRESSIONS
@@ -55,6 +56,7 @@ class AffectNetDataModule(ImageDataModule):
         if self.datasets:
             return
         self.index = self._read_index()
+        check_overlap(self.root, self.index)
         for split in ("train", "val"):
             rows = self.index[self.index["split"] == split]
             if rows.empty:
@@ -84,3 +86,30 @@ class AffectNetDataModule(ImageDataModule):
         return cached_table(
             self.cache_dir, key, self.fingerprint, lambda: read_annotations(self.root, layout)
         )
+
+
+def check_overlap(root: Path, index: pd.DataFrame) -> None:
+    """Warn of faces that are listed twice in a split, and refuse images that are in both.
+
+    Images of the npy layout are compared by content where their ids are equal.
+
+    Raises:
+        AnnotationError: If an image is in both splits.
+    """
+    box = ["left", "top", "width", "height"]
+    parts = {split: index[index["split"] == split] for split in ("train", "val")}
+    for split, rows in parts.items():
+        # A photo of two people is listed twice, with two boxes.
+        repeated = rows[rows.duplicated(["path", *box], keep=False)]
+        faces = [f"{path} (box {rest})" for path, *rest in repeated[["path", *box]].itertuples(index=False)]
+        labels = repeated[["expression", "valence", "arousal"]].to_numpy(np.float64)
+        warn_of_repeats(f"{root} ({split})", faces, labels)
+    refuse_shared_images(str(root), {split: rows["path"].tolist() for split, rows in parts.items()})
+    if not index["width"].any():  # the npy layout: ids are numbers of their own in each split
+        keys = index["path"].str.rpartition("/")[2]
+        refuse_copies(
+            str(root),
+            pd.DataFrame({
+                "path": f"{root}/" + index["path"], "split": index["split"], "key": keys, "label": index["expression"]
+            }),
+        )  # fmt: skip

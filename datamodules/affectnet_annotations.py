@@ -5,10 +5,12 @@
     `_aro`.
 
 The table has one row per usable face: `split` (train, val), `path` relative to the root, `left`, `top`, `width`,
-`height` of the face box (0 width: whole image), `expression` (backbone order) and `valence`, `arousal` (NaN where
-missing).
+`height` of the face box in whole pixels (rounded to the nearest; 0 width: whole image), `expression` (backbone order)
+and `valence`, `arousal` (NaN where missing).
 """
 
+import operator
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,7 +18,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from affect.csv_text import read_csv_text
+from affect.errors import UserError
 from affect.labels import AFFECTNET_CODES, AFFECTNET_TO_BACKBONE, MISSING_EXPRESSION
+from affect.npy_number import read_number
+from affect.text_files import parse_numbers
 from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
 
 LAYOUTS: Final = ("csv", "npy")
@@ -25,12 +31,15 @@ _COLUMNS: Final = [
     "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression",
     "valence", "arousal",
 ]  # fmt: skip
-_NUMBERS: Final = [*_COLUMNS[1:5], *_COLUMNS[6:]]
+_BOX: Final = _COLUMNS[1:5]
+_NUMBERS: Final = [*_BOX, *_COLUMNS[6:]]
+_KINDS: Final = ("exp", "val", "aro")
 _CSV_FILES: Final = {"train": "training.csv", "val": "validation.csv"}
 _NPY_FOLDERS: Final = {"train": "train_set", "val": "val_set"}
 _NOT_ANNOTATED: Final = -2.0
+_MIN_PIXELS: Final = 2
 _MAX_PIXELS: Final = 1e6
-_NO_BOX: Final = ["NULL", ""]
+_NO_BOX: Final = ("NULL", "")
 
 
 def find_layout(root: str | Path, layout: str = "auto") -> str:
@@ -83,63 +92,71 @@ def read_annotations(root: str | Path, layout: str) -> pd.DataFrame:
 
 def _read_csv(root: Path, name: str) -> pd.DataFrame:
     path = root / name
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            has_header = _COLUMNS[0] in file.readline()
-        # Some copies of validation.csv come without a header line.
-        raw = pd.read_csv(
-            path, header=0 if has_header else None, names=None if has_header else _COLUMNS, dtype=str,
-            keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False,
-        )  # fmt: skip
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: {error}") from error
-    absent = [column for column in _COLUMNS if column not in raw and column != "facial_landmarks"]
+    # Some copies of validation.csv come without a header line.
+    text = read_csv_text(path, AnnotationError, first_column=_COLUMNS[0], default_columns=_COLUMNS)
+    absent = [column for column in _COLUMNS if column not in text.columns and column != "facial_landmarks"]
     if absent:
-        raise AnnotationError(f"{path}: missing columns {absent}; it has {list(raw)}")
-    lines = np.arange(len(raw)) + (2 if has_header else 1)
-    present = (raw != "").any(axis=1).to_numpy()
-    raw, lines = raw[present], lines[present]
-    if raw.empty:
+        raise AnnotationError(f"{path}: missing columns {absent}; it has {text.columns}")
+    if not text.rows:
         raise AnnotationError(f"{path} holds no row")
-    boxes = list(_COLUMNS[1:5])
-    raw[boxes] = raw[boxes].replace(_NO_BOX, "-1")  # a row of the official training.csv says NULL
-    numbers = raw[_NUMBERS].apply(pd.to_numeric, errors="coerce")
-    names = raw[_COLUMNS[0]].str.replace("\\", "/", regex=False)
+    pick = operator.itemgetter(*(text.columns.index(column) for column in (_COLUMNS[0], *_NUMBERS)))
+    paths, *fields = zip(*(pick(line.split(",")) for line in text.rows), strict=True)
+    texts = dict(zip(_NUMBERS, fields, strict=True))
+    is_null = {column: np.array([field.strip() in _NO_BOX for field in texts[column]]) for column in _BOX}
+    numbers = {column: parse_numbers(field) for column, field in texts.items()}
+    for column in _BOX:  # a row of the official training.csv says NULL
+        numbers[column][is_null[column]] = -1
     problems: list[tuple[int, str]] = []
 
-    def check(wrong: pd.Series, reason: str, column: str) -> None:
-        rows = np.flatnonzero(wrong.to_numpy())
-        problems.extend((int(lines[row]), f"{reason}: {column} is {raw[column].iloc[row]!r}") for row in rows)
+    def check(wrong: np.ndarray, reason: str, column: str) -> None:
+        found = paths if column == _COLUMNS[0] else texts[column]
+        problems.extend(
+            (int(text.lines[row]), f"{reason}: {column} is {found[row]!r}") for row in np.flatnonzero(wrong)
+        )
 
     for column in _NUMBERS:
-        check(numbers[column].isna(), "not a number", column)
-    for column in _COLUMNS[1:5]:
-        check(numbers[column].abs() > _MAX_PIXELS, "not a number of pixels", column)
-    is_code = numbers["expression"].isin(range(len(AFFECTNET_CODES)))
+        check(np.isnan(numbers[column]), "not a number", column)
+    for column in _BOX:
+        check(np.abs(numbers[column]) > _MAX_PIXELS, "not a number of pixels", column)
+        any_null = np.any(list(is_null.values()), axis=0)
+        check(any_null & ~is_null[column], "half a face box: another part is missing", column)
+    for column in _BOX[2:]:
+        # 1 is refused too: it is the width of a whole image where boxes are fractions.
+        check(
+            (numbers[column] > 0) & (numbers[column] < _MIN_PIXELS),
+            f"less than {_MIN_PIXELS} pixels (face boxes are in pixels, not fractions of the image)",
+            column,
+        )
+    codes = numbers["expression"]
     check(
-        ~is_code & numbers["expression"].notna(), f"not a code 0 to {len(AFFECTNET_CODES) - 1}", "expression"
+        ~np.isin(codes, range(len(AFFECTNET_CODES))) & ~np.isnan(codes),
+        f"not a code 0 to {len(AFFECTNET_CODES) - 1}",
+        "expression",
     )
     for column in ("valence", "arousal"):
         values = numbers[column]
         check(
-            ~values.between(-1, 1) & (values != _NOT_ANNOTATED) & values.notna(),
+            ~((np.abs(values) <= 1) | (values == _NOT_ANNOTATED) | np.isnan(values)),
             "neither in [-1, 1] nor -2",
             column,
         )
-    check(names == "", "no image", _COLUMNS[0])
-    check(names.map(leaves_root), "path leaves the image folder", _COLUMNS[0])
+    names = [path.strip().replace("\\", "/") for path in paths]
+    check(np.array([not name for name in names]), "no image", _COLUMNS[0])
+    check(np.array([leaves_root(name) for name in names]), "path leaves the image folder", _COLUMNS[0])
+    check(np.array([not name.isprintable() for name in names]), "unprintable character", _COLUMNS[0])
     raise_for_problems(path, problems)
 
-    expression = AFFECTNET_TO_BACKBONE[numbers["expression"].to_numpy(np.int64)]
+    expression = AFFECTNET_TO_BACKBONE[codes.astype(np.int64)]
     # Its corner may lie outside the image: crops are clipped.
-    has_box = (numbers[["face_width", "face_height"]] > 0).all(axis=1)
-    table = pd.DataFrame({"path": IMAGE_FOLDER + "/" + names})
-    for key, column in (("left", "x"), ("top", "y"), ("width", "width"), ("height", "height")):
-        table[key] = numbers[f"face_{column}"].astype(np.int32)
+    has_box = (numbers["face_width"] > 0) & (numbers["face_height"] > 0)
+    table = pd.DataFrame({"path": [posixpath.normpath(f"{IMAGE_FOLDER}/{name}") for name in names]})
+    for key, column in zip(("left", "top", "width", "height"), _BOX, strict=True):
+        table[key] = np.rint(numbers[column]).astype(np.int32)
     table["expression"] = expression
     for key in ("valence", "arousal"):
-        table[key] = numbers[key].where(numbers[key] != _NOT_ANNOTATED).astype(np.float32)
-    return table[(expression != MISSING_EXPRESSION) & has_box.to_numpy()].reset_index(drop=True)
+        values = numbers[key]
+        table[key] = np.where(values == _NOT_ANNOTATED, np.nan, values).astype(np.float32)
+    return table[(expression != MISSING_EXPRESSION) & has_box].reset_index(drop=True)
 
 
 def _read_npy(root: Path, name: str) -> pd.DataFrame:
@@ -147,23 +164,27 @@ def _read_npy(root: Path, name: str) -> pd.DataFrame:
     for folder in (annotations, images):
         if not folder.is_dir():
             raise AnnotationError(f"{folder} is missing; AffectNet's 2021 release has it")
+    # Hidden files, such as macOS's `._1_exp.npy`, are not data.
+    entries = [path.name for path in annotations.iterdir() if not path.name.startswith(".")]
     identifiers = sorted(
-        (path.name.removesuffix("_exp.npy") for path in annotations.glob("*_exp.npy")), key=_by_number
-    )
+        {entry.removesuffix(f"_{kind}.npy") for kind in _KINDS for entry in entries if entry.endswith(f"_{kind}.npy")},
+        key=_by_number,
+    )  # fmt: skip
     if not identifiers:
         raise AnnotationError(f"{annotations} holds no <id>_exp.npy")
     problems: list[str] = []
     rows = []
     for identifier in identifiers:
         values = []
-        for kind in ("exp", "val", "aro"):
+        for kind in _KINDS:
             path = annotations / f"{identifier}_{kind}.npy"
+            value = np.nan
             try:
-                value = float(np.load(path, allow_pickle=False).item())
-                _check_value(kind, value)
-            except (OSError, ValueError, EOFError) as error:
-                problems.append(f"{path}: {error}")
-                value = np.nan
+                value = read_number(path, AnnotationError)
+                if reason := _value_fault(kind, value):
+                    problems.append(f"{path}: {reason}")
+            except UserError as error:
+                problems.append(str(error))
             values.append(value)
         rows.append((f"{name}/images/{identifier}.jpg", *values))
     if problems:
@@ -178,13 +199,14 @@ def _read_npy(root: Path, name: str) -> pd.DataFrame:
     return table[table["expression"] != MISSING_EXPRESSION].reset_index(drop=True)
 
 
-def _check_value(kind: str, value: float) -> None:
+def _value_fault(kind: str, value: float) -> str | None:
     if kind == "exp":
         if value not in range(len(AFFECTNET_CODES)):
-            raise ValueError(f"{value:g} is not a code 0 to {len(AFFECTNET_CODES) - 1}")
+            return f"{value:g} is not a code 0 to {len(AFFECTNET_CODES) - 1}"
     elif not -1 <= value <= 1 and value != _NOT_ANNOTATED:
-        raise ValueError(f"{value:g} is neither in [-1, 1] nor -2")
+        return f"{value:g} is neither in [-1, 1] nor -2"
+    return None
 
 
 def _by_number(identifier: str) -> tuple[int, str]:
-    return (int(identifier) if identifier.isdigit() else -1, identifier)
+    return (int(identifier) if identifier.isascii() and identifier.isdigit() else -1, identifier)

@@ -4,16 +4,23 @@ OpenFace's output is such a table: columns frame, confidence, success and, among
 counted from 1 there, as in s-Aff-Wild2's file names.
 """
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from affect.csv_text import read_csv_text
 from affect.frames import locate_frames, video_of
 from datamodules.annotation_errors import AnnotationError
+
+_MAX_FRAME: Final = 2**53
+"""Largest frame number, the last to which float64 is exact."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def read_frame_tables(
     features: np.ndarray | None = None
     for position, video in enumerate(videos):
         path = root / f"{video}.csv"
-        if not path.is_file():
+        if not path.exists():
             absent.append(video)
             continue
         table = _read_table(path, columns, min_confidence)
@@ -81,22 +88,31 @@ def read_frame_tables(
 
 def _read_table(path: Path, columns: str, min_confidence: float) -> pd.DataFrame:
     """Read one table: features by frame number, NaN where the frame fails."""
-    try:
-        table = pd.read_csv(path, skipinitialspace=True)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: not a CSV table ({error})") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    chosen = [name for name in table.columns if re.fullmatch(columns, name)]
-    if "frame" not in table.columns or not chosen:
+    text = read_csv_text(path, AnnotationError)
+    chosen = [name for name in text.columns if re.fullmatch(columns, name)]
+    if "frame" not in text.columns or not chosen:
         raise AnnotationError(
             f"{path}: needs a column 'frame' and features that match {columns!r} (stream.columns); it has "
-            f"{table.columns.tolist()[:12]}"
+            f"{text.columns[:12]}"
         )
-    used = [name for name in table.columns if name in {"frame", "success", "confidence", *chosen}]
-    raw, table = table["frame"], table[used].apply(pd.to_numeric, errors="coerce")
-    if (broken := table["frame"].isna() | (table["frame"] % 1 != 0)).any():
+    positions = [
+        number
+        for number, name in enumerate(text.columns)
+        if name in {"frame", "success", "confidence", *chosen}
+    ]
+    if not text.rows:
+        raise AnnotationError(f"{path} holds no row")
+    raw = pd.read_csv(
+        io.StringIO("\n".join(text.rows)), header=None, usecols=positions, index_col=False, quoting=csv.QUOTE_NONE,
+        skipinitialspace=True,
+    )  # fmt: skip
+    raw.columns = [text.columns[number] for number in positions]
+    table = raw.apply(pd.to_numeric, errors="coerce")
+    if (broken := ~table["frame"].between(0, _MAX_FRAME) | (table["frame"] % 1 != 0)).any():
         row = int(broken.to_numpy().argmax())
-        raise AnnotationError(f"{path}:{row + 2}: frame {raw.iloc[row]} is not a whole number")
+        raise AnnotationError(
+            f"{path}:{text.lines[row]}: frame {raw['frame'].iloc[row]} is not a whole number"
+        )
     if table["frame"].duplicated().any():
         twice = int(table["frame"][table["frame"].duplicated()].iloc[0])
         raise AnnotationError(f"{path}: frame {twice} stands twice; keep one face per frame")

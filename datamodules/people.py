@@ -16,11 +16,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from affect.csv_text import read_csv_text
+from affect.text_files import parse_numbers
 from affect.upscaled_tree import SUFFIXES
 from datamodules.annotation_errors import AnnotationError, raise_for_problems
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
+from datamodules.split_overlap import refuse_copies
 
 LANDMARK_FILE: Final = "landmarks.csv"
 HELD_OUT_EVERY: Final = 20
@@ -59,6 +62,12 @@ class PeopleDataModule(ImageDataModule):
         splits = " ".join(sorted({split for split, _ in folders}))
         key = f"people {splits} {self.root.resolve()}"
         index = cached_table(self.cache_dir, key, self.fingerprint, lambda: read_people(self.root, folders))
+        if "val" in splits:
+            keys = index["person"] + "/" + index["path"].str.rpartition("/")[2]
+            files = index[["split"]].assign(
+                path=f"{self.root}/" + index["path"], key=keys, label=index["person"]
+            )
+            refuse_copies(str(self.root), files)
         self.people = sorted(index["person"].unique())
         points = [column for column in index if str(column)[0] in "xy" and str(column)[1:].isdigit()]
         self.num_landmarks = len(points) // 2
@@ -110,7 +119,7 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
         held_out = (np.arange(len(names)) + 1) % HELD_OUT_EVERY == 0
         part["split"] = split or np.where(held_out, "val", "train")
         part["person"] = folder.name
-        if (folder / LANDMARK_FILE).is_file():
+        if (folder / LANDMARK_FILE).exists():
             landmarks = _read_landmarks(folder)
             annotated = annotated or (folder, landmarks.shape[1])
             first, width = annotated
@@ -136,30 +145,29 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
 def _read_landmarks(folder: Path) -> pd.DataFrame:
     """Read a person's landmark file and scale the points by the size of their image."""
     path = folder / LANDMARK_FILE
-    try:
-        table = pd.read_csv(path, dtype={"file": str})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: {error}") from error
-    points = [f"{axis}{point}" for point in range(len(table.columns) // 2) for axis in "xy"]
-    if not points or list(table.columns) != ["file", *points]:
-        raise AnnotationError(
-            f"{path}: expected the header file,x0,y0,x1,y1,..., got {list(table.columns)[:5]}"
-        )
+    text = read_csv_text(path, AnnotationError)
+    points = [f"{axis}{point}" for point in range(len(text.columns) // 2) for axis in "xy"]
+    if not points or text.columns != ["file", *points]:
+        raise AnnotationError(f"{path}: expected the header file,x0,y0,x1,y1,..., got {text.columns[:5]}")
+    names, *columns = (
+        zip(*(row.split(",") for row in text.rows), strict=True) if text.rows else [()] * (1 + len(points))
+    )
+    files = pd.Series([name.strip() for name in names], dtype=object)
     present = {entry.name for entry in folder.iterdir()}
-    values = table[points].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
+    values = np.stack([parse_numbers(column) for column in columns], axis=1).astype(np.float32)
     problems = [
-        (int(row) + 2, reason)
+        (int(text.lines[row]), reason)
         for wrong, reason in (
-            (~table["file"].isin(present), "names an image that is not beside it"),
-            (table["file"].duplicated(), "names an image a second time"),
+            (~files.isin(present), "names an image that is not beside it"),
+            (files.duplicated(), "names an image a second time"),
             (~np.isfinite(values).all(1), "holds something that is not a number"),
         )
         for row in np.flatnonzero(wrong)
     ]
     raise_for_problems(path, problems)
-    sizes = np.array([_image_size(folder / name) for name in table["file"]], np.float32).reshape(-1, 1, 2)
-    scaled = values.reshape(len(table), -1, 2) / sizes * 2 - 1
-    return pd.DataFrame(scaled.reshape(len(table), -1), table["file"], points)
+    sizes = np.array([_image_size(folder / name) for name in files], np.float32).reshape(-1, 1, 2)
+    scaled = values.reshape(len(files), -1, 2) / sizes * 2 - 1
+    return pd.DataFrame(scaled.reshape(len(files), -1), files, points)
 
 
 def _image_size(path: Path) -> tuple[int, int]:

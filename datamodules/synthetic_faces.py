@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from affect.text_files import read_text
 from affect.upscaled_tree import SUFFIXES
 from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
 from datamodules.augmentation import ColourJitter
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import fingerprint
+from datamodules.split_overlap import refuse_copies
 
 TRAIN_FOLDER: Final = "training_set_synthetic_images"
 VALIDATION_FOLDER: Final = "validation_set_real_images"
@@ -80,8 +83,20 @@ class SyntheticFacesDataModule(ImageDataModule):
                     root=folder, paths=paths, size=self.image_size, labels={"expression": labels},
                     augment=self.jitter if split == "train" else None, on_corrupt=self.on_corrupt,
                 )  # fmt: skip
+            self._check_overlap()
             classes = [folder / name for folder in self.folders.values() for name in SYNTHETIC_FOLDERS]
             self.fingerprint = fingerprint(classes, self.root)
+
+    def _check_overlap(self) -> None:
+        files = [
+            pd.DataFrame({"path": data.paths, "split": split, "label": data.labels["expression"]})
+            for split, data in ((split, self.datasets[split]) for split in self.folders)
+        ]
+        table = pd.concat(files, ignore_index=True)
+        folder = table["split"].map({split: str(folder) for split, folder in self.folders.items()})
+        table["key"] = table["path"].str.rpartition("/")[2]
+        table["path"] = folder + "/" + table["path"]
+        refuse_copies(str(self.root), table)
 
     def class_counts(self) -> list[int]:
         """Count the training faces of each expression, in label order."""
@@ -115,19 +130,38 @@ def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
 
 
 def read_test_list(path: Path) -> list[str]:
-    """Read the image names of the test list, in order; the header is skipped by position, blank lines are.
+    """Read the image names of the test list, in order: a header line, then a name, with or without a label, per line.
+
+    The header is skipped by position; blank lines are skipped too. Duplicates are kept.
 
     Raises:
-        AnnotationError: If the file is missing or empty, or a name leaves the image folder.
+        AnnotationError: If the file is missing, empty or no UTF-8 text, or a line is malformed: it has more than two
+            fields, a quotation mark or an unprintable character, or a name that leaves the image folder.
     """
-    if not path.is_file():
+    if not path.exists():
         raise AnnotationError(f"there is no test list {path}")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()[1:]
-    names = [(number, line.split(",")[0].strip()) for number, line in enumerate(lines, start=2)]
-    names = [(number, name) for number, name in names if name]
-    raise_for_problems(
-        path, [(number, f"{name} leaves the folder") for number, name in names if leaves_root(name)]
-    )
+    problems: list[tuple[int, str]] = []
+    names = []
+    for number, line in enumerate(read_text(path, AnnotationError).split("\n"), start=1):
+        name, *others = (field.strip() for field in line.split(","))
+        if number == 1:
+            if Path(name).suffix.lower() in SUFFIXES:
+                problems.append((1, "an image stands where the header line should; put the header back"))
+        elif any((name, *others)):
+            if reason := _name_fault(name, others):
+                problems.append((number, reason))
+            names.append(name)
+    raise_for_problems(path, problems)
     if not names:
         raise AnnotationError(f"{path} lists no image")
-    return [name for _, name in names]
+    return names
+
+
+def _name_fault(name: str, others: list[str]) -> str | None:
+    if not name:
+        return "no image name"
+    if '"' in name or not name.isprintable():
+        return f"image name {name!r} holds a quotation mark or an unprintable character"
+    if any(others[1:]):
+        return f"{1 + len(others)} fields, expected a name and at most a label"
+    return f"{name} leaves the folder" if leaves_root(name) else None

@@ -14,7 +14,7 @@ import numpy as np
 from affect.backbone_file import file_digest
 from affect.frames import locate_frames, video_of
 from affect.head_file import HeadsSpec, save_heads
-from datamodules.aff_wild2 import LISTS, load_annotations
+from datamodules.aff_wild2 import LISTS, load_splits
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
@@ -35,9 +35,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     run = Run("mtl", config, config.data.root)
     stream = SecondStream(run, config.stream) if config.stream.root else None
 
-    annotations = {
-        split: load_annotations(config.data.root, split, config.data.check_counts) for split in LISTS
-    }
+    annotations = load_splits(config.data.root, config.data.check_counts)
     for split, rows in annotations.items():
         run.say(f"{split}: {rows.report.summary()}")
     extractor = FeatureExtractor(run, config.backbone, config.data, config.features)

@@ -25,7 +25,7 @@ from rich.table import Table
 from affect.atomic import write_text
 from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
-from datamodules.aff_wild2 import LISTS, load_annotations
+from datamodules.aff_wild2 import load_splits
 from datamodules.feature_table import FeatureTable
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
@@ -102,9 +102,7 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
         raise ConfigError("the ablation has neither a second stream (stream.root) nor refits (heads.refit)")
     ensure_demo_data("aff_wild2", config.data.root)
     run = Run("mtl_ablation", config, config.data.root)
-    annotations = {
-        split: load_annotations(config.data.root, split, config.data.check_counts) for split in LISTS
-    }
+    annotations = load_splits(config.data.root, config.data.check_counts)
     extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
     stores = {split: extractor.store(split, rows.name) for split, rows in annotations.items()}
     if not goes_on_alone(run):

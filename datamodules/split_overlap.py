@@ -1,0 +1,120 @@
+"""What makes a validation score wrong or doubtful: images listed twice, and images or videos in both splits."""
+
+import hashlib
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pytorch_lightning.utilities import rank_zero_warn
+
+from datamodules.annotation_errors import AnnotationError
+
+_SHOWN = 3
+
+
+def warn_of_repeats(source: str, names: Sequence[str], labels: np.ndarray) -> None:
+    """Warn of images that a list names more than once, and of those whose labels differ.
+
+    Args:
+        source: What lists them, for the message.
+        names: N images, or other keys of what is labelled.
+        labels: Shape (N, L); NaN is missing and equal to NaN.
+    """
+    index = pd.Index(names)
+    repeated = index.duplicated(keep=False)
+    if not repeated.any():
+        return
+    groups = pd.DataFrame(labels[repeated]).groupby(index[repeated].to_numpy(), sort=False)
+    differ = (groups.nunique(dropna=False) > 1).any(axis=1)
+    message = f"{source}: {len(differ):,} images are listed more than once, such as {_some(differ.index)}"
+    if differ.any():
+        examples = _some(differ[differ].index)
+        message += f"; the labels of {int(differ.sum()):,} contradict each other, such as {examples}"
+    rank_zero_warn(message)
+
+
+def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]]) -> None:
+    """Warn of videos, and thus people, that are in both splits.
+
+    Args:
+        source: The data set, for the message.
+        videos: Names of the videos by split, `train` and `val`.
+    """
+    shared = sorted(set(videos["train"]) & set(videos["val"]))
+    if shared:
+        rank_zero_warn(
+            f"{source}: {len(shared):,} videos are in both the training and the validation list, such as "
+            f"{_some(shared)}; scores on people known from training are too high"
+        )
+
+
+def refuse_shared_images(source: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Refuse images that are in both splits.
+
+    Args:
+        source: The data set, for the message.
+        names: Images by split, `train` and `val`.
+
+    Raises:
+        AnnotationError: If any image is in both.
+    """
+    known = set(names["train"])
+    shared = [name for name in dict.fromkeys(names["val"]) if name in known]
+    if shared:
+        raise AnnotationError(
+            f"{source}: {len(shared):,} images are in both the training and the validation set, such as "
+            f"{_some(shared)}; validation scores would be wrong: take them out of one of the two"
+        )
+
+
+def refuse_copies(source: str, files: pd.DataFrame) -> None:
+    """Refuse files of the validation set that the training set holds too, and warn of one file with two labels.
+
+    Only files with equal keys are compared: first by size, then by content. Copies under another key go unnoticed.
+
+    Args:
+        source: The data set, for the message.
+        files: Columns `path`; `split`, train or val; `key`, for instance the file name; `label`.
+
+    Raises:
+        AnnotationError: If a file is in both splits.
+    """
+    groups: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    for row in np.flatnonzero(files["key"].duplicated(keep=False)):
+        try:
+            status = Path(files["path"].iloc[row]).stat()
+        except OSError:
+            continue  # reading the image tells why
+        if stat.S_ISREG(status.st_mode):
+            groups[files["key"].iloc[row], status.st_size].append(int(row))
+    shared, contradicting = [], []
+    for rows in groups.values():
+        if len(rows) < 2:
+            continue
+        digests = files.iloc[rows].assign(digest=[_digest(Path(files["path"].iloc[row])) for row in rows])
+        for _, same in digests.groupby("digest"):
+            if same["split"].nunique() > 1:
+                shared.append(" and ".join(same.drop_duplicates("split")["path"]))
+            elif same["label"].nunique() > 1:
+                contradicting.append(" and ".join(same.drop_duplicates("label")["path"]))
+    if shared:
+        raise AnnotationError(
+            f"{source}: {len(shared):,} images are in both the training and the validation set: "
+            f"{_some(shared)}; validation scores would be wrong: take them out of one of the two"
+        )
+    if contradicting:
+        rank_zero_warn(
+            f"{source}: {len(contradicting):,} images stand under more than one label: {_some(contradicting)}"
+        )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(map(str, list(names)[:_SHOWN]))
