@@ -55,13 +55,10 @@ def read_number(path: str | Path, error: type[UserError] = InvalidFileError) -> 
         )
     if item_size == 0:
         raise error(f"{path}: holds an empty text; expected one number")
-    try:
-        value = np.frombuffer(content, kind, 1, header_size)[0]
-    except ValueError as cause:  # text outside Unicode
-        raise error(f"{path}: damaged npy file: {cause}") from cause
     if kind.kind not in "SU":
-        return float(value)
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+        return float(np.frombuffer(content, kind, 1, header_size)[0])
+    codec = "ascii" if kind.kind == "S" else "utf-32-be" if kind.str[0] == ">" else "utf-32-le"
+    text = content[header_size:].decode(codec, "replace").rstrip("\0")
     number = float(parse_numbers([text])[0])
     if math.isnan(number):
         raise error(f"{path}: holds the text {text[:40]!r}; expected a number")

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,15 +42,14 @@ def read_regular(
         MissingFileError: If there is no such file.
         UserError: Of the class asked for, if it is no regular file, too large or cannot be read.
     """
-    # Opening a named pipe for reading waits for a writer, unless O_NONBLOCK is given.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    with _read_errors(path, error), open(os.open(path, flags), "rb") as file:  # noqa: PTH123
-        status = os.fstat(file.fileno())
+    with _read_errors(path, error):
+        status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise error(f"{path}: not a regular file but {_kind(status.st_mode)}")
         if status.st_size > max_bytes:
             raise error(f"{path}: {status.st_size:,} bytes, more than the {max_bytes:,} that are read")
-        content = file.read(max_bytes + 1)
+        with Path(path).open("rb") as file:
+            content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise error(f"{path}: more than the {max_bytes:,} bytes that are read")
     return content

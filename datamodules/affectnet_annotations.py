@@ -140,7 +140,7 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
             "neither in [-1, 1] nor -2",
             column,
         )
-    names = [path.strip().replace("\\", "/") for path in paths]
+    names = [path.strip(" \t").replace("\\", "/") for path in paths]
     check(np.array([not name for name in names]), "no image", _COLUMNS[0])
     check(np.array([leaves_root(name) for name in names]), "path leaves the image folder", _COLUMNS[0])
     check(np.array([not name.isprintable() for name in names]), "unprintable character", _COLUMNS[0])

@@ -1,10 +1,12 @@
 """What makes a validation score wrong or doubtful: images listed twice, and images or videos in both splits."""
 
+import contextlib
 import hashlib
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.annotation_errors import AnnotationError
 
-_SHOWN = 3
+_SHOWN: Final = 3
 
 
 def warn_of_repeats(source: str, names: Sequence[str], labels: np.ndarray) -> None:
@@ -83,18 +85,17 @@ def refuse_copies(source: str, files: pd.DataFrame) -> None:
         AnnotationError: If a file is in both splits.
     """
     groups: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    paths, keys = files["path"].to_numpy(), files["key"].to_numpy()
     for row in np.flatnonzero(files["key"].duplicated(keep=False)):
-        try:
-            status = Path(files["path"].iloc[row]).stat()
-        except OSError:
-            continue  # reading the image tells why
-        if stat.S_ISREG(status.st_mode):
-            groups[files["key"].iloc[row], status.st_size].append(int(row))
+        with contextlib.suppress(OSError):  # reading the image tells why
+            status = Path(paths[row]).stat()
+            if stat.S_ISREG(status.st_mode):
+                groups[keys[row], status.st_size].append(int(row))
     shared, contradicting = [], []
     for rows in groups.values():
         if len(rows) < 2:
             continue
-        digests = files.iloc[rows].assign(digest=[_digest(Path(files["path"].iloc[row])) for row in rows])
+        digests = files.iloc[rows].assign(digest=[_digest(paths[row]) for row in rows])
         for _, same in digests.groupby("digest"):
             if same["split"].nunique() > 1:
                 shared.append(" and ".join(same.drop_duplicates("split")["path"]))
@@ -111,9 +112,13 @@ def refuse_copies(source: str, files: pd.DataFrame) -> None:
         )
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: str) -> str:
+    """Digest a file's content; the path stands for a file that cannot be read, which equals no other."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return path
 
 
 def _some(names: Iterable[str]) -> str:

@@ -143,7 +143,7 @@ def read_test_list(path: Path) -> list[str]:
     problems: list[tuple[int, str]] = []
     names = []
     for number, line in enumerate(read_text(path, AnnotationError).split("\n"), start=1):
-        name, *others = (field.strip() for field in line.split(","))
+        name, *others = (field.strip(" \t") for field in line.split(","))
         if number == 1:
             if Path(name).suffix.lower() in SUFFIXES:
                 problems.append((1, "an image stands where the header line should; put the header back"))

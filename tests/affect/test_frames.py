@@ -26,6 +26,7 @@ def test_sound_names_have_no_fault(name: str) -> None:
         ("video/0\t1.jpg", "unprintable"),
         ("00001.jpg", "no video folder"),
         ("video/first.jpg", "no frame number"),
+        ("video/9999999999999999999.jpg", "more than 18 digits"),
         ("video/.jpg", "no frame number"),
         ("video/²2.jpg", "no frame number"),
     ],

@@ -67,6 +67,6 @@ def test_absent_and_binary_files_are_named(tmp_path):
     (tmp_path / "empty.txt").write_bytes(b"")
     with pytest.raises(SubmissionError, match="the header must be"):
         validate_lsd_submission(tmp_path / "empty.txt", NAMES)
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(SubmissionError, match="is not UTF-8"):
+    (tmp_path / "binary.txt").write_bytes(b"image\n\xff")
+    with pytest.raises(SubmissionError, match=r"binary\.txt:2: not UTF-8"):
         validate_lsd_submission(tmp_path / "binary.txt", NAMES)

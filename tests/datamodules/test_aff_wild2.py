@@ -7,7 +7,13 @@ import torch
 
 from affect.feature_store import StorePlan
 from affect.feature_store_writer import FeatureStoreWriter
-from datamodules.aff_wild2 import AffWild2DataModule, image_folder, load_annotations, load_test_names
+from datamodules.aff_wild2 import (
+    AffWild2DataModule,
+    image_folder,
+    load_annotations,
+    load_splits,
+    load_test_names,
+)
 from datamodules.annotation_errors import AnnotationError
 from datamodules.frame_chunks import FrameChunks, FrameChunksDataModule, survey_frames
 from datamodules.images import InaccessibleImageError
@@ -39,6 +45,28 @@ def test_missing_parts_are_named(aff_wild2: Path, tmp_path: Path) -> None:
     (aff_wild2 / "training_set_annotations.txt").write_text("h\nv/1.jpg,-5,-5,-1" + ",-1" * 12 + "\n")
     with pytest.raises(AnnotationError, match="not one row has a label"):
         load_annotations(aff_wild2, "train")
+
+
+def test_frames_of_both_lists_are_refused_and_videos_of_both_give_a_warning(aff_wild2: Path) -> None:
+    first = load_annotations(aff_wild2, "val").name[0]
+    path = aff_wild2 / "training_set_annotations.txt"
+    whole = path.read_text().rstrip("\n")
+    labels = ",0.5,0.5,1" + ",0" * 12
+    path.write_text(f"{whole}\n{first.replace('/00', '/99')}{labels}\n")
+    with pytest.warns(UserWarning, match=r"1 videos are in both .* such as video6; scores"):
+        load_splits(aff_wild2)
+    path.write_text(f"{whole}\n{first}{labels}\n")
+    with pytest.raises(AnnotationError, match=rf"1 images are in both .* such as {first}"):
+        load_splits(aff_wild2)
+
+
+def test_frames_listed_twice_with_other_labels_give_a_warning(aff_wild2: Path) -> None:
+    path = aff_wild2 / "validation_set_annotations.txt"
+    path.write_text("h\nw/1.jpg,0.5,0.5,1" + ",0" * 12 + "\nw/1.jpg,0.5,0.5,2" + ",0" * 12 + "\n")
+    with pytest.warns(
+        UserWarning, match=r"validation_set_annotations\.txt: 1 images .* labels of 1 contradict"
+    ):
+        load_splits(aff_wild2)
 
 
 def test_the_test_list_keeps_duplicates(aff_wild2: Path) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,37 @@ def test_a_split_without_usable_faces_is_named(affectnet_csv: Path, tmp_path: Pa
     path.write_text("0/0.jpg,4,4,24,24,1;2,10,-2,-2\n")
     with pytest.raises(AnnotationError, match="no usable face in the val part"):
         build(affectnet_csv, tmp_path)
+
+
+def test_an_image_in_both_splits_is_refused(affectnet_csv: Path, tmp_path: Path):
+    line = (affectnet_csv / "validation.csv").read_text().splitlines()[2]
+    with (affectnet_csv / "training.csv").open("a") as file:
+        file.write(line.replace("/", "\\").replace(",4,4,24,24,", ",4,4,24,23,") + "\n")
+    for _ in ("read", "cached"):
+        with pytest.raises(
+            AnnotationError, match=rf"1 images are in both .*/{line.split(',')[0]}; .*take them"
+        ):
+            build(affectnet_csv, tmp_path)
+
+
+def test_faces_listed_twice_give_a_warning_and_two_faces_of_a_photo_none(affectnet_csv: Path, tmp_path: Path):
+    path = affectnet_csv / "training.csv"
+    lines = path.read_text().splitlines()
+    other_label = lines[3].replace("1;2;3,2,", "1;2;3,6,")
+    assert other_label != lines[3]
+    path.write_text("\n".join([*lines, lines[5], other_label, lines[6].replace(",24,24,", ",24,23,")]))
+    with pytest.warns(
+        UserWarning, match=r"\(train\): 2 images .* labels of 1 contradict each other, such as"
+    ):
+        build(affectnet_csv, tmp_path)
+
+
+def test_copies_in_both_parts_of_the_npy_layout_are_refused(affectnet_npy: Path, tmp_path: Path):
+    train, val = (affectnet_npy / f"{split}_set" for split in ("train", "val"))
+    for kind in ("exp", "val", "aro"):
+        shutil.copy(val / "annotations" / f"50_{kind}.npy", train / "annotations")
+    shutil.copy(val / "images" / "51.jpg", train / "images" / "50.jpg")
+    assert len(build(affectnet_npy, tmp_path).datasets["train"]) == 41, "another image of the same id"
+    shutil.copy(val / "images" / "50.jpg", train / "images")
+    with pytest.raises(AnnotationError, match=r"train_set/images/50\.jpg and .*val_set/images/50\.jpg"):
+        build(affectnet_npy, tmp_path)

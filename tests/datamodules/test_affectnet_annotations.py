@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,26 @@ MALFORMED = {
         "0/0.jpg,4,4,24,9e12,1;2,1,0.5,0.5",
         "not a number of pixels: face_height is '9e12'",
     ),
-    "too few values": ("0/0.jpg,4,4", "not a number: expression is ''"),
+    "too few values": ("0/0.jpg,4,4", "3 fields, expected 9"),
+    "too many values": (
+        "0/0.jpg,4,4,24,24,1;2,1,0.5,0.5,0.5",
+        "10 fields, expected 9",
+    ),
+    "quoted path": ('"0/0.jpg",4,4,24,24,1;2,1,0.5,0.5', "holds a quotation mark"),
+    "stray quotation mark": ('0/0.jpg,4,4,24,24,"1;2,1,0.5,0.5', "holds a quotation mark"),
+    "box as fractions": (
+        "0/0.jpg,0.1,0.1,0.8,24,1;2,1,0.5,0.5",
+        "less than 2 pixels (face boxes are in pixels",
+    ),
+    "whole image as fractions": (
+        "0/0.jpg,0,0,1,1,1;2,1,0.5,0.5",
+        "less than 2 pixels (face boxes are in pixels",
+    ),
+    "half a box": (
+        "0/0.jpg,4,4,NULL,24,1;2,1,0.5,0.5",
+        "half a face box: another part is missing: face_x is '4'",
+    ),
+    "control character": ("0/\t0.jpg,4,4,24,24,1;2,1,0.5,0.5", "unprintable character"),
     "no path": (",4,4,24,24,1;2,1,0.5,0.5", "no image: subDirectory_filePath is ''"),
     "path upwards": ("../../x.jpg,4,4,24,24,1;2,1,0.5,0.5", "path leaves the image folder"),
     "absolute path": ("/etc/passwd,4,4,24,24,1;2,1,0.5,0.5", "path leaves the image folder"),
@@ -161,10 +181,10 @@ def test_many_malformed_lines_are_counted_and_twenty_shown(affectnet_csv: Path):
     ("content", "reason"),
     [
         ("", "holds no row"),
-        (",".join(CODES), "not a number"),
+        (",".join(CODES), "1: 8 fields, expected 9"),
         ("subDirectory_filePath,face_x\n0/0.jpg,3\n", r"missing columns \['face_y', .*'arousal'\]"),
-        (f"{GOOD}\n{GOOD},1,2\n", "Expected 9 fields in line 2, saw 11"),
-        (f'{GOOD}\n"{GOOD}\n', "EOF inside string"),
+        (f"{GOOD}\n{GOOD},1,2\n", "2: 11 fields, expected 9"),
+        (f'{GOOD}\n"{GOOD}\n', "2: holds a quotation mark"),
     ],
 )
 def test_a_file_that_is_no_such_table_is_named(affectnet_csv: Path, content: str, reason: str):
@@ -175,7 +195,7 @@ def test_a_file_that_is_no_such_table_is_named(affectnet_csv: Path, content: str
 
 def test_a_file_in_another_encoding_is_named(affectnet_csv: Path):
     (affectnet_csv / "validation.csv").write_bytes(b"\xe9" + GOOD.encode())
-    with pytest.raises(AnnotationError, match=r"validation\.csv.*utf-8"):
+    with pytest.raises(AnnotationError, match=r"validation\.csv:1: not UTF-8 text"):
         read_annotations(affectnet_csv, "csv")
 
 
@@ -183,15 +203,16 @@ def test_a_file_in_another_encoding_is_named(affectnet_csv: Path):
     ("suffix", "content", "reason"),
     [
         ("exp", np.array(11), "11 is not a code 0 to 10"),
-        ("exp", np.array("nan"), "nan is not a code 0 to 10"),
-        ("exp", np.array("happy"), "could not convert"),
+        ("exp", np.array("nan"), "holds the text 'nan'"),
+        ("exp", np.array("happy"), "holds the text 'happy'"),
         ("val", np.array("1.5"), r"1\.5 is neither in \[-1, 1\] nor -2"),
         ("aro", np.array(np.nan), r"nan is neither in \[-1, 1\] nor -2"),
-        ("aro", np.zeros(3), "size"),
-        ("val", np.array({"a": 1}, dtype=object), "[Pp]ickle|Object arrays"),
+        ("aro", np.zeros(3), "an array of shape"),
+        ("val", np.array({"a": 1}, dtype=object), "Python objects, which are never read"),
         ("exp", b"not an array", ""),
         ("exp", b"", ""),
-        ("val", None, "No such file"),
+        ("exp", None, "no such file"),
+        ("val", None, "no such file"),
     ],
 )
 def test_each_kind_of_malformed_npy_file_is_named(
@@ -205,6 +226,61 @@ def test_each_kind_of_malformed_npy_file_is_named(
         np.save(path, content, allow_pickle=True)
     with pytest.raises(AnnotationError, match=rf"1 malformed annotations\n.*7_{suffix}\.npy: .*{reason}"):
         read_annotations(affectnet_npy, "npy")
+
+
+def test_hidden_files_are_not_data(affectnet_npy: Path):
+    expected = read_annotations(affectnet_npy, "npy")
+    for split in ("train_set", "val_set"):
+        annotations = affectnet_npy / split / "annotations"
+        for path in list(annotations.iterdir()):
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+        (annotations / ".ipynb_checkpoints").mkdir()
+        (annotations / ".ipynb_checkpoints" / "1_exp.npy").write_bytes(b"")
+    pd.testing.assert_frame_equal(read_annotations(affectnet_npy, "npy"), expected)
+
+
+def test_identifiers_may_hold_digits_of_other_scripts(affectnet_npy: Path):
+    annotations = affectnet_npy / "val_set" / "annotations"
+    for kind in ("exp", "val", "aro"):
+        np.save(annotations / f"\u00b2_{kind}.npy", 0)
+    assert read_annotations(affectnet_npy, "npy")["path"].str.endswith("/\u00b2.jpg").sum() == 1
+
+
+@pytest.mark.timeout(20)
+def test_named_pipes_are_named(affectnet_csv: Path, affectnet_npy: Path):
+    for path, layout in (
+        (affectnet_csv / "validation.csv", "csv"),
+        (affectnet_npy / "val_set" / "annotations" / "50_aro.npy", "npy"),
+    ):
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(AnnotationError, match=rf"{path.name}: not a regular file but a named pipe"):
+            read_annotations({"csv": affectnet_csv, "npy": affectnet_npy}[layout], layout)
+
+
+def test_boxes_are_rounded_to_whole_pixels(affectnet_csv: Path):
+    with (affectnet_csv / "training.csv").open("a") as file:
+        file.write("0/box.jpg,12.4,-0.6,23.6,1e2,1;2,1,0.5,0.5\n")
+    row = read_annotations(affectnet_csv, "csv").query("path.str.endswith('/box.jpg')").iloc[0]
+    assert row[["left", "top", "width", "height"]].tolist() == [12, -1, 24, 100]
+
+
+def test_a_column_that_is_named_twice_is_refused(affectnet_csv: Path):
+    path = affectnet_csv / "training.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"{lines[0]},expression", *(f"{line},7" for line in lines[1:])]))
+    with pytest.raises(
+        AnnotationError, match=r"training\.csv:1: the header names 'expression' more than once"
+    ):
+        read_annotations(affectnet_csv, "csv")
+
+
+def test_paths_are_told_apart_by_what_they_lead_to(affectnet_csv: Path):
+    (affectnet_csv / "validation.csv").write_text(
+        "0//a.jpg,4,4,24,24,1,1,0,0\n ./0/./a.jpg ,4,4,24,24,1,1,0,0\n"
+    )
+    found = read_annotations(affectnet_csv, "csv").query("split == 'val'")["path"]
+    assert found.tolist() == ["Manually_Annotated_Images/0/a.jpg"] * 2
 
 
 def test_npy_parts_that_are_missing_are_named(affectnet_npy: Path):

@@ -56,7 +56,14 @@ def test_tables_without_confidence_and_with_gaps_are_read(tables: Path) -> None:
         ("frame,AU01_r\n1,2\ntwo,3\n", ":3: frame two is not a whole number"),
         ("frame,AU01_r\n1.5,2\n", ":2: frame 1.5 is not a whole number"),
         ("frame,AU01_r\n1,2\n", "differ from the others'"),
-        ("", "not a CSV table"),
+        ("frame,AU01_r,AU45_r,AU01_c\n1,2,3\n", ":2: 3 fields, expected 4"),
+        ("frame,AU01_r,frame\n1,2,3\n", ":1: the header names 'frame' more than once"),
+        ('frame,AU01_r\n1,"2\n', ":2: holds a quotation mark"),
+        ("frame,AU01_r\n\n1e300,2\n", r":3: frame 1e\+300 is not a whole number"),
+        ("frame,AU01_r\n1,2\n-1,2\n", ":3: frame -1 is not a whole number"),
+        ("frame,AU01_r\n1,\0\n", ":2: holds a NUL byte"),
+        ("frame,AU01_r,,\n", "holds no row"),
+        ("", "needs a column 'frame'"),
     ],
 )
 def test_unusable_tables_are_named(tables: Path, content: str, reason: str) -> None:

@@ -1,4 +1,8 @@
+import errno
+import hashlib
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +69,88 @@ def test_a_damaged_cache_is_read_again_and_mended(tmp_path: Path, damage, capsys
     assert reader.calls == 2
 
 
+class ReadAnew(Exception):
+    pass
+
+
+def read_anew() -> pd.DataFrame:
+    raise ReadAnew
+
+
+def test_no_flipped_byte_changes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture):
+    cached_table(tmp_path, "key", "state", table)
+    path = next(tmp_path.iterdir())
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ReadAnew):
+            cached_table(tmp_path, "key", "state", read_anew)
+    assert capsys.readouterr().out.count("damaged") == len(whole)
+    path.write_bytes(whole)
+    pd.testing.assert_frame_equal(cached_table(tmp_path, "key", "state", read_anew), table())
+
+
+def test_a_sound_table_of_another_format_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture):
+    cached_table(tmp_path, "key", "state", table)
+    path = next(tmp_path.iterdir())
+    path.write_bytes(hashlib.sha256(b"no parquet").digest() + b"no parquet")
+    pd.testing.assert_frame_equal(cached_table(tmp_path, "key", "state", table), table())
+    assert "reading the annotations again" in capsys.readouterr().out
+
+
+def block_folder(folder: Path) -> None:
+    folder.write_text("a file where the folder should be")
+
+
+def block_file(folder: Path) -> None:
+    folder.mkdir()
+    cached_table(folder, "key", "other", table)
+    path = next(folder.iterdir())
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("block", [block_folder, block_file])
+def test_a_cache_that_cannot_be_kept_ends_no_run(tmp_path: Path, block: Callable[[Path], None]):
+    block(tmp_path / "cache")
+    with pytest.warns(UserWarning, match="read anew by every run.*cannot be written"):
+        found = cached_table(tmp_path / "cache", "key", "state", table)
+    pd.testing.assert_frame_equal(found, table())
+
+
+def test_a_full_disk_under_the_cache_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.warns(UserWarning, match=r"No space left on device; [\d,]+ bytes are free"):
+        pd.testing.assert_frame_equal(cached_table(tmp_path, "key", "state", table), table())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.timeout(20)
+def test_a_named_pipe_in_the_cache_is_replaced(tmp_path: Path):
+    cached_table(tmp_path, "key", "state", table)
+    path = next(tmp_path.iterdir())
+    path.unlink()
+    os.mkfifo(path)
+    pd.testing.assert_frame_equal(cached_table(tmp_path, "key", "state", table), table())
+    assert path.is_file()
+
+
+def test_many_may_read_and_write_at_once(tmp_path: Path, capsys: pytest.CaptureFixture):
+    def work(number: int) -> pd.DataFrame:
+        return cached_table(tmp_path, "key", f"state {number % 2}", lambda: table(number % 2))
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, found in enumerate(pool.map(work, range(24))):
+            pd.testing.assert_frame_equal(found, table(number % 2))
+    assert len(list(tmp_path.iterdir())) == 1
+    assert "damaged" not in capsys.readouterr().out
+
+
 def test_a_failed_read_leaves_no_cache(tmp_path: Path):
     def fail() -> pd.DataFrame:
         raise RuntimeError
@@ -94,5 +180,9 @@ def test_the_fingerprint_follows_every_change(tmp_path: Path):
     assert fingerprint([file, tmp_path / "other"], tmp_path) not in seen, "another person"
     folder.with_name("other").rename(folder)
     (folder / "z").unlink()
+    seen.append(fingerprint([file, folder], tmp_path))
+    (folder / "._x").write_text("hidden files are not data")
+    assert fingerprint([file, folder], tmp_path) == seen[-1]
+    (folder / "link").symlink_to("nowhere")
     seen.append(fingerprint([file, folder], tmp_path))
     assert len(set(seen)) == len(seen)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,9 @@ def test_vggface2s_own_folders_hold_out_of_train_and_leave_the_strangers_of_test
 
 def test_a_validation_folder_that_comes_later_is_noticed(tree: Path, tmp_path: Path):
     (tree / "val").rename(tree / "aside")
-    draw(tree / "train" / "bob", 20)
-    assert build(tree, tmp_path).datasets["val"].names.tolist() == ["train/bob/0019.jpg"]
+    draw(tree / "train" / "bob", 21)
+    (tree / "train" / "bob" / "0003.jpg").unlink()  # the picture of val
+    assert build(tree, tmp_path).datasets["val"].names.tolist() == ["train/bob/0020.jpg"]
     (tree / "aside").rename(tree / "val")
     assert build(tree, tmp_path).datasets["val"].names.tolist() == ["val/ada/0003.jpg", "val/bob/0003.jpg"]
 
@@ -116,8 +118,20 @@ LANDMARK_FILES = {
     "another header": ("name,x0,y0\n0000.jpg,1,2\n", "expected the header file,x0,y0"),
     "half a point": ("file,x0,y0,x1\n0000.jpg,1,2,3\n", "expected the header file,x0,y0"),
     "no point": ("file\n0000.jpg\n", "expected the header file,x0,y0"),
-    "empty": ("", "No columns"),
-    "too many values": ("file,x0,y0\n0000.jpg,1,2\n0001.jpg,1,2,3\n", "line 3"),
+    "empty": ("", "expected the header file,x0,y0"),
+    "too many values": (
+        "file,x0,y0\n0000.jpg,1,2\n0001.jpg,1,2,3\n",
+        "landmarks.csv:3: 4 fields, expected 3",
+    ),
+    "stray quotation mark": (
+        'file,x0,y0\n"0000.jpg,1,2\n0001.jpg,1,2\n',
+        "landmarks.csv:2: holds a quotation",
+    ),
+    "NUL byte": ("file,x0,y0\n0000.jpg,1,\0\n", "landmarks.csv:2: holds a NUL byte"),
+    "lines after a blank one": (
+        "file,x0,y0\n\n0000.jpg,1,x\n",
+        "landmarks.csv:3: holds something that is not",
+    ),
     "unknown picture": (
         "file,x0,y0\n0000.jpg,1,2\n0009.jpg,1,2\n",
         "landmarks.csv:3: names an image that is not",
@@ -165,3 +179,18 @@ def test_trees_that_cannot_be_used_are_named(tree: Path, tmp_path: Path):
     draw(tmp_path / "few" / "ada", 3)
     with pytest.raises(AnnotationError, match="no val image"):
         build(tmp_path / "few", tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_a_named_pipe_in_place_of_landmarks_is_named(tree: Path, tmp_path: Path):
+    os.mkfifo(tree / "train" / "bob" / "landmarks.csv")
+    with pytest.raises(AnnotationError, match=r"bob/landmarks\.csv: not a regular file but a named pipe"):
+        build(tree, tmp_path)
+
+
+def test_validation_pictures_that_train_holds_too_are_refused(tree: Path, tmp_path: Path):
+    draw(tree / "val" / "bob", 1, first=0)
+    with pytest.raises(
+        AnnotationError, match=r"1 images are in both .*train/bob/0000\.jpg and .*val/bob/0000"
+    ):
+        build(tree, tmp_path)

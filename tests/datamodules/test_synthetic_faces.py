@@ -1,3 +1,5 @@
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from datamodules.synthetic_faces import (
     TEST_FOLDER,
     TEST_LIST,
     TRAIN_FOLDER,
+    VALIDATION_FOLDER,
     SyntheticFacesDataModule,
     list_classes,
     read_test_list,
@@ -86,6 +89,13 @@ def test_a_missing_class_folder_is_named(root: Path, tmp_path: Path) -> None:
     [
         ("image,expression\n", "lists no image"),
         ("image,expression\n0.jpg\n../1.jpg\n", r":3: \.\./1\.jpg leaves the folder"),
+        ("0.jpg,\n1.jpg\n", ":1: an image stands where the header"),
+        ("image,expression\n0.jpg\n,1\n", ":3: no image name"),
+        ("image,expression\n0.jpg,1,1.jpg\n", ":2: 3 fields, expected a name"),
+        ('image,expression\n"0.jpg\n', ":2: image name .* holds a quotation mark"),
+        ("image,expression\n0.jpg\u2028x.jpg\n1.jpg\x0b\n", ":3: image name .* unprintable character"),
+        ("image,expression\n\n0.jpg\0\n", ":3: holds a NUL byte"),
+        ("", "lists no image"),
         ("image,expression\n/etc/passwd\n", ":2: /etc/passwd leaves the folder"),
     ],
 )
@@ -100,3 +110,20 @@ def test_trailing_commas_and_blank_lines_are_no_names(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"image,expression\r\n0.jpg,\r\n\r\n1.jpg\r\n")
     assert read_test_list(path) == ["0.jpg", "1.jpg"]
+
+
+@pytest.mark.timeout(20)
+def test_a_named_pipe_in_place_of_the_test_list_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(AnnotationError, match=r"list\.txt: not a regular file but a named pipe"):
+        read_test_list(tmp_path / "list.txt")
+
+
+def test_a_validation_face_among_the_training_faces_is_refused(root: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(root, tmp_path / "set"))
+    face = next((copy / VALIDATION_FOLDER / "FEAR").glob("*.jpg"))
+    shutil.copy(face, copy / TRAIN_FOLDER / "SADNESS" / face.name)
+    with pytest.raises(
+        AnnotationError, match=rf"1 images are in both .*SADNESS/{face.name} and .*FEAR/{face.name}"
+    ):
+        SyntheticFacesDataModule(str(copy), **LOADER).setup()

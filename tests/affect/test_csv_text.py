@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from affect.csv_text import read_csv_text
+from affect.errors import InvalidFileError
+
+
+def write(tmp_path: Path, content: str) -> Path:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content.encode())
+    return path
+
+
+def test_rows_keep_their_line_numbers(tmp_path: Path) -> None:
+    text = read_csv_text(write(tmp_path, "a, b\r\n\r\n1,2\r\n,\r\n  \r\n3, 4"))
+    assert text.columns == ["a", "b"]
+    assert text.rows == ["1,2", "3, 4"]
+    assert text.lines.tolist() == [3, 6]
+
+
+def test_a_file_without_header_has_the_default_columns(tmp_path: Path) -> None:
+    text = read_csv_text(write(tmp_path, "1,2\n3,4\n"), first_column="a", default_columns=["a", "b"])
+    assert (text.columns, text.rows, text.lines.tolist()) == (["a", "b"], ["1,2", "3,4"], [1, 2])
+
+
+# Each of these is one line, or a pair of lines, that a CSV reader with quoting would read in another way.
+QUOTED = [
+    ['"1",2'], ['1,"2"'], ['1,"2'], ['"1,2'], ['1,2"'], ['1,""'], ['"'], ['1,2""'], ["1,2", '"'],
+    ['1,"2', '3",4'], ['1,"a', 'b"'], ['"1', '2",3'], ['1,2"', '"3,4'], ['1,"2""', '3,4"'],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", QUOTED)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("position", ["start", "middle", "end"])
+def test_every_line_with_a_quotation_mark_is_named(
+    tmp_path: Path, rows: list[str], end: str, position: str
+) -> None:
+    lines = ["a,b", *["5,6"] * (position != "start"), "", *rows, *["7,8"] * (position != "end")]
+    path = write(tmp_path, end.join(lines))
+    expected = [number for number, line in enumerate(lines, 1) if '"' in line]
+    with pytest.raises(InvalidFileError) as caught:
+        read_csv_text(path)
+    message = str(caught.value).splitlines()[1:]
+    assert [line.split(": ")[0] for line in message] == [f"{path}:{number}" for number in expected]
+    assert all("quotation mark" in line for line in message)
+
+
+@pytest.mark.parametrize("header", ['"a",b', 'a,"b', 'a,b"'])
+def test_a_quoted_header_is_named(tmp_path: Path, header: str) -> None:
+    with pytest.raises(InvalidFileError, match=r"a\.csv:1: holds a quotation mark"):
+        read_csv_text(write(tmp_path, f"{header}\n1,2\n"))
+
+
+@pytest.mark.parametrize("row", ["1", "1,2,3", "1,2,", ",1,2"])
+def test_rows_of_other_widths_are_named(tmp_path: Path, row: str) -> None:
+    with pytest.raises(InvalidFileError, match=rf"a\.csv:3: {row.count(',') + 1} fields, expected 2"):
+        read_csv_text(write(tmp_path, f"a,b\n1,2\n{row}\n1,2\n"))
+
+
+def test_a_row_wider_than_all_others_moves_no_column(tmp_path: Path) -> None:
+    # pandas takes the first column for an index where each row has one value more than the header.
+    with pytest.raises(InvalidFileError, match="2 malformed lines"):
+        read_csv_text(write(tmp_path, "a,b\n1,2,3\n4,5,6\n"))
+
+
+@pytest.mark.parametrize("header", ["a,a", "a,b, a", "b,b,a,a"])
+def test_columns_of_one_name_are_named(tmp_path: Path, header: str) -> None:
+    with pytest.raises(InvalidFileError, match=r"a\.csv:1: the header names '.' ?.*more than once"):
+        read_csv_text(write(tmp_path, f"{header}\n"))
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    assert read_csv_text(write(tmp_path, "")).rows == []
