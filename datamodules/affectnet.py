@@ -13,7 +13,7 @@ from datamodules.annotation_errors import AnnotationError
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
-from datamodules.split_overlap import refuse_copies, refuse_shared_images, warn_of_repeats
+from datamodules.split_overlap import refuse_shared_images, warn_of_copies, warn_of_repeats
 
 
 class AffectNetDataModule(ImageDataModule):
@@ -89,12 +89,12 @@ class AffectNetDataModule(ImageDataModule):
 
 
 def check_overlap(root: Path, index: pd.DataFrame) -> None:
-    """Warn of faces that are listed twice in a split, and refuse images that are in both.
+    """Warn of faces that are listed twice in a split, and refuse paths that are in both.
 
-    Images of the npy layout are compared by content where their ids are equal.
+    Images of the npy layout whose ids are equal are compared by content; copies give a warning.
 
     Raises:
-        AnnotationError: If an image is in both splits.
+        AnnotationError: If a path is in both splits.
     """
     box = ["left", "top", "width", "height"]
     parts = {split: index[index["split"] == split] for split in ("train", "val")}
@@ -107,7 +107,7 @@ def check_overlap(root: Path, index: pd.DataFrame) -> None:
     refuse_shared_images(str(root), {split: rows["path"].tolist() for split, rows in parts.items()})
     if not index["width"].any():  # the npy layout: ids are numbers of their own in each split
         keys = index["path"].str.rpartition("/")[2]
-        refuse_copies(
+        warn_of_copies(
             str(root),
             pd.DataFrame({
                 "path": f"{root}/" + index["path"], "split": index["split"], "key": keys, "label": index["expression"]

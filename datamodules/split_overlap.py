@@ -72,17 +72,14 @@ def refuse_shared_images(source: str, names: Mapping[str, Sequence[str]]) -> Non
         )
 
 
-def refuse_copies(source: str, files: pd.DataFrame) -> None:
-    """Refuse files of the validation set that the training set holds too, and warn of one file with two labels.
+def warn_of_copies(source: str, files: pd.DataFrame) -> None:
+    """Warn of files of the validation set that the training set holds too, and of one file with two labels.
 
     Only files with equal keys are compared: first by size, then by content. Copies under another key go unnoticed.
 
     Args:
         source: The data set, for the message.
         files: Columns `path`; `split`, train or val; `key`, for instance the file name; `label`.
-
-    Raises:
-        AnnotationError: If a file is in both splits.
     """
     groups: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     paths, keys = files["path"].to_numpy(), files["key"].to_numpy()
@@ -102,9 +99,9 @@ def refuse_copies(source: str, files: pd.DataFrame) -> None:
             elif same["label"].nunique() > 1:
                 contradicting.append(" and ".join(same.drop_duplicates("label")["path"]))
     if shared:
-        raise AnnotationError(
-            f"{source}: {len(shared):,} images are in both the training and the validation set: "
-            f"{_some(shared)}; validation scores would be wrong: take them out of one of the two"
+        rank_zero_warn(
+            f"{source}: {len(shared):,} images are in both the training and the validation set: {_some(shared)}; "
+            "validation scores are too high: take them out of one of the two"
         )
     if contradicting:
         rank_zero_warn(

@@ -21,7 +21,7 @@ from datamodules.augmentation import ColourJitter
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import fingerprint
-from datamodules.split_overlap import refuse_copies
+from datamodules.split_overlap import warn_of_copies
 
 TRAIN_FOLDER: Final = "training_set_synthetic_images"
 VALIDATION_FOLDER: Final = "validation_set_real_images"
@@ -96,7 +96,7 @@ class SyntheticFacesDataModule(ImageDataModule):
         folder = table["split"].map({split: str(folder) for split, folder in self.folders.items()})
         table["key"] = table["path"].str.rpartition("/")[2]
         table["path"] = folder + "/" + table["path"]
-        refuse_copies(str(self.root), table)
+        warn_of_copies(str(self.root), table)
 
     def class_counts(self) -> list[int]:
         """Count the training faces of each expression, in label order."""

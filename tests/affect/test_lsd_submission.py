@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,15 @@ def test_absent_and_binary_files_are_named(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"image\n\xff")
     with pytest.raises(SubmissionError, match=r"binary\.txt:2: not UTF-8"):
         validate_lsd_submission(tmp_path / "binary.txt", NAMES)
+
+
+@pytest.mark.timeout(20)
+def test_a_submission_that_is_no_regular_file_of_text_is_named(tmp_path):
+    path = tmp_path / "submission.txt"
+    os.mkfifo(path)
+    with pytest.raises(SubmissionError, match=r"submission\.txt: not a regular file but a named pipe"):
+        validate_lsd_submission(path, NAMES)
+    path.unlink()
+    path.write_bytes(b"image,expression\n0.jpg,\0\n")
+    with pytest.raises(SubmissionError, match=r"submission\.txt:2: holds a NUL byte"):
+        validate_lsd_submission(path, NAMES)

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,12 @@ BROKEN = {
     "no rows": (f"{HEADER}\n\n", 1, "no rows"),
     "nothing at all": ("", 1, "no rows"),
     "not text": (HEADER.encode() + b"\nvid\xe9o/00001.jpg\n", 2, "not UTF-8"),
+    "NUL byte": (f"{HEADER}\n{GOOD}\n{GOOD[:-1]}\0\n", 3, "holds a NUL byte"),
+    "UTF-16": (f"{HEADER}\n{GOOD}\n".encode("utf-16"), 1, "UTF-16 text"),
+    "carriage return inside a line": (f"{HEADER}\n{GOOD}\r{GOOD}\n".encode(), 2, "a carriage return inside"),
+    "quoted name": (f'{HEADER}\n"video/00001.jpg"{GOOD[15:]}\n', 2, "holds a quotation mark"),
+    "stray quotation mark": (f'{HEADER}\n{GOOD}\nvideo/00001.jpg"{GOOD[15:]}\n', 3, "holds a quotation mark"),
+    "digits of another script": (f"{HEADER}\n{GOOD[:-1]}\u0661\n", 2, "AU26 is '\u0661', expected"),
     "another separator": (f"{HEADER}\n{GOOD.replace(',', ';')}\n", 2, "1 values, expected 16"),
 }
 
@@ -139,3 +146,11 @@ def test_test_lists_keep_order_and_duplicates(write: Write) -> None:
 def test_broken_test_lists_are_named(write: Write, content: str, reason: str) -> None:
     with pytest.raises(AnnotationError, match=reason):
         read_test_list(write(content))
+
+
+@pytest.mark.timeout(20)
+def test_a_named_pipe_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.txt")
+    for read in (read_annotations, read_test_list):
+        with pytest.raises(AnnotationError, match=r"list\.txt: not a regular file but a named pipe"):
+            read(tmp_path / "list.txt")

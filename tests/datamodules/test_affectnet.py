@@ -135,12 +135,12 @@ def test_faces_listed_twice_give_a_warning_and_two_faces_of_a_photo_none(affectn
         build(affectnet_csv, tmp_path)
 
 
-def test_copies_in_both_parts_of_the_npy_layout_are_refused(affectnet_npy: Path, tmp_path: Path):
+def test_copies_in_both_parts_of_the_npy_layout_give_a_warning(affectnet_npy: Path, tmp_path: Path):
     train, val = (affectnet_npy / f"{split}_set" for split in ("train", "val"))
     for kind in ("exp", "val", "aro"):
         shutil.copy(val / "annotations" / f"50_{kind}.npy", train / "annotations")
     shutil.copy(val / "images" / "51.jpg", train / "images" / "50.jpg")
     assert len(build(affectnet_npy, tmp_path).datasets["train"]) == 41, "another image of the same id"
     shutil.copy(val / "images" / "50.jpg", train / "images")
-    with pytest.raises(AnnotationError, match=r"train_set/images/50\.jpg and .*val_set/images/50\.jpg"):
+    with pytest.warns(UserWarning, match=r"train_set/images/50\.jpg and .*val_set/images/50\.jpg"):
         build(affectnet_npy, tmp_path)

@@ -130,6 +130,19 @@ def test_a_full_disk_under_the_cache_ends_no_run(tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.iterdir())
 
 
+def test_another_set_moved_to_the_same_place_is_read(tmp_path: Path):
+    reader = Reader()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text(name)
+        os.utime(tmp_path / name / "a.csv", ns=(0, len(name) + ord(name[0])))
+    for name in ("one", "two"):
+        moved = (tmp_path / name).rename(tmp_path / "set")
+        cached_table(tmp_path / "cache", str(moved), fingerprint([moved / "a.csv"], moved), reader)
+        moved.rename(tmp_path / f"{name} again")
+    assert reader.calls == 2
+
+
 @pytest.mark.timeout(20)
 def test_a_named_pipe_in_the_cache_is_replaced(tmp_path: Path):
     cached_table(tmp_path, "key", "state", table)

@@ -7,8 +7,8 @@ import pytest
 
 from datamodules.annotation_errors import AnnotationError
 from datamodules.split_overlap import (
-    refuse_copies,
     refuse_shared_images,
+    warn_of_copies,
     warn_of_repeats,
     warn_of_shared_videos,
 )
@@ -59,12 +59,12 @@ def files(root: Path, *contents: tuple[str, str, str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", "split", "key", "label"])
 
 
-def test_copies_under_the_same_name_in_both_splits_are_refused(tmp_path: Path) -> None:
+def test_copies_under_the_same_name_in_both_splits_give_a_warning(tmp_path: Path) -> None:
     table = files(
         tmp_path, ("train", "x", "1.jpg", "one"), ("train", "x", "2.jpg", "two"), ("val", "y", "2.jpg", "two")
     )
-    with pytest.raises(AnnotationError, match=r"1 images .*train/x/2\.jpg and .*val/y/2\.jpg; validation"):
-        refuse_copies("set", table)
+    with pytest.warns(UserWarning, match=r"1 images .*train/x/2\.jpg and .*val/y/2\.jpg; validation"):
+        warn_of_copies("set", table)
 
 
 def test_a_copy_in_two_classes_gives_a_warning(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_copy_in_two_classes_gives_a_warning(tmp_path: Path) -> None:
     with pytest.warns(
         UserWarning, match=r"1 images stand under more than one label: .*x/1\.jpg and .*y/1\.jpg"
     ):
-        refuse_copies("set", table)
+        warn_of_copies("set", table)
 
 
 def test_other_content_of_the_same_name_and_size_and_absent_files_are_no_copies(tmp_path: Path) -> None:
@@ -83,4 +83,4 @@ def test_other_content_of_the_same_name_and_size_and_absent_files_are_no_copies(
     (tmp_path / "val" / "x" / "2.jpg").unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        refuse_copies("set", table)
+        warn_of_copies("set", table)
