@@ -10,27 +10,32 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file
 
 from affect.backbones import Backbone
-from affect.errors import InvalidFileError
-from affect.tensor_file import read_description, save_tensors
+from affect.errors import InvalidFileError, InvalidOptionError
+from affect.json_file import json_content
+from affect.tensor_file import fill_module, read_description, save_tensors
 
 FORMAT: Final = "mt-emotieffnet-backbone/1"
+MAX_IMAGE_SIZE: Final = 1 << 14
 
 
+@json_content
 @dataclass(frozen=True)
 class BackboneSpec:
     """How a network was built and what it expects and gives.
 
     Attributes:
         architecture: timm name of the encoder.
-        image_size: Side of the square input in pixels.
-        mean: Channel means for normalisation, in [0, 1], RGB.
-        std: Channel standard deviations for normalisation, RGB.
+        image_size: Side of the square input in pixels, 1 to MAX_IMAGE_SIZE.
+        mean: Channel means for normalisation, three numbers in [0, 1], RGB.
+        std: Channel standard deviations for normalisation, three numbers in (0, 1], RGB.
         expressions: Names of the first outputs, logits, in order; empty without any.
         outputs: Names of all outputs in order: the expressions, then for instance Valence and Arousal.
         notes: Anything else worth keeping (recipe, figures reached); plain JSON values.
+
+    Raises:
+        ValueError: If a value is out of range, two outputs have one name, or the expressions are not the first outputs.
     """
 
     architecture: str
@@ -40,6 +45,20 @@ class BackboneSpec:
     expressions: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.image_size <= MAX_IMAGE_SIZE:
+            raise ValueError(f"image_size must lie between 1 and {MAX_IMAGE_SIZE}, got {self.image_size}")
+        if len(self.mean) != 3 or not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(f"mean must be three numbers in [0, 1], got {self.mean}")
+        if len(self.std) != 3 or not all(0 < value <= 1 for value in self.std):
+            raise ValueError(f"std must be three numbers in (0, 1], got {self.std}")
+        if len(set(self.outputs)) != len(self.outputs) or not all(self.outputs):
+            raise ValueError(f"outputs must have a name each, no two alike, got {self.outputs}")
+        if tuple(self.outputs[: len(self.expressions)]) != tuple(self.expressions):
+            raise ValueError(
+                f"expressions {self.expressions} are not the first of the outputs {self.outputs}"
+            )
 
 
 def save_backbone(
@@ -68,12 +87,9 @@ def read_spec(path: str | Path) -> BackboneSpec:
 
     Raises:
         MissingFileError: If there is no such file.
-        InvalidFileError: If it is not a backbone file of this format.
+        InvalidFileError: If it is not a backbone file of this format, or its description is out of range.
     """
-    fields = read_description(path, FORMAT, "`make pretrain` writes one to runs/pretrain/latest/")
-    for key in ("mean", "std", "expressions", "outputs"):
-        fields[key] = tuple(fields[key])
-    return BackboneSpec(**fields)
+    return read_description(path, BackboneSpec, FORMAT, "`make pretrain` writes one to runs/pretrain/latest/")
 
 
 def load_backbone(path: str | Path) -> tuple[Backbone, BackboneSpec]:
@@ -81,19 +97,15 @@ def load_backbone(path: str | Path) -> tuple[Backbone, BackboneSpec]:
 
     Raises:
         MissingFileError: If there is no such file.
-        InvalidFileError: If it is not a backbone file, or its tensors do not fit the architecture it names.
+        InvalidFileError: If it is not a backbone file, timm does not know its architecture, or its tensors do not fit
+            that or are no finite floating-point numbers.
     """
     spec = read_spec(path)
-    backbone = Backbone(spec.architecture, len(spec.outputs))
-    tensors = {
-        key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()
-    }
     try:
-        backbone.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InvalidFileError(
-            f"{path} does not hold the {spec.architecture} that it names: {error}"
-        ) from error
+        backbone = Backbone(spec.architecture, len(spec.outputs))
+    except InvalidOptionError as error:
+        raise InvalidFileError(f"{path}: {error}") from error
+    fill_module(backbone, path, spec.architecture)
     return backbone.eval(), spec
 
 

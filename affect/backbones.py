@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from affect.errors import InvalidOptionError
+from affect.errors import InvalidOptionError, MissingFileError
 
 DEFAULT_ARCHITECTURE: Final = "tf_efficientnet_b0.ns_jft_in1k"
 
@@ -16,26 +16,39 @@ class Backbone(nn.Module):
     """Map images to pooled features, and those to task outputs by one linear layer.
 
     Args:
-        architecture: Any timm model name.
+        architecture: Any timm model name; a deprecated one stands for what timm has renamed it to.
         num_outputs: Width of the linear layer; 0 leaves the features as they are.
         hub_weights: Start the encoder from timm's published weights (needs the network once).
 
     Attributes:
+        architecture: The current name of the architecture.
         encoder: The timm network without classifier, (B, 3, H, W) to (B, num_features).
         classifier: Linear(num_features, num_outputs), or Identity.
         num_features: Width of the pooled features (1280 for EfficientNet-B0).
 
     Raises:
         InvalidOptionError: If timm knows no such architecture, or no such weights of it.
+        MissingFileError: If timm's published weights cannot be fetched.
     """
 
     num_features: int
 
     def __init__(self, architecture: str, num_outputs: int, hub_weights: bool = False) -> None:
         super().__init__()
-        _check_architecture(architecture)
-        self.architecture = architecture
-        self.encoder: nn.Module = timm.create_model(architecture, pretrained=hub_weights, num_classes=0)
+        self.architecture = resolve_architecture(architecture)
+        if hub_weights and not timm.models.is_model_pretrained(self.architecture):
+            raise InvalidOptionError(
+                f"timm publishes no weights of {self.architecture}; choose another or a file"
+            )
+        try:
+            self.encoder: nn.Module = timm.create_model(
+                self.architecture, pretrained=hub_weights, num_classes=0
+            )
+        except OSError as error:
+            raise MissingFileError(
+                f"the weights of {self.architecture} cannot be fetched ({error}); connect to the network once, or give "
+                "a weights file"
+            ) from error
         # Some networks (MobileNetV3) widen the pooled features by one more layer before the classifier.
         self.num_features = int(getattr(self.encoder, "head_hidden_size", None) or self.encoder.num_features)
         self.num_outputs = num_outputs
@@ -58,8 +71,7 @@ def input_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float,
     Raises:
         InvalidOptionError: If timm knows no such architecture, or no such weights of it.
     """
-    _check_architecture(architecture)
-    config = timm.get_pretrained_cfg(architecture)
+    config = timm.get_pretrained_cfg(resolve_architecture(architecture))
     if config is None:  # an architecture without published weights
         return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
     return tuple(config.mean), tuple(config.std)
@@ -75,13 +87,34 @@ def channels_last(backbone: Backbone) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def _check_architecture(architecture: str) -> None:
+def resolve_architecture(architecture: str) -> str:
+    """Give the current name of an architecture: timm maps each deprecated name to another, with its weights' tag.
+
+    Args:
+        architecture: Any timm name, with or without a tag of published weights.
+
+    Returns:
+        The name itself unless it is deprecated.
+
+    Raises:
+        InvalidOptionError: If timm knows no such architecture, has removed it, or knows no such weights of it.
+    """
     name, _, tag = architecture.partition(".")
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
         raise InvalidOptionError(f"timm knows no architecture {name!r}; the nearest are {', '.join(close)}")
+    current = timm.models.get_deprecated_models().get(name, architecture)
+    if current is None:
+        raise InvalidOptionError(f"timm has removed the architecture {name!r}")
+    if current != architecture:
+        if tag:
+            raise InvalidOptionError(
+                f"timm has renamed {name} to {current}, which names its weights; use that"
+            )
+        name, _, tag = current.partition(".")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
         raise InvalidOptionError(
             f"timm knows no weights {tag!r} of {name}; it knows {', '.join(tags) or 'none'}"
         )
+    return current

@@ -5,7 +5,6 @@ smoothing is given; bias and thresholds are fitted, so the figures they reach on
 `cross_fit_predictions` gives the honest ones.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 from affect.absent_frames import NEUTRAL_ROWS, fill_absent
 from affect.atomic import write_json
 from affect.cross_fitting import cross_fit, group_folds
-from affect.errors import InvalidFileError
 from affect.expression_bias import apply_log_bias, fit_log_bias
+from affect.json_file import json_content, read_json
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
+from affect.mtl_metrics import TASKS
 from affect.smoothing import Smoothing, smooth
 from affect.thresholds import GRID, NEUTRAL, tune_thresholds
 
@@ -35,12 +35,27 @@ class Calibrator:
     Attributes:
         smoothing: By task; a task that is absent is not smoothed.
         log_bias: Added to the expressions' log-probabilities, in the order of AFFWILD2_EXPRESSIONS.
-        thresholds: Probability from which each action unit counts as active (>=).
+        thresholds: Probability from which each action unit counts as active (>=), in [0, 1].
+
+    Raises:
+        ValueError: If a task is unknown, a bias is NaN or infinite, or a threshold is outside [0, 1].
     """
 
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
     log_bias: tuple[float, ...] = (0.0,) * len(AFFWILD2_EXPRESSIONS)
     thresholds: tuple[float, ...] = (NEUTRAL,) * len(ACTION_UNITS)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.smoothing) - set(TASKS):
+            raise ValueError(f"smoothing of unknown tasks {sorted(unknown)}; the tasks are {TASKS}")
+        if len(self.log_bias) != len(AFFWILD2_EXPRESSIONS) or not np.isfinite(self.log_bias).all():
+            raise ValueError(
+                f"log_bias must be {len(AFFWILD2_EXPRESSIONS)} finite numbers, got {self.log_bias}"
+            )
+        if len(self.thresholds) != len(ACTION_UNITS) or not all(0 <= value <= 1 for value in self.thresholds):
+            raise ValueError(
+                f"thresholds must be {len(ACTION_UNITS)} numbers in [0, 1], got {self.thresholds}"
+            )
 
     def apply(self, preds: Predictions, video: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
         """Smooth and bias predictions; thresholds are left to whoever decides.
@@ -90,16 +105,33 @@ class Calibrator:
 
         Raises:
             MissingFileError: If there is no such file.
-            InvalidFileError: If it is not a calibrator of this format.
+            InvalidFileError: If it is not a calibrator of this format, or a value is missing or out of range.
         """
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT:
-            raise InvalidFileError(f"{path} is not a calibrator of the format {FORMAT}")
+        content = read_json(path, _CalibratorFile, "`make mtl` writes one", FORMAT)
         return cls(
-            smoothing={task: Smoothing(**fields) for task, fields in content["smoothing"].items()},
-            log_bias=tuple(content["log_bias"][name] for name in AFFWILD2_EXPRESSIONS),
-            thresholds=tuple(content["thresholds"][name] for name in ACTION_UNITS),
+            smoothing=content.smoothing,
+            log_bias=tuple(content.log_bias[name] for name in AFFWILD2_EXPRESSIONS),
+            thresholds=tuple(content.thresholds[name] for name in ACTION_UNITS),
         )
+
+
+@json_content
+@dataclass(frozen=True)
+class _CalibratorFile:
+    """The calibrator's file: as the calibrator, with a name for every number."""
+
+    smoothing: dict[str, Smoothing]
+    log_bias: dict[str, float]
+    thresholds: dict[str, float]
+
+    def __post_init__(self) -> None:
+        for key, values, names in (
+            ("log_bias", self.log_bias, AFFWILD2_EXPRESSIONS),
+            ("thresholds", self.thresholds, ACTION_UNITS),
+        ):
+            if set(values) != set(names):
+                raise ValueError(f"{key} must have a number for each of {', '.join(names)} and no other")
+        Calibrator(self.smoothing, tuple(self.log_bias.values()), tuple(self.thresholds.values()))
 
 
 def fit_calibrator(

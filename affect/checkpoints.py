@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from affect.errors import InvalidFileError, MissingFileError
+from affect.tensor_file import unusable_tensors
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
 _CLASSIFIERS = ("classifier", "fc", "head")
+_COUNTER = "num_batches_tracked"
+"""BatchNorm's batch counter: without use where it has a momentum, absent or of any type in files from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class ImportReport:
         unexpected: Other tensors of the file that the network has no place for.
         missing: Names in the network that the file lacks.
         mismatched: Names whose shapes differ, with both shapes.
+        unusable: Names of tensors that would silently become others, such as integers for weights, with the reason.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -32,10 +35,11 @@ class ImportReport:
     unexpected: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
-        for name in ("missing", "unexpected", "mismatched", "ignored"):
+        for name in ("missing", "unexpected", "mismatched", "unusable", "ignored"):
             keys = getattr(self, name)
             if keys:
                 parts.append(f"{len(keys)} {name} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})")
@@ -57,7 +61,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except SafetensorError as error:
+        except (
+            Exception
+        ) as error:  # OSError, SafetensorError, or KeyError for a type that PyTorch does not have
             raise InvalidFileError(
                 f"{path} is not a whole safetensors file ({error}); fetch or write it again"
             ) from error
@@ -72,13 +78,15 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise InvalidFileError(
             f"{path} cannot be read as a PyTorch file ({error!r}); is it complete?"
         ) from error
-    while isinstance(content, dict):
+    for _ in _CONTAINERS:  # so deep at most: a pickled dict can contain itself
+        if not isinstance(content, dict):
+            break
         inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), dict)), None)
         if inner is None:
             break
         content = inner
     tensors = (
-        {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
         if isinstance(content, dict)
         else {}
     )
@@ -95,11 +103,12 @@ def load_encoder_weights(encoder: nn.Module, path: str | Path) -> ImportReport:
         path: A state dict or safetensors file, such as that of a face-identification network.
 
     Returns:
-        The report; nothing is missing or mismatched in it.
+        The report; nothing is missing, mismatched or unusable in it.
 
     Raises:
         MissingFileError: If there is no such file.
-        InvalidFileError: If any tensor of the encoder would stay unfilled; the report is in the message.
+        InvalidFileError: If any tensor of the encoder would stay unfilled, or be filled from integers, NaN or
+            infinity; the report is in the message.
     """
     found = read_state_dict(path)
     wanted = encoder.state_dict()
@@ -110,15 +119,19 @@ def load_encoder_weights(encoder: nn.Module, path: str | Path) -> ImportReport:
         if key not in wanted:
             is_classifier = key.split(".")[0] in _CLASSIFIERS
             (report.ignored if is_classifier else report.unexpected).append(key)
+        elif key.endswith(_COUNTER) and value.dtype != wanted[key].dtype:
+            report.ignored.append(key)
         elif value.shape != wanted[key].shape:
             report.mismatched.append(f"{key} {tuple(value.shape)} for {tuple(wanted[key].shape)}")
         else:
             usable[key] = value
             report.loaded.append(key)
-    # Old checkpoints lack BatchNorm's batch counter, which only matters without a momentum.
-    report.missing.extend(
-        key for key in wanted if key not in found and not key.endswith("num_batches_tracked")
-    )
+    report.missing.extend(key for key in wanted if key not in found and not key.endswith(_COUNTER))
+    report.unusable.extend(unusable_tensors(usable, wanted))
+    if report.unusable:
+        raise InvalidFileError(
+            f"{path} cannot fill this encoder: {report}. Save its weights as finite floating-point numbers"
+        )
     if report.missing or report.mismatched:
         raise InvalidFileError(f"{path} does not fit this encoder: {report}. Is it of another architecture?")
     encoder.load_state_dict(usable, strict=False)

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from affect.backbone_file import file_digest
-from affect.errors import UserError
+from affect.errors import MissingFileError, UserError
+from affect.json_file import json_content, read_json
 
 FORMAT: Final = "mt-emotieffnet-features/1"
 DTYPES: Final = ("float32", "float16")
@@ -109,27 +110,33 @@ class FeatureStore:
         """
         path = Path(path)
         try:
-            metadata = json.loads((path / "metadata.json").read_text(encoding="utf-8"))
+            described = read_json(
+                path / "metadata.json", _Metadata, "delete the store", FORMAT, FeatureStoreError
+            )
             names_text = (path / "names.txt").read_text(encoding="utf-8")
-            features = np.load(path / "features.npy", mmap_mode="r")
-        except (OSError, EOFError, ValueError) as error:
+        except (MissingFileError, OSError, ValueError) as error:
             raise FeatureStoreError(f"no whole feature store at {path} ({error})") from error
-        if metadata.get("format") != FORMAT:
-            raise FeatureStoreError(f"{path} has the format {metadata.get('format')!r}, not {FORMAT!r}")
+        features = read_rows(path / "features.npy")
+        metadata = {"format": FORMAT, **asdict(described)}
         wanted = {} if plan is None else plan.metadata()
         wanted.pop("chunk_rows", None)  # how the work was cut says nothing of the result
         if differing := _differences(metadata, wanted):
             raise FeatureStoreError(f"{path} was made from something else: {', '.join(differing)} changed")
-        names = names_text.splitlines()
+        names = names_text.rstrip("\n").split("\n")
         digest = hashlib.sha256(names_text.rstrip("\n").encode()).hexdigest()
         shape = (metadata["rows"], sum(metadata["columns"].values()))
         damaged = (
-            digest != metadata["names"] or features.shape != shape or features.dtype != metadata["dtype"]
+            features is None
+            or digest != metadata["names"]
+            or features.shape != shape
+            or features.dtype != metadata["dtype"]
+            or not metadata["missing"].keys() <= set(names)
         )
         if damaged or (check_content and file_digest(path / "features.npy") != metadata["sha256"]):
             raise FeatureStoreError(
                 f"{path} is damaged: its files are not those it was written with; delete it"
             )
+        assert features is not None
         return cls(features, names, metadata)
 
     def rows(self, names: Sequence[str]) -> np.ndarray:
@@ -143,6 +150,30 @@ class FeatureStore:
             return np.fromiter((places[name] for name in names), np.int64, len(names))
         except KeyError as error:
             raise FeatureStoreError(f"the store holds no image {error.args[0]!r}") from error
+
+
+@json_content
+@dataclass(frozen=True)
+class _Metadata:
+    """Content of `metadata.json`: the plan, the names by their digest, and what became of it."""
+
+    rows: int
+    names: str
+    columns: dict[str, int]
+    sources: dict[str, Any]
+    dtype: str
+    chunk_rows: int
+    missing: dict[str, str]
+    sha256: str
+
+
+def read_rows(path: Path) -> np.ndarray | None:
+    """Open an array file memory-mapped; None if it is absent or damaged."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:  # a damaged header fails in many ways: ValueError, SyntaxError, OverflowError, ...
+        return None
+    return rows if isinstance(rows, np.ndarray) else None
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -4,18 +4,27 @@ While a store grows, its chunks lie in a folder beside it, one file each. A chun
 computed as one batch, whoever computes it and whenever: the finished store is the same byte for byte.
 """
 
-import json
+import contextlib
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
 from affect.atomic import write_array, write_json, write_text
 from affect.backbone_file import file_digest
-from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
-from affect.storage import storage_errors
+from affect.errors import MissingFileError, UserError
+from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan, read_rows
+from affect.json_file import read_json
+from affect.storage import StorageError, exclusive, storage_errors
+
+_CHUNK_FORMAT: Final = 2
+"""Chunks of format 1 were not compared with the survey of the files."""
+_KEPT_SECONDS: Final = 7 * 86400
+"""So long chunks of a stopped run wait for being continued."""
 
 
 class FeatureStoreWriter:
@@ -38,15 +47,32 @@ class FeatureStoreWriter:
         Returns:
             Number of chunks that are there already. Chunks of another plan are removed.
         """
-        metadata = self.plan.metadata()
-        try:
-            same = json.loads((self.partial / "plan.json").read_text(encoding="utf-8")) == metadata
-        except (OSError, ValueError):
-            same = False
-        if not same:
+        if not self._has_plan():
             shutil.rmtree(self.partial, ignore_errors=True)
-            write_json(self.partial / "plan.json", metadata)
+            write_json(self.partial / "plan.json", self._plan_content())
         return self.plan.num_chunks - len(self.pending())
+
+    def check_plan(self) -> None:
+        """Compare the plan with that of the process which made the folder for chunks.
+
+        Raises:
+            FeatureStoreError: If they differ: files changed between the surveys of the processes.
+        """
+        if not self._has_plan():
+            raise FeatureStoreError(
+                f"{self.partial} was begun from other files than this process found; leave the images as they are and "
+                "run again"
+            )
+
+    def discard(self, rows: np.ndarray) -> None:
+        """Remove the chunks of some rows, so that they are computed anew.
+
+        Args:
+            rows: Row numbers, any shape.
+        """
+        for chunk in np.unique(np.asarray(rows) // self.plan.chunk_rows).tolist():
+            with storage_errors(self._chunk_file(chunk)):
+                self._chunk_file(chunk).unlink(missing_ok=True)
 
     def pending(self, rank: int = 0, world_size: int = 1) -> list[int]:
         """List the chunks left to do for one of several processes; which ones are its own never depends on the rest."""
@@ -112,8 +138,7 @@ class FeatureStoreWriter:
             np.lib.format.write_array_header_1_0(file, header)
             for chunk in range(self.plan.num_chunks):
                 file.write(np.load(self._chunk_file(chunk)).tobytes())
-                if self._reasons_file(chunk).is_file():
-                    missing |= json.loads(self._reasons_file(chunk).read_text(encoding="utf-8"))
+                missing |= self._reasons(chunk)
             file.flush()
             os.fsync(file.fileno())
         write_text(merged / "names.txt", "\n".join(self.plan.names) + "\n")
@@ -129,12 +154,61 @@ class FeatureStoreWriter:
         return self.partial / f"{chunk:06d}.missing.json"
 
     def _read(self, chunk: int) -> np.ndarray | None:
-        try:
-            rows = np.load(self._chunk_file(chunk), mmap_mode="r")
-        except (OSError, EOFError, ValueError):
-            return None
+        rows = read_rows(self._chunk_file(chunk))
         expected = self.plan.rows_of(chunk)
-        whole = (
-            rows.shape == (expected.stop - expected.start, self.plan.width) and rows.dtype == self.plan.dtype
-        )
-        return rows if whole else None
+        shape = (expected.stop - expected.start, self.plan.width)
+        if rows is None or rows.shape != shape or rows.dtype != self.plan.dtype:
+            return None
+        try:
+            reasons = self._reasons(chunk)
+        except UserError:
+            return None
+        # Rows without an image are NaN, and no others.
+        absent = [name in reasons for name in self.plan.names[expected]]
+        return rows if np.array_equal(np.isnan(rows).any(1), absent) else None
+
+    def _reasons(self, chunk: int) -> dict[str, str]:
+        try:
+            return read_json(self._reasons_file(chunk), dict[str, str], "delete it")
+        except MissingFileError:
+            return {}
+
+    def _has_plan(self) -> bool:
+        try:
+            return read_json(self.partial / "plan.json", dict[str, Any], "delete it") == self._plan_content()
+        except UserError:
+            return False
+
+    def _plan_content(self) -> dict[str, Any]:
+        return {**self.plan.metadata(), "chunk_format": _CHUNK_FORMAT}
+
+
+def lock_file(path: Path) -> Path:
+    """Give the file that a process locks while it writes the store at `path`."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what stopped runs left: chunks of this store, and those of stores beside it after a week.
+
+    Call it when the store is finished; another process must not hold its lock, or its chunks stay.
+
+    Args:
+        path: A finished store's folder; stores made from the same images by other means are in the folders beside its
+            parent.
+    """
+    for leftover in [*path.parent.parent.glob("*/*.partial"), *path.parent.parent.glob("*/*.merging")]:
+        owner = leftover.with_suffix("")
+        with contextlib.suppress(_InUseError, StorageError, FileNotFoundError):
+            age = time.time() - leftover.stat().st_mtime
+            if owner == path or age > _KEPT_SECONDS:
+                with exclusive(lock_file(owner), _raise_in_use):
+                    shutil.rmtree(leftover, ignore_errors=True)
+
+
+class _InUseError(Exception):
+    """Another process writes the store."""
+
+
+def _raise_in_use() -> None:
+    raise _InUseError

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from affect.atomic import atomic_path
+from affect.atomic import atomic_path, write_text
+from affect.backbone_file import file_digest
+from affect.errors import InvalidFileError
 from affect.image_slices import cut_to_cache
+from affect.storage import exclusive
 
 
 def onnx_is_installed() -> bool:
@@ -42,6 +46,49 @@ def export_encoder(encoder: nn.Module, image_size: int, path: str | Path) -> Pat
             verbose=False,
         )  # fmt: skip
     return Path(path)
+
+
+def cached_encoder(
+    encoder: nn.Module, image_size: int, path: str | Path, on_export: Callable[[str], None]
+) -> "OnnxEncoder":
+    """Open an exported encoder, exporting it first where the file is absent or damaged.
+
+    The file's SHA-256 lies beside it: ONNX Runtime notices few of the bytes that may change in a file.
+
+    Args:
+        encoder: As in `export_encoder`.
+        image_size: Side of the square images in pixels.
+        path: File of the cache, `.onnx`.
+        on_export: Called with a message before the encoder is exported.
+
+    Raises:
+        InvalidFileError: If ONNX Runtime cannot open what was exported.
+        StorageError: If the file cannot be written.
+    """
+    path = Path(path)
+    digest_file = path.with_suffix(".sha256")
+    with exclusive(path.with_suffix(".lock")):  # the processes of one run come here at the same time
+        if not _is_intact(path, digest_file):
+            on_export(
+                f"{path} is damaged or has no digest beside it; exporting the encoder again"
+                if path.exists()
+                else "exporting the encoder for ONNX Runtime"
+            )
+            export_encoder(encoder, image_size, path)
+            write_text(digest_file, file_digest(path) + "\n")
+        try:
+            return OnnxEncoder(path)
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            raise InvalidFileError(
+                f"{path}: ONNX Runtime cannot open it ({error}); choose features.engine=torch"
+            ) from error
+
+
+def _is_intact(path: Path, digest_file: Path) -> bool:
+    try:
+        return path.is_file() and digest_file.read_bytes() == f"{file_digest(path)}\n".encode()
+    except OSError:
+        return False
 
 
 class OnnxEncoder:

@@ -11,10 +11,13 @@ from typing import Final, Literal
 import numpy as np
 from scipy.sparse import csr_array
 
+from affect.json_file import json_content
+
 Kernel = Literal["gaussian", "box"]
 _PAIRS_AT_ONCE: Final = 4_000_000  # bounds memory at about 100 MB
 
 
+@json_content
 @dataclass(frozen=True)
 class Smoothing:
     """How to smooth one task's predictions.
@@ -36,8 +39,14 @@ class Smoothing:
     neighbours: int | None = None
 
     def __post_init__(self) -> None:
-        if self.window < 0 or not self.sigma > 0 or (self.neighbours is not None and self.neighbours < 0):
-            raise ValueError(f"smoothing needs window >= 0, sigma > 0 and neighbours >= 0, got {self}")
+        if (
+            self.window < 0
+            or not 0 < self.sigma < np.inf
+            or (self.neighbours is not None and self.neighbours < 0)
+        ):
+            raise ValueError(
+                f"smoothing needs window >= 0, a finite sigma > 0 and neighbours >= 0, got {self}"
+            )
         if self.kernel not in ("gaussian", "box"):
             raise ValueError(f"unknown smoothing kernel {self.kernel!r}; choose gaussian or box")
 

@@ -4,7 +4,6 @@ Every file appears whole or not at all, so that whatever is there, and ends as i
 manifest is written when the tree is begun, with `complete: false`, and again when it is done.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.atomic import is_temporary, write_bytes, write_json
-from affect.errors import UserError
+from affect.errors import MissingFileError, UserError
+from affect.json_file import read_json
 from affect.storage import StorageError, storage_errors
 
 MANIFEST: Final = "manifest.json"
 JPEG_QUALITY: Final = 95
 SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 _FORMAT: Final = "upscaled-tree-1"
+_KINDS: Final[dict[str, type]] = {"settings": dict, "source": dict, "complete": bool, "unreadable": list}
 _ENDS: Final = {".png": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"), ".jpg": (b"\xff\xd8", b"\xff\xd9")}
 
 
@@ -188,14 +189,20 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
     """
     path = Path(root) / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        manifest = read_json(
+            path, dict[str, Any], "remove the folder or choose another", _FORMAT, StaleTreeError
+        )
+    except MissingFileError:
         return None
-    except ValueError as error:
-        raise StaleTreeError(f"{path} is damaged ({error}); remove the folder or choose another") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise StaleTreeError(f"{path} is not the manifest of an upscaled tree; choose another folder")
-    return manifest
+    for key, kind in _KINDS.items():
+        if key in manifest and not isinstance(manifest[key], kind):
+            raise StaleTreeError(f"{path} is damaged: key {key!r} is no {kind.__name__}; remove the folder")
+    if "complete" not in manifest or not all(
+        isinstance(entry, dict) and entry.keys() >= {"name", "reason"}
+        for entry in manifest.get("unreadable", [])
+    ):
+        raise StaleTreeError(f"{path} is damaged: keys are missing; remove the folder or choose another")
+    return {"unreadable": [], **manifest}
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

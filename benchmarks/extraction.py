@@ -34,6 +34,7 @@ from affect.onnx_encoder import OnnxEncoder, export_encoder
 from benchmarks.timing import interleaved, ratio_table, write_results
 from callbacks.feature_writer import FeatureWriter
 from datamodules.frame_chunks import FrameChunksDataModule
+from datamodules.frame_survey import survey_frames
 from lightning_modules.feature_extraction import FeatureExtraction
 
 SIZE: Final = 224
@@ -91,7 +92,7 @@ def predict_pass(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         callbacks=[FeatureWriter(writer)],
     )  # fmt: skip
-    data = FrameChunksDataModule(folder, writer, SIZE, MEAN, STD)
+    data = FrameChunksDataModule(survey_frames(folder, names), writer, SIZE, MEAN, STD)
     trainer.predict(FeatureExtraction(backbone, engine), data, return_predictions=False)
     return np.array(writer.merge().features)
 

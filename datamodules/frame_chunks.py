@@ -1,76 +1,39 @@
 """Frames for feature extraction: one item is a whole chunk of a feature store, so that a chunk is always one batch."""
 
-import hashlib
+import errno
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from affect.feature_store_writer import FeatureStoreWriter
-from affect.frames import video_of
+from datamodules.frame_survey import NO_FILE, FrameSurvey, check_unchanged
 from datamodules.images import InaccessibleImageError, UnreadableImageError, crop_and_resize, read_image
 from datamodules.samplers import process_share
 from datamodules.transforms import DeviceTransform
 
-
-def survey_frames(folder: str | Path, names: Sequence[str]) -> tuple[str, list[str]]:
-    """Look at the image files without reading them.
-
-    Args:
-        folder: What the names are relative to.
-        names: Image ids.
-
-    Returns:
-        A digest of every image's size and time of change, which another state of the files does not have, and the ids
-        that have no file.
-
-    Raises:
-        InaccessibleImageError: If a folder cannot be listed.
-    """
-    by_video: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        by_video[video_of(name)].append(name)
-    digest = hashlib.sha256()
-    missing = []
-    for video, frames in by_video.items():
-        states = _file_states(Path(folder) / video)
-        for name in frames:
-            state = states.get(name.rpartition("/")[2])
-            digest.update(f"{name} {state}\n".encode())
-            if state is None:
-                missing.append(name)
-    return digest.hexdigest(), missing
-
-
-def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
-    try:
-        with os.scandir(folder) as entries:
-            states = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
-            return {name: (state.st_size, state.st_mtime_ns) for name, state in states}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise InaccessibleImageError(f"{folder}: {error.strerror or error}") from error
+ABSENT: Final = os.strerror(errno.ENOENT)
+"""Why a row is missing whose image has no file."""
 
 
 class FrameChunks(Dataset[dict[str, Any]]):
     """Chunks of frames, decoded to uint8.
 
     Args:
-        folder: What the names are relative to.
-        chunks: Chunk numbers and the image ids of each.
+        survey: The files' state when the run began.
+        chunks: Chunk numbers and the rows of the survey that each holds.
         size: Side of the square images in pixels.
     """
 
-    def __init__(self, folder: str | Path, chunks: Sequence[tuple[int, Sequence[str]]], size: int) -> None:
-        self.folder = Path(folder)
+    def __init__(self, survey: FrameSurvey, chunks: Sequence[tuple[int, slice]], size: int) -> None:
+        self.survey = survey
         self.chunks = chunks
         self.size = size
 
@@ -81,29 +44,51 @@ class FrameChunks(Dataset[dict[str, Any]]):
         """Give `image` (B, 3, H, W), `name`, `chunk` and `missing`: the reason by id of images left grey.
 
         Raises:
-            InaccessibleImageError: If the system does not give an image: that may pass, so it is not kept as missing.
+            InaccessibleImageError: If the system does not give an image, or not the one that was surveyed: that may
+                pass, so it is not kept as missing.
         """
-        chunk, names = self.chunks[index]
+        chunk, rows = self.chunks[index]
+        names = list(self.survey.names[rows])
         pixels = np.full((len(names), self.size, self.size, 3), 128, np.uint8)
         missing = {}
-        for row, name in enumerate(names):
+        for row, (name, state) in enumerate(zip(names, self.survey.states[rows], strict=True)):
+            if state[0] == NO_FILE:
+                missing[name] = ABSENT
+                continue
             try:
-                # As stored, without EXIF's turns: so the network was trained.
-                pixels[row] = crop_and_resize(read_image(self.folder / name, upright=False), None, self.size)
+                pixels[row] = self._read(self.survey.folder / name, state)
             except InaccessibleImageError:
                 raise
             except UnreadableImageError as error:
                 # Without the machine's path: the reason goes into the store, which is the same wherever it is made.
-                missing[name] = str(error).removeprefix(f"{self.folder / name}: ")
+                missing[name] = str(error).removeprefix(f"{self.survey.folder / name}: ")
         image = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        return {"image": image, "name": list(names), "chunk": chunk, "missing": missing}
+        return {"image": image, "name": names, "chunk": chunk, "missing": missing}
+
+    def _read(self, path: Path, state: NDArray[np.int64]) -> NDArray[np.uint8]:
+        surveyed = False
+
+        def check(status: os.stat_result) -> None:
+            nonlocal surveyed
+            check_unchanged(path, state, status)
+            surveyed = True
+
+        try:
+            # As stored, without EXIF's turns: so the network was trained.
+            return crop_and_resize(read_image(path, upright=False, on_read=check), None, self.size)
+        except UnreadableImageError as error:
+            if surveyed or isinstance(error, InaccessibleImageError):
+                raise
+            raise InaccessibleImageError(
+                f"{error}, but it was there when this run began; put it back and run again"
+            ) from error
 
 
 class FrameChunksDataModule(pl.LightningDataModule):
     """Give each process the chunks of a store that are its own and not written yet.
 
     Args:
-        folder: What the store's names are relative to.
+        survey: State of the files of the store's names.
         writer: The store in the making.
         image_size: Side of the square network input in pixels.
         mean: Channel means for normalisation, in [0, 1], RGB.
@@ -113,7 +98,7 @@ class FrameChunksDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        folder: str | Path,
+        survey: FrameSurvey,
         writer: FeatureStoreWriter,
         image_size: int,
         mean: Sequence[float],
@@ -121,7 +106,7 @@ class FrameChunksDataModule(pl.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.folder = folder
+        self.survey = survey
         self.writer = writer
         self.image_size = image_size
         self.num_workers = num_workers
@@ -132,11 +117,15 @@ class FrameChunksDataModule(pl.LightningDataModule):
         self.writer.prepare()
 
     def predict_dataloader(self) -> DataLoader:
-        """Load the chunks left to do."""
-        plan = self.writer.plan
-        chunks = [(chunk, plan.names[plan.rows_of(chunk)]) for chunk in self.writer.pending(*process_share())]
+        """Load the chunks left to do.
+
+        Raises:
+            FeatureStoreError: If the process that made the store's folder surveyed other files.
+        """
+        self.writer.check_plan()
+        chunks = [(chunk, self.writer.plan.rows_of(chunk)) for chunk in self.writer.pending(*process_share())]
         return DataLoader(
-            FrameChunks(self.folder, chunks, self.image_size),
+            FrameChunks(self.survey, chunks, self.image_size),
             batch_size=None,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),

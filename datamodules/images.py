@@ -1,5 +1,6 @@
 """Images on disk to uint8 arrays: read, checked, cropped and resized with OpenCV."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -26,12 +27,15 @@ class InaccessibleImageError(UnreadableImageError):
     """An image may be there, but the system does not give it, for now: no permission, a disk or network failure."""
 
 
-def read_image(path: str | Path, upright: bool = True) -> NDArray[np.uint8]:
+def read_image(
+    path: str | Path, upright: bool = True, on_read: Callable[[os.stat_result], None] | None = None
+) -> NDArray[np.uint8]:
     """Decode an image file.
 
     Args:
         path: The file.
         upright: Turn the image as its EXIF data say; otherwise give the pixels as they are stored.
+        on_read: Called with the state of the opened file after its content was read and before it is decoded.
 
     Returns:
         RGB values, shape (H, W, 3).
@@ -42,11 +46,15 @@ def read_image(path: str | Path, upright: bool = True) -> NDArray[np.uint8]:
         InaccessibleImageError: If the system does not give it.
     """
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            content = file.read()
+            status = os.fstat(file.fileno())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise UnreadableImageError(f"{path}: {error.strerror}") from error
     except OSError as error:
         raise InaccessibleImageError(f"{path}: {error.strerror or error}") from error
+    if on_read is not None:
+        on_read(status)
     if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
         raise UnreadableImageError(
             f"{path}: truncated JPEG ({len(content)} bytes); copy it again from the source"

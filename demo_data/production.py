@@ -1,7 +1,6 @@
 """Draws whole data sets: over all cores, with a progress bar, and so that a set stands complete or not at all."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from affect.atomic import write_json
 from affect.errors import UserError
+from affect.json_file import read_json
 from affect.storage import exclusive, storage_errors
 from demo_data.renderer import RENDERER_VERSION
 
@@ -73,8 +73,8 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
 
 def _read_stamp(root: Path) -> Any:
     try:
-        return json.loads((root / STAMP).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_json(root / STAMP, dict[str, Any], "draw the set again")
+    except UserError:
         return None
 
 

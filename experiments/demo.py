@@ -1,10 +1,11 @@
 """The embedded default data: drawn when an experiment is asked for it and it is not there."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from affect.errors import UserError
+from affect.json_file import read_json
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
@@ -24,10 +25,10 @@ _STAMPED_SETS: Final = ("faces", "affectnet", "aff-wild2", "synthetic")
 def is_demo(root: str | Path) -> bool:
     """Tell whether a folder holds a drawn set, whose images may be shown anywhere: it has the stamp of one."""
     try:
-        stamp = json.loads((Path(root) / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamp = read_json(Path(root) / STAMP, dict[str, Any], "draw the set again")
+    except UserError:
         return False
-    return isinstance(stamp, dict) and stamp.get("set") in _STAMPED_SETS and "renderer" in stamp
+    return stamp.get("set") in _STAMPED_SETS and "renderer" in stamp
 
 
 def ensure_demo_data(kind: str, root: str | Path) -> None:

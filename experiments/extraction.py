@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from rich.markup import escape
@@ -16,15 +17,16 @@ from affect.atomic import write_text
 from affect.backbone_file import file_digest, load_backbone
 from affect.backbones import channels_last
 from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
-from affect.feature_store_writer import FeatureStoreWriter
+from affect.feature_store_writer import FeatureStoreWriter, lock_file, remove_leftovers
 from affect.folded_norm import fold_batch_norm
 from affect.image_slices import in_slices
-from affect.onnx_encoder import OnnxEncoder, export_encoder, onnx_is_installed
+from affect.onnx_encoder import cached_encoder, onnx_is_installed
 from affect.storage import exclusive
 from callbacks.feature_writer import FeatureWriter
 from callbacks.image_progress import ImageProgressBar
 from datamodules.aff_wild2 import image_folder
-from datamodules.frame_chunks import FrameChunksDataModule, survey_frames
+from datamodules.frame_chunks import ABSENT, FrameChunksDataModule
+from datamodules.frame_survey import FrameSurvey, survey_frames
 from datamodules.images import UnreadableImageError
 from experiments.demo import is_demo
 from experiments.mtl_config import DataConfig, FeaturesConfig
@@ -103,45 +105,55 @@ class FeatureExtractor:
             UnreadableImageError: If more images than `data.max_missing` are missing or unreadable, or the system does
                 not give one.
             StorageError: If the store cannot be written.
+            FeatureStoreError: If images changed during extraction, or another run extracts them in the meantime.
             AnnotationError: If the image folder is missing.
         """
         folder = image_folder(self.data.root)
         unique = list(dict.fromkeys(names))
-        state, absent = survey_frames(folder, unique)
-        self._check_missing(split, len(unique), dict.fromkeys(absent, "no such file"))
+        survey = survey_frames(folder, unique)
+        self._check_missing(split, len(unique), dict.fromkeys(survey.missing, "no such file"))
         plan = StorePlan(
             names=unique,
             columns={"features": self.num_features, "outputs": self.num_outputs},
             sources={
                 "backbone": self.digest,
                 "transform": self._transform(),
-                "images": state,
+                "images": survey.digest,
                 "precision": self.run.config.trainer.precision,
             },
             dtype=self.features.dtype,
             chunk_rows=self.features.batch_size,
         )
-        store = self._open_or_extract(FeatureStoreWriter(self._store_path(split), plan), split, folder)
+        store = self._open_or_extract(FeatureStoreWriter(self._store_path(split), plan), split, survey)
         if store.missing:
             message, listed = self._check_missing(split, len(unique), store.missing)
             self.run.say(f"[yellow]{message}, for example {escape(listed[0])}[/]")
         return store
 
-    def _open_or_extract(self, writer: FeatureStoreWriter, split: str, folder: Path) -> FeatureStore:
+    def _open_or_extract(self, writer: FeatureStoreWriter, split: str, survey: FrameSurvey) -> FeatureStore:
         path, plan = writer.path, writer.plan
-        store = self._opened(path, plan, split)
+        store = self._opened(path, plan, split, survey)
         if not _first_says(store is not None):
-            with self._alone(path, split) if self.run.is_first else contextlib.nullcontext():
-                store = self._opened(path, plan, split, speaking=True) if self.run.is_first else None
+            with self._alone(writer, split) if self.run.is_first else contextlib.nullcontext():
+                store = self._opened(path, plan, split, survey, speaking=True) if self.run.is_first else None
                 if not _first_says(store is not None):
                     self.run.say(f"{split}: extracting features of {len(plan.names)} images")
-                    self._extract(writer, folder)
+                    self._extract(writer, survey)
+        if self.run.is_first:
+            remove_leftovers(path)
         return store or FeatureStore.open(path, plan, check_content=False)
 
-    def _opened(self, path: Path, plan: StorePlan, split: str, speaking: bool = False) -> FeatureStore | None:
+    def _opened(
+        self, path: Path, plan: StorePlan, split: str, survey: FrameSurvey, speaking: bool = False
+    ) -> FeatureStore | None:
         """Open a store if it is there as planned; `speaking` says why one that is there is not."""
         try:
             store = FeatureStore.open(path, plan)
+            absent = {name for name, reason in store.missing.items() if reason == ABSENT}
+            if returned := absent - set(survey.missing):  # by versions that took a file out of reach for none
+                raise FeatureStoreError(
+                    f"{path} lacks {len(returned)} images that are there, for example {min(returned)}"
+                )
         except FeatureStoreError as reason:
             if speaking and path.exists():
                 self.run.say(str(reason))
@@ -149,20 +161,22 @@ class FeatureExtractor:
         self.run.say(f"{split}: features of {len(plan.names)} images from {path}")
         return store
 
-    def _alone(self, path: Path, split: str) -> contextlib.AbstractContextManager[None]:
+    def _alone(self, writer: FeatureStoreWriter, split: str) -> contextlib.AbstractContextManager[None]:
         """Wait for another run that writes this store, unless other processes of this one would wait in vain."""
         trainer = self.run.config.trainer
 
         def on_wait() -> None:
             if trainer.devices != "1" or trainer.num_nodes > 1:
-                raise FeatureStoreError(f"another run is writing {path}; start again when it has ended")
-            self.run.say(f"{split}: waiting for another run that writes {path}")
+                raise FeatureStoreError(
+                    f"another run is writing {writer.path}; start again when it has ended"
+                )
+            self.run.say(f"{split}: waiting for another run that writes {writer.path}")
 
-        return exclusive(path.with_name(f".{split}.lock"), on_wait)
+        return exclusive(lock_file(writer.path), on_wait)
 
-    def _extract(self, writer: FeatureStoreWriter, folder: Path) -> None:
+    def _extract(self, writer: FeatureStoreWriter, survey: FrameSurvey) -> None:
         data = FrameChunksDataModule(
-            folder, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
+            survey, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
         )
         bar = ImageProgressBar(self.features.batch_size, len(writer.plan.names))
         trainer = build_trainer(
@@ -177,6 +191,15 @@ class FeatureExtractor:
             )  # a batch knows its chunk
             trainer.predict(module, data, return_predictions=False)
         trainer.strategy.barrier("features extracted")
+        changed = survey.changed_rows() if self.run.is_first else np.empty(0, np.int64)
+        if _first_says(bool(len(changed))):
+            if self.run.is_first:
+                writer.discard(changed)
+            example = f": {len(changed)}, for example {writer.plan.names[changed[0]]}" if len(changed) else ""
+            raise FeatureStoreError(
+                f"images changed while {writer.path} was extracted{example}. Leave them as they are until the run has "
+                "ended, and run the same command again to continue"
+            )
         if self.run.is_first:
             writer.merge()
         trainer.strategy.barrier("features merged")
@@ -195,10 +218,7 @@ class FeatureExtractor:
         if not onnx_is_installed():
             raise ConfigError("features.engine=onnx needs the extra packages: pip install '.[export]'")
         path = Path(self.features.cache_dir, "onnx", f"{self.digest[:16]}-{size}-{torch.__version__}.onnx")
-        if not path.is_file():
-            self.run.say("exporting the encoder for ONNX Runtime")
-            export_encoder(folded, size, path)
-        return OnnxEncoder(path)
+        return cached_encoder(folded, size, path, lambda message: self.run.say(escape(message)))
 
     def _store_path(self, split: str) -> Path:
         """Keep stores of different sets, backbones and number formats apart, so that going back to one finds it."""

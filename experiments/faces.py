@@ -81,7 +81,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
             "started_from": "chance" if config.weights == "none" else file_digest(config.weights),
             "metrics": fit.metrics,
         }  # fmt: skip
-        spec = BackboneSpec(config.architecture, config.data.image_size, mean, std, notes=notes)
+        spec = BackboneSpec(encoder.architecture, config.data.image_size, mean, std, notes=notes)
         save_backbone(path, encoder, spec, torch.float16)
         provenance["weights_sha256"] = file_digest(path)
     curves = figures.training_curves(fit.history, {

@@ -8,7 +8,6 @@ are extracted once. Writes `ablation.csv` and a figure to
 same data, if there is one.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from rich.table import Table
 from affect.atomic import write_text
 from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
+from affect.json_file import read_json
 from datamodules.aff_wild2 import load_splits
 from datamodules.feature_table import FeatureTable
 from experiments.command_line import run_experiment
@@ -162,9 +162,10 @@ def baseline_row(config: MtlConfig) -> dict[str, Any]:
     folder = Path(config.output_dir, "mtl_baseline", "latest")
     metrics: dict[str, float] = {}
     if (folder / "metrics.json").is_file():
-        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        if Path(provenance["data_root"]).resolve() == Path(config.data.root).resolve():
-            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        remedy = "run `make mtl-baseline` again, or remove the run"
+        provenance = read_json(folder / "provenance.json", dict[str, Any], remedy)
+        if Path(str(provenance.get("data_root"))).resolve() == Path(config.data.root).resolve():
+            metrics = read_json(folder / "metrics.json", dict[str, float], remedy)
     return row_of(BASELINE, metrics, BASELINE_PUBLISHED)
 
 

@@ -71,7 +71,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     fingerprint = data_digest(data.datasets)
     if run.is_first:
         spec = BackboneSpec(
-            config.model.architecture, config.data.image_size, mean, std, tuple(data.expressions),
+            module.backbone.architecture, config.data.image_size, mean, std, tuple(data.expressions),
             (*data.expressions, *VALENCE_AROUSAL), {"recipe": config.recipe, "data": fingerprint},
         )  # fmt: skip
         save_backbone(run.folder / "backbone.safetensors", module.backbone, spec)

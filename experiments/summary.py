@@ -3,15 +3,15 @@
 python -m experiments.summary
 """
 
-import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-from affect.errors import MissingFileError, UserError
+from affect.errors import InvalidFileError, UserError
+from affect.json_file import read_json
 
 STAGES: Final = {
     "pretrain": (
@@ -37,6 +37,7 @@ def summarise(runs: Path = Path("runs")) -> Table:
 
     Raises:
         MissingFileError: If an experiment has no finished run.
+        InvalidFileError: If a run's metrics are damaged.
     """
     table = Table(title="The three stages", title_justify="left")
     for column in ("stage", "metric", "value", "seconds", "figure"):
@@ -52,16 +53,18 @@ def summarise(runs: Path = Path("runs")) -> Table:
     return table
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
+def read_metrics(folder: Path) -> dict[str, float]:
     """Read a run folder's metrics.
 
     Raises:
         MissingFileError: If there are none.
+        InvalidFileError: If the file is damaged.
     """
     path = folder / "metrics.json"
-    if not path.is_file():
-        raise MissingFileError(f"there is no {path}; run `make {folder.parent.name}` first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    metrics = read_json(path, dict[str, float], f"run `make {folder.parent.name}` first")
+    if "wall_seconds" not in metrics:
+        raise InvalidFileError(f"{path} lacks wall_seconds; run `make {folder.parent.name}` again")
+    return metrics
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ the run's validation faces were. With data.on_corrupt=skip, a face that cannot b
 others.
 """
 
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,8 +18,10 @@ import torch
 from rich.markup import escape
 
 from affect.backbone_file import BackboneSpec, file_digest, load_backbone
-from affect.blending import blend_scores
-from affect.labels import index_map
+from affect.blending import SPACES, blend_scores
+from affect.errors import InvalidFileError
+from affect.json_file import json_content, read_json
+from affect.labels import SYNTHETIC_EXPRESSIONS, index_map
 from affect.lsd_submission import write_lsd_submission
 from datamodules.synthetic_faces import TEST_FOLDER, SyntheticFacesDataModule
 from experiments.command_line import run_on_finished_run
@@ -42,6 +44,35 @@ class SubmitConfig(SyntheticConfig):
     output: str | None = option(None, "file to write; by default submission.txt in the run folder")
 
 
+@json_content
+@dataclass(frozen=True)
+class Blend:
+    """Content of a run's `blend.json`.
+
+    Attributes:
+        weight: Of the pre-trained network's scores, in [0, 1].
+        space: What is blended, of `affect.blending.SPACES`.
+        pretrained: Path of the pre-trained network's file when the run was made.
+        pretrained_sha256: Its digest.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    weight: float
+    space: str
+    pretrained: str
+    pretrained_sha256: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
+        if self.space not in SPACES:
+            raise ValueError(f"space must be one of {SPACES}, got {self.space!r}")
+        if not re.fullmatch("[0-9a-f]{64}", self.pretrained_sha256):
+            raise ValueError("pretrained_sha256 must be 64 hexadecimal digits")
+
+
 def submit(config: SubmitConfig) -> Path:
     """Write the submission file and return its path.
 
@@ -53,7 +84,7 @@ def submit(config: SubmitConfig) -> Path:
     folder = Path(config.run)
     if not (folder / "blend.json").is_file():
         raise ConfigError(f"{folder} is no finished run of stage 3; `make synthetic` makes one")
-    blend = json.loads((folder / "blend.json").read_text(encoding="utf-8"))
+    blend = read_json(folder / "blend.json", Blend, "`make synthetic` writes it")
     pretrained, pretrained_spec = load_backbone(find_pretrained(config, blend))
     finetuned, spec = load_backbone(folder / "finetuned.safetensors")
 
@@ -64,8 +95,8 @@ def submit(config: SubmitConfig) -> Path:
     batches: list[Any] = trainer.predict(EnsembleModule([pretrained, finetuned]), data) or []
     names = [name for batch in batches for name in batch[0]]
     first, second = (torch.cat([batch[1][number] for batch in batches]).numpy() for number in range(2))
-    rows = index_map(spec.outputs, pretrained_spec.outputs)
-    scores = blend_scores(first[:, rows], second, blend["weight"], blend["space"])
+    rows = outputs_for(pretrained_spec.outputs, spec, folder)
+    scores = blend_scores(first[:, rows], second, blend.weight, blend.space)
 
     listed = data.datasets["predict"].names.tolist()
     path = Path(config.output) if config.output else folder / "submission.txt"
@@ -75,21 +106,38 @@ def submit(config: SubmitConfig) -> Path:
             f"[yellow]{len(data.skipped)} images could not be read and take the mean scores of the others, for "
             f"example {escape(min(data.skipped))}[/]"
         )
-    say(f"{len(listed)} images, {blend['weight']:.1f} pre-trained on {blend['space']}: {path}, validated")
+    say(f"{len(listed)} images, {blend.weight:.1f} pre-trained on {blend.space}: {path}, validated")
     return path
 
 
-def find_pretrained(config: SubmitConfig, blend: dict[str, Any]) -> Path:
+def outputs_for(outputs: Sequence[str], spec: BackboneSpec, folder: Path) -> np.ndarray:
+    """Give the positions of the six synthetic classes among the pre-trained network's outputs, shape (6,).
+
+    Raises:
+        InvalidFileError: If the run's network has other outputs, or the pre-trained one lacks a class.
+    """
+    if spec.outputs != SYNTHETIC_EXPRESSIONS:
+        raise InvalidFileError(
+            f"{folder / 'finetuned.safetensors'} has the outputs {', '.join(spec.outputs)}, not "
+            f"{', '.join(SYNTHETIC_EXPRESSIONS)}"
+        )
+    try:
+        return index_map(spec.outputs, outputs)
+    except ValueError as error:
+        raise InvalidFileError(f"the pre-trained network lacks outputs: {error}") from error
+
+
+def find_pretrained(config: SubmitConfig, blend: Blend) -> Path:
     """Find the network that was blended with: where it was, or where `backbone` says.
 
     Raises:
         ConfigError: If neither is that network.
     """
-    for path in (Path(blend["pretrained"]), Path(config.backbone)):
-        if path.is_file() and file_digest(path) == blend["pretrained_sha256"]:
+    for path in (Path(blend.pretrained), Path(config.backbone)):
+        if path.is_file() and file_digest(path) == blend.pretrained_sha256:
             return path
     raise ConfigError(
-        f"neither {blend['pretrained']} nor backbone={config.backbone} is the network that the run {config.run} was "
+        f"neither {blend.pretrained} nor backbone={config.backbone} is the network that the run {config.run} was "
         "blended with"
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from affect.checkpoints import read_state_dict
 from affect.errors import InvalidFileError, MissingFileError
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
+from affect.tensor_file import unusable_tensors
 
 _FOLD_BY_CHANNELS = {3: 4, 12: 2, 48: 1}
 """RRDBNet's scale by its input channels: 3 times the squared side of the pixel-unshuffling."""
@@ -40,11 +41,14 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
     """Build the network that a state dict belongs to, filled, in evaluation mode and without gradients.
 
     Raises:
-        InvalidFileError: If the names or shapes fit neither architecture.
+        InvalidFileError: If the names or shapes fit neither architecture, or the weights are no finite floating-point
+            numbers.
     """
     blocks = {int(match[1]) for name in state if (match := re.match(r"body\.(\d+)\.", name))}
-    if not blocks:
-        raise InvalidFileError("no network of Real-ESRGAN: it has no parameter `body.<number>....`")
+    if not blocks or max(blocks) > len(state):
+        raise InvalidFileError(
+            "no network of Real-ESRGAN: it has no consecutive parameters `body.<number>....`"
+        )
     network: SuperResolutionNetwork
     if "conv_first.weight" in state:
         first = _shape(state, "conv_first.weight")
@@ -55,9 +59,11 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
     else:
         first, last = _shape(state, "body.0.weight"), _shape(state, f"body.{max(blocks)}.weight")
         scale = round((last[0] / 3) ** 0.5)
-        if last[0] != 3 * scale**2:
+        if scale < 1 or last[0] != 3 * scale**2:
             raise InvalidFileError(f"the last convolution has {last[0]} channels, not three times a square")
         network = SRVGGNetCompact(scale, first[0], max(blocks) // 2 - 1)
+    if unusable := unusable_tensors(state, network.state_dict()):
+        raise InvalidFileError(f"no weights of Real-ESRGAN: {'; '.join(unusable[:5])}")
     try:
         network.load_state_dict(dict(state))
     except RuntimeError as error:

@@ -123,5 +123,5 @@ def test_the_file_gives_the_same_calibrator_back(tmp_path: Path) -> None:
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(InvalidFileError, match="is not a calibrator"):
+    with pytest.raises(InvalidFileError, match=r"has the format None, not .mt-emotieffnet-calibrator"):
         Calibrator.load(tmp_path / "other.json")

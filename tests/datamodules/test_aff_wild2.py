@@ -1,5 +1,7 @@
 import errno
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from datamodules.aff_wild2 import (
     load_test_names,
 )
 from datamodules.annotation_errors import AnnotationError
-from datamodules.frame_chunks import FrameChunks, FrameChunksDataModule, survey_frames
+from datamodules.frame_chunks import FrameChunks, FrameChunksDataModule
+from datamodules.frame_survey import survey_frames
 from datamodules.images import InaccessibleImageError
 
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
@@ -78,17 +81,28 @@ def test_the_test_list_keeps_duplicates(aff_wild2: Path) -> None:
 def test_surveys_notice_changed_and_missing_images(aff_wild2: Path) -> None:
     names = load_annotations(aff_wild2, "val").name
     folder = image_folder(aff_wild2)
-    first, missing = survey_frames(folder, names)
-    assert not missing
-    assert survey_frames(folder, names)[0] == first
-    assert survey_frames(folder, names[:-1])[0] != first
+    first = survey_frames(folder, names)
+    assert not first.missing
+    assert not len(first.changed_rows())
+    assert survey_frames(folder, names).digest == first.digest
+    assert survey_frames(folder, names[:-1]).digest != first.digest
     os.utime(folder / names[3], ns=(1, 1))
-    second, _ = survey_frames(folder, names)
-    assert second != first
+    second = survey_frames(folder, names)
+    assert second.digest != first.digest
+    assert first.changed_rows().tolist() == [3]
     (folder / names[3]).unlink()
-    third, missing = survey_frames(folder, [*names, "no_video/00001.jpg"])
-    assert missing == [names[3], "no_video/00001.jpg"]
-    assert third not in (first, second)
+    third = survey_frames(folder, [*names, "no_video/00001.jpg"])
+    assert third.missing == [names[3], "no_video/00001.jpg"]
+    assert third.digest not in (first.digest, second.digest)
+    assert second.changed_rows().tolist() == [3]
+
+
+def test_the_digest_of_a_survey_is_that_of_older_stores(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jpg").write_bytes(b"123")
+    os.utime(tmp_path / "a" / "1.jpg", ns=(5, 7))
+    expected = hashlib.sha256(b"a/1.jpg (3, 7)\na/2.jpg None\n").hexdigest()
+    assert survey_frames(tmp_path, ["a/1.jpg", "a/2.jpg"]).digest == expected
 
 
 def test_a_chunk_holds_its_frames_and_says_what_is_missing(aff_wild2: Path) -> None:
@@ -96,7 +110,7 @@ def test_a_chunk_holds_its_frames_and_says_what_is_missing(aff_wild2: Path) -> N
     folder = image_folder(aff_wild2)
     (folder / names[1]).unlink()
     (folder / names[3]).write_bytes((folder / names[3]).read_bytes()[:200])
-    item = FrameChunks(folder, [(7, names)], 24)[0]
+    item = FrameChunks(survey_frames(folder, names), [(7, slice(0, 5))], 24)[0]
     assert item["chunk"] == 7
     assert item["name"] == names
     assert item["image"].shape == (5, 3, 24, 24)
@@ -113,15 +127,80 @@ def test_what_may_be_readable_tomorrow_is_not_taken_for_missing(
     names = load_annotations(aff_wild2, "val").name[:3]
     folder = image_folder(aff_wild2)
 
-    def refuse(path: object) -> bytes:
+    def refuse(*arguments: object) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(InaccessibleImageError, match=rf"{names[0]}: Permission denied"):
-        FrameChunks(folder, [(0, names)], 24)[0]
+    survey = survey_frames(folder, names)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(InaccessibleImageError, match=rf"{names[0]}: Permission denied"):
+            FrameChunks(survey, [(0, slice(0, 3))], 24)[0]
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(InaccessibleImageError, match="Permission denied"):
         survey_frames(folder, names)
+
+
+def _remove(image: Path) -> None:
+    image.unlink()
+
+
+def _move_the_folder_away(image: Path) -> None:
+    image.parent.rename(image.parent.with_name("away"))
+
+
+def _make_a_folder(image: Path) -> None:
+    image.unlink()
+    image.mkdir()
+
+
+def _write(image: Path) -> None:
+    image.write_bytes(image.with_name(OTHER).read_bytes())
+
+
+def _replace_keeping_size_and_time(image: Path) -> None:
+    before = image.stat()
+    content = image.read_bytes()
+    image.write_bytes(bytes(len(content)))
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (image.stat().st_size, image.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+OTHER = "other.jpg"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_remove, "No such file or directory, but it was there"),
+        (_move_the_folder_away, "No such file or directory, but it was there"),
+        (_make_a_folder, "but it was there"),
+        (_write, "changed since this run began"),
+        (_replace_keeping_size_and_time, "changed since this run began"),
+    ],
+)
+def test_a_file_that_is_not_the_surveyed_one_stops_the_run(
+    aff_wild2: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    names = load_annotations(aff_wild2, "val").name[:3]
+    folder = image_folder(aff_wild2)
+    (folder / names[1]).with_name(OTHER).write_bytes((folder / names[2]).read_bytes() + b"\0")
+    chunks = FrameChunks(survey_frames(folder, names), [(0, slice(0, 3))], 24)
+    assert not chunks[0]["missing"]
+    change(folder / names[1])
+    with pytest.raises(InaccessibleImageError, match=reason):
+        chunks[0]
+
+
+def test_a_file_that_comes_after_the_survey_is_not_read(aff_wild2: Path) -> None:
+    names = load_annotations(aff_wild2, "val").name[:2]
+    image = image_folder(aff_wild2) / names[1]
+    content = image.read_bytes()
+    image.unlink()
+    survey = survey_frames(image_folder(aff_wild2), names)
+    image.write_bytes(content)
+    assert set(FrameChunks(survey, [(0, slice(0, 2))], 24)[0]["missing"]) == {names[1]}
+    assert survey.changed_rows().tolist() == [1]
 
 
 def test_each_process_loads_its_own_chunks(
@@ -132,7 +211,9 @@ def test_each_process_loads_its_own_chunks(
     seen = []
     for rank in range(2):
         monkeypatch.setattr("datamodules.frame_chunks.process_share", lambda rank=rank: (rank, 2))
-        data = FrameChunksDataModule(image_folder(aff_wild2), writer, 16, **STATISTICS)
+        data = FrameChunksDataModule(
+            survey_frames(image_folder(aff_wild2), plan.names), writer, 16, **STATISTICS
+        )
         data.prepare_data()
         seen.append([batch["chunk"] for batch in data.predict_dataloader()])
     assert seen == [[0, 2], [1]]

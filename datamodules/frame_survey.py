@@ -1,0 +1,101 @@
+"""The state of image files, found without reading them: what feature rows are made from is compared with it."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.frames import video_of
+from datamodules.images import InaccessibleImageError
+
+NO_FILE: Final = -1
+
+
+@dataclass(frozen=True)
+class FrameSurvey:
+    """The files of an image list as they were at one moment.
+
+    Attributes:
+        folder: What the names are relative to.
+        names: Image ids, N of them.
+        states: Size in bytes, time of the last write and time of the last change of content or attributes, both in
+            nanoseconds, shape (N, 3), int64; NO_FILE where there is no regular file.
+        digest: Identifies names, sizes and times of the last write.
+    """
+
+    folder: Path
+    names: Sequence[str] = field(repr=False)
+    states: NDArray[np.int64] = field(repr=False)
+    digest: str
+
+    @property
+    def missing(self) -> list[str]:
+        """Image ids that have no file."""
+        return [self.names[row] for row in np.flatnonzero(self.states[:, 0] == NO_FILE).tolist()]
+
+    def changed_rows(self) -> NDArray[np.int64]:
+        """Look again and give the rows of files that were written, replaced, removed or added since.
+
+        Raises:
+            InaccessibleImageError: If a folder cannot be listed.
+        """
+        return np.flatnonzero((survey_frames(self.folder, self.names).states != self.states).any(1))
+
+
+def survey_frames(folder: str | Path, names: Sequence[str]) -> FrameSurvey:
+    """Look at the image files of a list.
+
+    Args:
+        folder: What the names are relative to.
+        names: Image ids.
+
+    Raises:
+        InaccessibleImageError: If a folder cannot be listed.
+    """
+    by_video: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(names):
+        by_video[video_of(name)].append(row)
+    digest = hashlib.sha256()
+    states = np.full((len(names), 3), NO_FILE, np.int64)
+    for video, rows in by_video.items():
+        found = _file_states(Path(folder) / video)
+        for row in rows:
+            state = found.get(names[row].rpartition("/")[2])
+            digest.update(f"{names[row]} {None if state is None else state[:2]}\n".encode())
+            if state is not None:
+                states[row] = state
+    return FrameSurvey(Path(folder), names, states, digest.hexdigest())
+
+
+def check_unchanged(path: Path, expected: Sequence[int] | NDArray[np.int64], found: os.stat_result) -> None:
+    """Compare a file that was opened and read with its state in the survey.
+
+    The time of the last change is compared too: programs can set the time of the last write, but not that one.
+
+    Raises:
+        InaccessibleImageError: If it is another file, or was written in between.
+    """
+    if _state(found) != tuple(expected):
+        raise InaccessibleImageError(
+            f"{path}: changed since this run began; leave the images as they are until the run has ended, and run again"
+        )
+
+
+def _file_states(folder: Path) -> dict[str, tuple[int, int, int]]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: _state(entry.stat()) for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InaccessibleImageError(f"{folder}: {error.strerror or error}") from error
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
