@@ -112,9 +112,11 @@ def resolve_architecture(architecture: str) -> str:
                 f"timm has renamed {name} to {current}, which names its weights; use that"
             )
         name, _, tag = current.partition(".")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
-    if tag and tag not in tags:
+    try:
+        timm.get_pretrained_cfg(current)
+    except RuntimeError as error:
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
         raise InvalidOptionError(
             f"timm knows no weights {tag!r} of {name}; it knows {', '.join(tags) or 'none'}"
-        )
+        ) from error
     return current

@@ -1,5 +1,6 @@
 """Reading JSON files of known content: whatever a file holds instead, the error names the file and the key."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,13 +80,18 @@ def parse_json(text: str, content: type[Content], file_format: str | None = None
             del found["format"]
         # Serialised again, since arrays become tuples only when pydantic parses JSON itself. A number such as 1e999
         # was read as infinity, which is refused here.
-        return TypeAdapter(content).validate_json(json.dumps(found, allow_nan=False), strict=True)
+        return _adapter(content).validate_json(json.dumps(found, allow_nan=False), strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error)) from error
     except json.JSONDecodeError as error:
         raise ValueError(f"it is no JSON ({error})") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+@functools.cache
+def _adapter(content: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(content)
 
 
 def _describe(error: ValidationError) -> str:

@@ -198,7 +198,7 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
         if key in manifest and not isinstance(manifest[key], kind):
             raise StaleTreeError(f"{path} is damaged: key {key!r} is no {kind.__name__}; remove the folder")
     if "complete" not in manifest or not all(
-        isinstance(entry, dict) and entry.keys() >= {"name", "reason"}
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("name", "reason"))
         for entry in manifest.get("unreadable", [])
     ):
         raise StaleTreeError(f"{path} is damaged: keys are missing; remove the folder or choose another")

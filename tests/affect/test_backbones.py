@@ -1,9 +1,19 @@
+import sys
+
 import pytest
 import timm
 import torch
+from timm.models._builder import resolve_pretrained_cfg
 
-from affect.backbones import DEFAULT_ARCHITECTURE, Backbone, channels_last, input_statistics, split_outputs
-from affect.errors import InvalidOptionError
+from affect.backbones import (
+    DEFAULT_ARCHITECTURE,
+    Backbone,
+    channels_last,
+    input_statistics,
+    resolve_architecture,
+    split_outputs,
+)
+from affect.errors import InvalidOptionError, MissingFileError
 
 
 def test_outputs_are_one_linear_layer_of_timms_pooled_features(tiny_architecture: str):
@@ -66,3 +76,71 @@ def test_channels_last_changes_the_layout_not_the_values(tiny_architecture: str)
     weight = next(p for p in channels_last(backbone).parameters() if p.ndim == 4 and p.shape[1] > 1)
     assert weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(backbone(image), before, atol=1e-5, rtol=1e-5)
+
+
+DEPRECATED = timm.models.get_deprecated_models()
+
+
+@pytest.mark.filterwarnings("ignore:Mapping deprecated model name")
+def test_deprecated_names_have_the_statistics_of_the_network_that_timm_builds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: list[dict] = []
+
+    def stop_at_the_build(network: type, variant: str, pretrained: bool, **arguments: object) -> None:
+        config = resolve_pretrained_cfg(variant, pretrained_cfg=arguments.get("pretrained_cfg"))
+        built.append(config[0] if isinstance(config, tuple) else config)
+        raise InterruptedError
+
+    # Each module of timm builds its networks with this function; what it is given names the network and its weights.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("timm.models.") and hasattr(module, "build_model_with_cfg"):
+            monkeypatch.setattr(module, "build_model_with_cfg", stop_at_the_build)
+    differing = 0
+    refused = []
+    for name in DEPRECATED:
+        try:
+            statistics = input_statistics(name)
+        except InvalidOptionError:
+            refused.append(name)
+            continue
+        with pytest.raises(InterruptedError):
+            timm.create_model(name)
+        assert statistics == (tuple(built[-1].mean), tuple(built[-1].std)), name
+        differing += statistics[0] != (0.485, 0.456, 0.406)
+    assert len(built) > 200
+    assert differing > 50
+    for name in refused:  # those timm itself cannot build any more: their new name has weights of another tag
+        with pytest.raises(RuntimeError, match="Invalid pretrained tag"):
+            timm.get_pretrained_cfg(DEPRECATED[name], allow_unregistered=False)
+
+
+@pytest.mark.filterwarnings("error:Mapping deprecated model name")
+def test_a_deprecated_name_builds_the_network_under_its_current_name() -> None:
+    backbone = Backbone("tf_efficientnet_b0_ap", 0)
+    assert backbone.architecture == "tf_efficientnet_b0.ap_in1k"
+    assert input_statistics("tf_efficientnet_b0_ap") == ((0.5,) * 3, (0.5,) * 3)
+    assert resolve_architecture(backbone.architecture) == backbone.architecture
+    with pytest.raises(
+        InvalidOptionError, match=r"renamed tf_efficientnet_b0_ap to tf_efficientnet_b0\.ap_in1k"
+    ):
+        Backbone("tf_efficientnet_b0_ap.ns_jft_in1k", 0)
+
+
+def test_a_name_that_timm_has_removed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm.models, "get_deprecated_models", lambda: {"test_resnet": None})
+    with pytest.raises(InvalidOptionError, match="has removed the architecture 'test_resnet'"):
+        input_statistics("test_resnet")
+
+
+def test_weights_that_do_not_exist_or_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = next(name for name in timm.list_models() if not timm.models.is_model_pretrained(name))
+    with pytest.raises(InvalidOptionError, match=f"publishes no weights of {without}"):
+        Backbone(without, 0, hub_weights=True)
+
+    def offline(*arguments: object, **options: object) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(MissingFileError, match=r"weights of test_resnet cannot be fetched \(no connection\)"):
+        Backbone("test_resnet", 0, hub_weights=True)

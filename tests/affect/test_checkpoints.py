@@ -1,14 +1,16 @@
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from affect.backbone_file import BackboneSpec, save_backbone
+from affect.backbone_file import BackboneSpec, load_backbone, save_backbone
 from affect.backbones import Backbone
 from affect.checkpoints import load_encoder_weights, read_state_dict
 from affect.errors import InvalidFileError, MissingFileError
@@ -171,3 +173,109 @@ def test_a_file_without_named_tensors_is_named(tmp_path: Path, content: object):
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(MissingFileError, match=r"none\.pth"):
         read_state_dict(tmp_path / "none.pth")
+
+
+def first_weight(tensors: dict[str, Tensor]) -> str:
+    return next(key for key, value in tensors.items() if value.ndim == 4)
+
+
+def cast(dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    return lambda value: value.to(dtype)
+
+
+def with_value(number: float) -> Callable[[Tensor], Tensor]:
+    def change(value: Tensor) -> Tensor:
+        value = value.clone()
+        value.view(-1)[3] = number
+        return value
+
+    return change
+
+
+UNUSABLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "int8": (cast(torch.int8), "is int8, not floating-point"),
+    "int64": (cast(torch.int64), "is int64, not floating-point"),
+    "uint8": (cast(torch.uint8), "is uint8, not floating-point"),
+    "bool": (cast(torch.bool), "is bool, not floating-point"),
+    "complex": (cast(torch.complex64), "is complex64, not floating-point"),
+    "float8": (cast(torch.float8_e4m3fn), "is float8_e4m3fn, not floating-point"),
+    "NaN": (with_value(float("nan")), "NaN or infinity"),
+    "infinity": (with_value(float("-inf")), "NaN or infinity"),
+    "too large for float32": (lambda value: value.double() + 1e300, "NaN or infinity as float32"),
+    "sparse": (lambda value: value.to_sparse(), "no plain tensor"),
+    "quantised": (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "no plain tensor"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+@pytest.mark.filterwarnings("ignore:.*quantize")
+def test_weights_that_would_silently_become_others_are_refused(
+    tmp_path: Path, source: Backbone, encoder: nn.Module, kind: str
+):
+    change, reason = UNUSABLE[kind]
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    tensors = source.encoder.state_dict()
+    name = first_weight(tensors)
+    torch.save({**tensors, name: change(tensors[name])}, tmp_path / "a.pth")
+    with pytest.raises(InvalidFileError, match=rf"a\.pth.*1 unusable \({re.escape(name)} .*{reason}"):
+        load_encoder_weights(encoder, tmp_path / "a.pth")
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floating_point_weights_of_other_widths_are_taken(
+    tmp_path: Path, source: Backbone, encoder: nn.Module, dtype: torch.dtype
+):
+    torch.save(
+        {key: value.to(dtype) for key, value in source.encoder.state_dict().items()}, tmp_path / "a.pth"
+    )
+    report = load_encoder_weights(encoder, tmp_path / "a.pth")
+    assert not report.missing
+    name = first_weight(encoder.state_dict())
+    torch.testing.assert_close(
+        encoder.state_dict()[name], source.encoder.state_dict()[name], atol=1e-2, rtol=1e-2
+    )
+
+
+@pytest.mark.parametrize("kind", ["int8", "NaN", "infinity", "too large for float32"])
+def test_our_own_files_of_such_weights_are_refused(tmp_path: Path, source: Backbone, kind: str):
+    path = tmp_path / "a.safetensors"
+    spec = BackboneSpec(source.architecture, 32, (0.5,) * 3, (0.5,) * 3, outputs=tuple("abcde"))
+    save_backbone(path, source, spec)
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    name = first_weight(tensors)
+    save_file({**tensors, name: UNUSABLE[kind][0](tensors[name])}, path, metadata)
+    with pytest.raises(
+        InvalidFileError, match=rf"a\.safetensors holds unusable tensors: .*{re.escape(name)}"
+    ):
+        load_backbone(path)
+    save_file({**tensors, name: tensors[name].bfloat16()}, path, metadata)
+    load_backbone(path)
+
+
+def test_a_negative_variance_is_refused(tmp_path: Path, source: Backbone, encoder: nn.Module):
+    tensors = source.encoder.state_dict()
+    name = next(key for key in tensors if key.endswith("running_var"))
+    torch.save({**tensors, name: tensors[name] - 2}, tmp_path / "a.pth")
+    with pytest.raises(InvalidFileError, match="negative variance"):
+        load_encoder_weights(encoder, tmp_path / "a.pth")
+
+
+def test_odd_state_dicts_are_named(tmp_path: Path):
+    looped: dict[str, object] = {}
+    looped["model"] = looped
+    for number, content in enumerate([looped, {1: torch.zeros(2)}, {"model": {"model": {"a": 1}}}]):
+        torch.save(content, tmp_path / f"{number}.pth")
+        with pytest.raises(InvalidFileError, match=rf"{number}\.pth holds no state dict"):
+            read_state_dict(tmp_path / f"{number}.pth")
+
+
+def test_a_file_of_an_architecture_that_timm_lacks_is_named(tmp_path: Path, source: Backbone):
+    path = tmp_path / "a.safetensors"
+    save_backbone(
+        path, source, BackboneSpec("no_such_net", 32, (0.5,) * 3, (0.5,) * 3, outputs=tuple("abcde"))
+    )
+    with pytest.raises(InvalidFileError, match=r"a\.safetensors: timm knows no architecture 'no_such_net'"):
+        load_backbone(path)

@@ -79,3 +79,29 @@ def test_a_truncated_file_is_reported(small_srvgg, tmp_path):
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(InvalidFileError, match=r"cut.pth:? cannot be read"):
         read_network(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda value: value.to(torch.int8), "is int8, not floating-point"),
+        (lambda value: value * float("nan"), "NaN or infinity"),
+    ],
+)
+def test_weights_that_would_silently_become_others_are_refused(small_rrdb, tmp_path, change, reason):
+    state = small_rrdb(4).state_dict()
+    torch.save(
+        {"params": {**state, "conv_last.weight": change(state["conv_last.weight"])}}, tmp_path / "a.pth"
+    )
+    with pytest.raises(
+        InvalidFileError, match=rf"a\.pth: no weights of Real-ESRGAN: conv_last\.weight .*{reason}"
+    ):
+        read_network(tmp_path / "a.pth")
+    torch.save({"params": {key: value.half() for key, value in state.items()}}, tmp_path / "a.pth")
+    read_network(tmp_path / "a.pth")
+
+
+def test_numbers_of_blocks_that_no_file_could_hold_are_refused(small_srvgg):
+    state = small_srvgg.state_dict()
+    with pytest.raises(InvalidFileError, match="no consecutive parameters"):
+        build_network({**state, "body.999999999.weight": state["body.0.weight"]})
