@@ -80,7 +80,8 @@ def parse_json(text: str, content: type[Content], file_format: str | None = None
             del found["format"]
         # Serialised again, since arrays become tuples only when pydantic parses JSON itself. A number such as 1e999
         # was read as infinity, which is refused here.
-        return _adapter(content).validate_json(json.dumps(found, allow_nan=False), strict=True)
+        adapter = _adapter(content)  # type: ignore[arg-type]
+        return adapter.validate_json(json.dumps(found, allow_nan=False), strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error)) from error
     except json.JSONDecodeError as error:

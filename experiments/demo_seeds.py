@@ -7,7 +7,6 @@ below `<output_dir>/<seed>`. A step that finished at the same git revision is ke
 stopped series. Writes `results.csv` (a row per metric and seed) and `results.md` (mean, standard deviation, range).
 """
 
-import json
 import platform
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pandas as pd
 
 from affect.atomic import write_text
 from affect.errors import UserError
+from affect.json_file import read_json
 from experiments.command_line import run_experiment
 from experiments.options import ConfigError, option
 from experiments.provenance import git_state
@@ -103,15 +103,15 @@ def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
                 f"experiments.{experiment} {' '.join(words)} ended with exit status {status}; fix the cause and run "
                 "the same command again: finished steps are kept"
             )
-    return json.loads((latest / "metrics.json").read_text(encoding="utf-8"))
+    return read_json(latest / "metrics.json", dict[str, float], "remove the run and start again")
 
 
 def is_current(run: Path) -> bool:
     """Return whether a run folder holds a finished run of the checked-out revision, without local changes."""
     try:
-        provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+        provenance = read_json(run / "provenance.json", dict[str, Any], "make the run again")
         finished = (run / "metrics.json").is_file()
-    except (OSError, ValueError):
+    except UserError:
         return False
     revision, dirty = git_state()
     same = provenance.get("git_revision") == revision and provenance.get("git_dirty") is False

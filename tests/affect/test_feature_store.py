@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -197,3 +198,59 @@ def test_impossible_plans_are_refused() -> None:
         make_plan(names=[*NAMES, NAMES[0]])
     with pytest.raises(ValueError, match="dtype must be"):
         make_plan(dtype="int8")
+
+
+def test_a_process_with_another_plan_is_refused(tmp_path: Path) -> None:
+    first = FeatureStoreWriter(tmp_path / "store", make_plan())
+    first.prepare()
+    first.check_plan()
+    second = FeatureStoreWriter(tmp_path / "store", make_plan(sources={"images": "changed meanwhile"}))
+    with pytest.raises(FeatureStoreError, match="from other files than this process found"):
+        second.check_plan()
+
+
+def test_chunks_of_changed_rows_are_discarded(tmp_path: Path) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    writer.prepare()
+    fill(writer, writer.pending())
+    writer.discard(np.array([5, 7, 22]))
+    assert writer.pending() == [1, 5]
+
+
+@pytest.mark.parametrize("reasons", [b"", b"{}", b"[" * 5000, b'{"video0/00006.jpg": 1}', b"\xff", None])
+def test_chunks_without_their_reasons_are_not_used(tmp_path: Path, reasons: bytes | None) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    writer.prepare()
+    fill(writer, writer.pending())
+    (file,) = writer.partial.glob("*.missing.json")
+    file.unlink()
+    if reasons is not None:
+        file.write_bytes(reasons)
+    assert writer.pending() == [1]
+
+
+@pytest.mark.parametrize("plan", [b"", b"null", b"[" * 5000, b"\xff", b'{"format": NaN}'])
+def test_chunks_of_an_unreadable_or_older_plan_are_not_used(tmp_path: Path, plan: bytes) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    for content in (plan, json.dumps(make_plan().metadata()).encode()):
+        writer.prepare()
+        fill(writer, [0, 1])
+        assert writer.prepare() == 2
+        (writer.partial / "plan.json").write_bytes(content)
+        assert writer.prepare() == 0
+
+
+def test_a_store_of_the_published_format_still_loads(tmp_path: Path) -> None:
+    # Written out by hand as earlier versions wrote it.
+    folder = tmp_path / "old"
+    folder.mkdir()
+    np.save(folder / "features.npy", np.ones((1, 2), np.float32))
+    (folder / "names.txt").write_text("a/1.jpg\n")
+    metadata = {
+        "format": "mt-emotieffnet-features/1", "rows": 1, "names": hashlib.sha256(b"a/1.jpg").hexdigest(),
+        "columns": {"features": 2}, "sources": {"backbone": "x", "transform": {"size": 224}}, "dtype": "float32",
+        "chunk_rows": 64, "missing": {},
+        "sha256": hashlib.sha256((folder / "features.npy").read_bytes()).hexdigest(),
+    }  # fmt: skip
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    assert FeatureStore.open(folder).names == ["a/1.jpg"]
