@@ -5,13 +5,23 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-# DATA=/path/to/set runs the paper's recipe on it; without it, the demo recipe on the embedded drawn faces.
-RECIPE ?= $(if $(DATA),paper,demo)
-OPTIONS = recipe=$(RECIPE) $(if $(DATA),data.root="$(DATA)") $(ARGS)
+# $(call key,NAME,VARIABLE): NAME='text' for the shell, if the variable is set. The text is taken as it was given, with
+# blanks, colons, quotes and dollar signs; the variables stay out of the environment, for which make would expand them.
+key = $(if $(value $(2)),$(1)='$(subst ','\'',$(value $(2)))')
+unexport DATA RECIPE BACKBONE WEIGHTS SR_WEIGHTS
 
-# The network that stages 2 and 3 take; made by stage 1 on demo data if it is missing.
-BACKBONE ?= runs/pretrain/latest/backbone.safetensors
-ON_BACKBONE = $(OPTIONS) backbone="$(BACKBONE)"
+# DATA=/path/to/set runs the paper's recipe on it; without it, the demo recipe on the embedded drawn faces.
+DEFAULT_RECIPE = $(if $(value DATA),paper,demo)
+OPTIONS = $(or $(call key,recipe,RECIPE),recipe=$(DEFAULT_RECIPE)) $(call key,data.root,DATA) $(ARGS)
+
+# The network that stages 2 and 3 take without BACKBONE=; made by stage 1 on demo data if it is missing. A file that
+# BACKBONE= names is no target: the command checks that it is there.
+DEFAULT_BACKBONE := runs/pretrain/latest/backbone.safetensors
+BACKBONE_FILE = $(if $(value BACKBONE),,$(DEFAULT_BACKBONE))
+ON_BACKBONE = $(OPTIONS) $(or $(call key,backbone,BACKBONE),backbone=$(DEFAULT_BACKBONE))
+
+# $(call without,VARIABLE): stops if a variable is set that the command would ignore.
+without = $(if $(value $(1)),$(error $(1)= has no meaning for `make $@`; see `make help`))
 
 .PHONY: help setup lint format test bench sheets dashboard clean demo demo-seeds faces pretrain
 .PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale
@@ -44,46 +54,46 @@ test: $(READY) ## run the tests
 	OMP_WAIT_POLICY=passive $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
-	$(PYTHON) -m experiments.faces $(OPTIONS) $(if $(WEIGHTS),weights="$(WEIGHTS)")
+	$(PYTHON) -m experiments.faces $(OPTIONS) $(call key,weights,WEIGHTS)
 
 pretrain: $(READY) ## stage 1: MT-EmotiEffNet on AffectNet [DATA=...] [WEIGHTS=face weights]
-	$(PYTHON) -m experiments.pretrain $(OPTIONS) $(if $(WEIGHTS),model.weights="$(WEIGHTS)")
+	$(PYTHON) -m experiments.pretrain $(OPTIONS) $(call key,model.weights,WEIGHTS)
 
-runs/pretrain/latest/backbone.safetensors: | $(READY)
+$(DEFAULT_BACKBONE): | $(READY)
 	$(PYTHON) -m experiments.pretrain recipe=demo
 
-mtl: $(READY) $(BACKBONE) ## stage 2: multi-task heads on s-Aff-Wild2 [DATA=...] [BACKBONE=...]
+mtl: $(READY) $(BACKBONE_FILE) ## stage 2: multi-task heads on s-Aff-Wild2 [DATA=...] [BACKBONE=...]
 	$(PYTHON) -m experiments.mtl $(ON_BACKBONE)
 
 mtl-submit: $(READY) ## stage 2: the official submission file for the test list [ARGS="run=runs/mtl/..."]
-	$(PYTHON) -m experiments.mtl_submit $(if $(DATA),data.root="$(DATA)") $(ARGS)
+	$(PYTHON) -m experiments.mtl_submit $(call key,data.root,DATA) $(ARGS)
 
-mtl-ablation: $(READY) $(BACKBONE) ## stage 2: the ablation table
+mtl-ablation: $(READY) $(BACKBONE_FILE) ## stage 2: the ablation table
 	$(PYTHON) -m experiments.mtl_ablation $(ON_BACKBONE)
 
 mtl-baseline: $(READY) ## stage 2: a network trained end to end on s-Aff-Wild2 alone
 	$(PYTHON) -m experiments.mtl_baseline $(OPTIONS)
 
-synthetic: $(READY) $(BACKBONE) ## stage 3: learn from synthetic faces, blend [DATA=...] [BACKBONE=...] [SR_WEIGHTS=...]
-	$(PYTHON) -m experiments.synthetic $(ON_BACKBONE) $(if $(SR_WEIGHTS),preparation.upscaling.weights="$(SR_WEIGHTS)")
+synthetic: $(READY) $(BACKBONE_FILE) ## stage 3: learn from synthetic faces, blend [DATA=...] [BACKBONE=...] [SR_WEIGHTS=...]
+	$(PYTHON) -m experiments.synthetic $(ON_BACKBONE) $(call key,preparation.upscaling.weights,SR_WEIGHTS)
 
 synthetic-submit: $(READY) ## stage 3: the official submission file for the test list [ARGS="run=runs/synthetic/..."]
-	$(PYTHON) -m experiments.synthetic_submit $(if $(DATA),data.root="$(DATA)") $(ARGS)
+	$(PYTHON) -m experiments.synthetic_submit $(call key,data.root,DATA) $(ARGS)
 
-synthetic-ablation: $(READY) $(BACKBONE) ## stage 3: the ablation table
+synthetic-ablation: $(READY) $(BACKBONE_FILE) ## stage 3: the ablation table
 	$(PYTHON) -m experiments.synthetic_ablation $(ON_BACKBONE)
 
 upscale: $(READY) ## enlarge any folder of images with Real-ESRGAN: ARGS="source=FOLDER destination=FOLDER"
-	$(PYTHON) -m experiments.upscaling $(ARGS)
+	$(call without,DATA)$(PYTHON) -m experiments.upscaling $(ARGS)
 
 demo: $(READY) ## the three stages in a row on drawn faces, and a summary
-	$(PYTHON) -m experiments.pretrain recipe=demo $(ARGS)
+	$(call without,DATA)$(PYTHON) -m experiments.pretrain recipe=demo $(ARGS)
 	$(PYTHON) -m experiments.mtl recipe=demo $(ARGS)
 	$(PYTHON) -m experiments.synthetic recipe=demo $(ARGS)
 	$(PYTHON) -m experiments.summary
 
 demo-seeds: $(READY) ## the demo with three seeds: mean and spread of every figure [ARGS="ablations=true"]
-	$(PYTHON) -m experiments.demo_seeds $(ARGS)
+	$(call without,DATA)$(PYTHON) -m experiments.demo_seeds $(ARGS)
 
 bench: $(READY) ## measure speed against the peers, into benchmarks/results/
 	for name in pretraining extraction heads calibration upscaling; do $(PYTHON) -m benchmarks.$$name || exit; done
