@@ -52,9 +52,7 @@ def find_layout(root: str | Path, layout: str = "auto") -> str:
     if layout not in ("auto", *LAYOUTS):
         raise AnnotationError(f"data.layout must be auto, csv or npy, not {layout!r}")
     if not root.is_dir():
-        raise AnnotationError(
-            f"there is no folder {root}; set data.root (or DATA=) to the folder of AffectNet"
-        )
+        raise AnnotationError(f"there is no folder {root}; set data.root to the folder of AffectNet")
     needed = {"csv": [*_CSV_FILES.values(), IMAGE_FOLDER], "npy": list(_NPY_FOLDERS.values())}
     for name in LAYOUTS if layout == "auto" else (layout,):
         if all((root / part).exists() for part in needed[name]):

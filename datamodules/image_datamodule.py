@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from affect.errors import InvalidFileError
 from datamodules.images import ImageDataset, UnreadableImageError, collate_images
 from datamodules.samplers import ShardSampler, ShuffleSampler
 from datamodules.transforms import DeviceTransform
@@ -16,6 +17,9 @@ class ImageDataModule(pl.LightningDataModule):
     """Load uint8 images in workers; normalise and flip them on the device.
 
     Subclasses fill `datasets` by split name (`train`, `val`, `test`, `predict`) in `setup`.
+
+    Batch normalisation cannot train on a batch of one image. A last training batch of one is left out (another image
+    each epoch, as they are shuffled), and so is the one image of a training batch that skipped all others.
 
     Args:
         image_size: Side of the square network input in pixels.
@@ -75,11 +79,17 @@ class ImageDataModule(pl.LightningDataModule):
         dataset = self.datasets[split]
         sampler: Sampler[int] = ShardSampler(dataset)
         generator = None
+        leave_out_last = False
         if split == "train":
             # Not current_epoch, which a resumed run sets later than it asks for this loader.
             progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
             sampler = ShuffleSampler(dataset, self.seed, progress.processed if progress else 0)
             generator = sampler.generator
+            if len(sampler) < 2:
+                raise InvalidFileError(
+                    f"{len(dataset)} training image(s) for {sampler.num_replicas} process(es): each needs two at least"
+                )
+            leave_out_last = len(sampler) % self.batch_size == 1
         # Workers live for one epoch: their seeds then follow from the epoch's, also in a resumed run.
         return DataLoader(
             dataset,
@@ -87,6 +97,7 @@ class ImageDataModule(pl.LightningDataModule):
             sampler=sampler,
             generator=generator,
             num_workers=self.num_workers,
+            drop_last=leave_out_last,
             collate_fn=collate_images,
             pin_memory=torch.cuda.is_available(),
         )
@@ -107,4 +118,7 @@ class ImageDataModule(pl.LightningDataModule):
             return {**batch, "image": batch["image"].float()}
         self._any_read = True
         training = self.trainer is not None and self.trainer.training
+        if training and len(batch["name"]) == 1 < self.batch_size:
+            batch = {key: value[:0] for key, value in batch.items()}
+            return {**batch, "image": batch["image"].float()}
         return {**batch, "image": self.transform(batch["image"], training)}

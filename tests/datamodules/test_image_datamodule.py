@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from affect.errors import InvalidFileError
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset, UnreadableImageError, read_image
 
@@ -136,10 +137,22 @@ def test_a_last_batch_of_one_unreadable_image_arrives_empty(affectnet_csv: Path,
         assert [len(batch["name"]) for batch in seen[split]] == [8, 8, 0]
         assert seen[split][-1]["image"].shape == (0, 3, 32, 32)
         assert seen[split][-1]["image"].dtype == torch.float32
-    assert sum(len(batch["name"]) for batch in seen["train"]) == 16
-    data.datasets["train"] = ImageDataset(affectnet_csv, paths[16:17], 32, {}, on_corrupt="skip")
-    assert [len(batch["image"]) for batch in run(data).seen["train"]] == [0]
+    data.datasets["train"] = ImageDataset(affectnet_csv, paths[15:17], 32, {}, on_corrupt="skip")
+    assert [len(batch["image"]) for batch in run(data).seen["train"]] == [0]  # one alone cannot be trained on
     assert len(data.skipped) == 1
+
+
+def test_a_last_training_batch_of_one_image_is_left_out_since_batch_normalisation_needs_two(
+    affectnet_csv: Path, paths: list[str]
+):
+    data = Pictures(affectnet_csv, paths[:17])
+    seen = run(data, epochs=4).seen
+    assert [len(batch["name"]) for batch in seen["train"]] == [8, 8] * 4
+    assert len({name for batch in seen["train"] for name in batch["name"]}) == 17  # another one each epoch
+    assert [len(batch["name"]) for batch in seen["val"][-3:]] == [8, 8, 1]
+    data.datasets["train"] = ImageDataset(affectnet_csv, paths[:1], 32, {})
+    with pytest.raises(InvalidFileError, match=r"1 training image\(s\) for 1 process"):
+        run(data)
 
 
 def test_a_folder_in_which_nothing_can_be_read_stops_the_run_even_when_skipping(
