@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from affect.json_file import json_content
 
 Kernel = Literal["gaussian", "box"]
+KERNELS: Final[tuple[Kernel, ...]] = ("gaussian", "box")
 _PAIRS_AT_ONCE: Final = 4_000_000  # bounds memory at about 100 MB
 
 
@@ -47,7 +48,7 @@ class Smoothing:
             raise ValueError(
                 f"smoothing needs window >= 0, a finite sigma > 0 and neighbours >= 0, got {self}"
             )
-        if self.kernel not in ("gaussian", "box"):
+        if self.kernel not in KERNELS:
             raise ValueError(f"unknown smoothing kernel {self.kernel!r}; choose gaussian or box")
 
 

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from affect.errors import UserError
 from experiments.config import ConfigT, parse_command_line, stop
+from experiments.option_values import expand_home
+from experiments.options import ConfigError
+from experiments.tables import replace_unencodable_output
 
 TRACEBACK_VARIABLE: Final = "MT_EMOTIEFFNET_TRACEBACK"
 """Environment variable that, set to anything, shows the traceback of a UserError too."""
@@ -29,6 +32,7 @@ def run_experiment(
         default_recipe: As in `load_config`.
         recipes: Name of the folder of its recipes; by default the experiment's.
     """
+    replace_unencodable_output()
     config = parse_command_line(schema, experiment, default_recipe, recipes)
     try:
         function(config)
@@ -54,8 +58,12 @@ def run_on_finished_run(
         trained_by: The experiment that makes such a run; by default its latest is taken.
         settled: Groups of keys that say how the run was trained, and cannot be changed after it.
     """
+    replace_unencodable_output()
     words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-    folder = Path(words.get("run", f"runs/{trained_by}/latest"))
+    try:
+        folder = Path(expand_home(words.get("run", f"runs/{trained_by}/latest")))
+    except ConfigError as error:
+        stop(f"run={words['run']}: {error}")
     recipe = folder / "config.yaml"
     if not recipe.is_file() and not {"-h", "--help"} & set(sys.argv):
         stop(f"{folder} is no finished run of {trained_by}; `make {trained_by}` makes one")

@@ -31,12 +31,18 @@ from lightning_modules.faces import FacesModule
 class DataConfig(LoaderConfig):
     """Faces by person."""
 
-    root: str = option("data/demo/faces", "one folder per person; the demo set is drawn if it is missing")
-    image_size: int = option(224, "side of the network's input in pixels")
+    root: str = option(
+        "data/demo/faces", "folder with a folder of images per person; the demo set is drawn if it is missing",
+        path=True,
+    )  # fmt: skip
+    image_size: int = option(224, "side of the network's input, in pixels", ge=8, le=4096)
     grey: float = option(
-        0.5, "probability of a grey-scale image, so that colour alone does not tell people apart"
+        0.5,
+        "probability of a grey-scale image in training, so that colour alone does not identify people",
+        ge=0,
+        le=1,
     )
-    cache_dir: str = option(".cache/index", "folder of the index cache")
+    cache_dir: str = option(".cache/index", "folder of the index cache", path=True)
 
 
 @dataclass
@@ -44,11 +50,19 @@ class FacesConfig(RunConfig):
     """Everything that can be set."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    architecture: str = option(DEFAULT_ARCHITECTURE, "any timm name")
-    weights: str = option("none", "start of the encoder: none, or a state dict or safetensors file")
-    epochs: int = option(12, "length")
-    learning_rate: float = option(1e-3, "of Adam at the start; it falls to 0 along a cosine")
-    landmark_weight: float = option(10.0, "weight of the landmark loss beside cross entropy over people")
+    architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
+    weights: str = option(
+        "none",
+        "initial weights of the encoder: none (random), or a state dict or safetensors file",
+        path=True,
+    )
+    epochs: int = option(12, "length of the training in epochs", ge=1)
+    learning_rate: float = option(
+        1e-3, "learning rate of Adam at the start; it falls to 0 along a cosine", gt=0, le=10
+    )
+    landmark_weight: float = option(
+        10.0, "weight of the landmark loss; the cross entropy over people has weight 1", ge=0
+    )
 
 
 def train_faces(config: FacesConfig) -> dict[str, float]:

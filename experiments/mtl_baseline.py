@@ -35,10 +35,14 @@ from lightning_modules.end_to_end import WIDTHS, EndToEndModule
 class BaselineDataConfig(LoaderConfig):
     """s-Aff-Wild2."""
 
-    root: str = option("data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing")
-    check_counts: bool = option(True, "compare an official list with the published counts")
-    image_size: int = option(112, "side of the network's input in pixels; the frames have 112")
-    flip: float = option(0.5, "probability of a horizontal flip while training")
+    root: str = option(
+        "data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing", path=True
+    )
+    check_counts: bool = option(True, "compare the number of rows of an official list with the published one")
+    image_size: int = option(
+        112, "side of the network's input, in pixels; the frames have 112", ge=8, le=4096
+    )
+    flip: float = option(0.5, "probability of a horizontal flip in training", ge=0, le=1)
 
 
 @dataclass
@@ -52,7 +56,7 @@ class MtlBaselineConfig(RunConfig):
     )
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(sam_rho=0.0))
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    published: dict[str, float] = option({}, "published values by metric name, for the closing table")
+    published: dict[str, float] = option({}, "published values by metric name, shown in the closing table")
 
 
 def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:

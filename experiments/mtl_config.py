@@ -9,11 +9,11 @@ import numpy as np
 from affect.feature_store import DTYPES
 from affect.heads import HEAD_INPUTS, NETWORKS
 from affect.mtl_metrics import TASKS
-from affect.smoothing import Smoothing
+from affect.smoothing import KERNELS, Smoothing
 from affect.thresholds import GRID
 from datamodules.feature_batches import JOINT
 from experiments.config import CORES, RunConfig
-from experiments.options import ConfigError, at_least, one_of, option
+from experiments.options import ConfigError, one_of, option
 
 DEFAULT_BACKBONE = "runs/pretrain/latest/backbone.safetensors"
 
@@ -34,61 +34,62 @@ PUBLISHED = {
 class DataConfig:
     """s-Aff-Wild2."""
 
-    root: str = option("data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing")
-    check_counts: bool = option(True, "compare an official list with the published counts")
-    max_missing: int = option(0, "this many listed images may be missing or unreadable")
-    num_workers: int = option(CORES, "processes that decode images; 0 decodes in the main one")
+    root: str = option(
+        "data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing", path=True
+    )
+    check_counts: bool = option(True, "compare the number of rows of an official list with the published one")
+    max_missing: int = option(0, "number of listed images that may be missing or unreadable", ge=0)
+    num_workers: int = option(
+        CORES, "number of processes that decode images; 0: the main process does it", ge=0, le=1024
+    )
 
 
 @dataclass
 class FeaturesConfig:
     """How features are extracted and kept."""
 
-    cache_dir: str = option(".cache/features", "feature stores are kept below")
-    dtype: str = option("float32", "float32, or float16 for half the disk")
-    batch_size: int = option(64, "images per batch, and rows per chunk of the store")
-    engine: str = option(
-        "auto", "torch, onnx (ONNX Runtime, CPU), or auto: onnx where it is installed and pays"
+    cache_dir: str = option(".cache/features", "folder in which feature stores are kept", path=True)
+    dtype: str = option(
+        "float32", "number format of stored features; float16 takes half the disk", choices=DTYPES
     )
-
-    def __post_init__(self) -> None:
-        one_of("features.dtype", self.dtype, DTYPES)
-        one_of("features.engine", self.engine, ENGINES)
-        at_least("features.batch_size", self.batch_size, 1)
+    batch_size: int = option(64, "number of images per batch, and of rows per chunk of the store", ge=1)
+    engine: str = option(
+        "auto",
+        "program that runs the encoder; auto: onnx (ONNX Runtime, CPU) where it is installed and faster",
+        choices=ENGINES,
+    )
 
 
 @dataclass
 class EpochsConfig:
     """For how long each head trains."""
 
-    expression: int = option(10, "of the expression head")
-    valence_arousal: int = option(20, "of the valence/arousal head")
-    action_units: int = option(10, "of the action unit head")
-    joint: int = option(20, "of the joint network")
+    expression: int = option(10, "number of epochs of the expression head", ge=1)
+    valence_arousal: int = option(20, "number of epochs of the valence/arousal head", ge=1)
+    action_units: int = option(10, "number of epochs of the action unit head", ge=1)
+    joint: int = option(20, "number of epochs of the joint network", ge=1)
 
 
 @dataclass
 class HeadsConfig:
     """The heads; defaults as in arXiv 2207.09508, section 3.2."""
 
-    network: str = option("slice", "slice (valence/arousal sees the outputs only), separate, or joint")
-    inputs: str = option("both", "what heads see of the backbone: features, outputs or both")
-    num_hidden: int = option(128, "width of the action units' hidden layer; 0 for none")
-    learning_rate: float = option(1e-3, "of Adam")
-    l2: float = option(1 / 512, "factor of the squared weights of expression and valence/arousal heads")
-    batch_size: int = option(512, "rows per task and step")
-    joint_batch_size: int = option(256, "rows per step of the joint network")
+    network: str = option(
+        "slice", "heads: slice (valence/arousal sees the backbone's outputs only), separate, or joint (one network)",
+        choices=NETWORKS,
+    )  # fmt: skip
+    inputs: str = option("both", "inputs of the heads from the backbone", choices=HEAD_INPUTS)
+    num_hidden: int = option(128, "number of hidden units of the action unit head; 0: no hidden layer", ge=0)
+    learning_rate: float = option(1e-3, "learning rate of Adam", gt=0, le=10)
+    l2: float = option(
+        1 / 512, "L2 penalty: factor of the squared weights of the expression and valence/arousal heads", ge=0
+    )
+    batch_size: int = option(512, "number of rows per task and training step", ge=1)
+    joint_batch_size: int = option(256, "number of rows per training step of the joint network", ge=1)
     epochs: EpochsConfig = field(default_factory=EpochsConfig)
     refit: bool = option(
-        False, "for test predictions, train once more on training and validation rows, all epochs"
+        False, "for test predictions, train again on training and validation rows together, for all epochs"
     )
-
-    def __post_init__(self) -> None:
-        one_of("heads.network", self.network, NETWORKS)
-        one_of("heads.inputs", self.inputs, HEAD_INPUTS)
-        at_least("heads.num_hidden", self.num_hidden, 0)
-        at_least("heads.batch_size", self.batch_size, 1)
-        at_least("heads.joint_batch_size", self.joint_batch_size, 1)
 
     def epochs_by_group(self, network: str) -> dict[str, int]:
         """Give the epochs of each task, or those of the joint network."""
@@ -101,10 +102,16 @@ class HeadsConfig:
 class SmoothingConfig:
     """How one task's predictions are smoothed over time."""
 
-    window: int = option(0, "farthest neighbour on each side, in frames; 0 does not smooth")
-    kernel: str = option("gaussian", "gaussian or box")
-    sigma: float = option(1e4, "of the Gaussian exp(-(frame difference)^2 / sigma)")
-    neighbours: int | None = option(None, "most rows on each side; by default all in the window")
+    window: int = option(
+        0, "distance of the farthest neighbour on each side, in frames; 0: no smoothing", ge=0
+    )
+    kernel: str = option("gaussian", "weights of the neighbours; box: all alike", choices=KERNELS)
+    sigma: float = option(
+        1e4, "sigma of the Gaussian exp(-(frame difference)^2 / sigma), in frames squared", gt=0
+    )
+    neighbours: int | None = option(
+        None, "largest number of neighbours on each side; null: all in the window", ge=0
+    )
 
 
 @dataclass
@@ -114,33 +121,21 @@ class CalibrationConfig:
     valence_arousal: SmoothingConfig = field(default_factory=SmoothingConfig)
     expression: SmoothingConfig = field(default_factory=SmoothingConfig)
     action_units: SmoothingConfig = field(default_factory=SmoothingConfig)
-    thresholds: str = option("grid", "search action unit thresholds on the grid .1 to .9, or exact")
-    log_bias: bool = option(True, "fit a bias per expression")
-    num_folds: int = option(5, "folds of videos for the cross-fitted figures")
+    thresholds: str = option(
+        "grid", "search of the action unit thresholds: on the grid 0.1, 0.2 to 0.9, or among all values (exact)",
+        choices=("grid", "exact"),
+    )  # fmt: skip
+    log_bias: bool = option(True, "fit a bias per expression to the validation rows")
+    num_folds: int = option(5, "number of folds of videos for the cross-fitted figures", ge=2)
     keep: str = option(
         "confirmed",
-        "for test predictions keep bias and thresholds that gain cross-fitted (confirmed), or all",
+        "bias and thresholds used for test predictions; confirmed: those that improve the cross-fitted score",
+        choices=("confirmed", "all"),
     )
 
-    def __post_init__(self) -> None:
-        one_of("calibration.thresholds", self.thresholds, ("grid", "exact"))
-        one_of("calibration.keep", self.keep, ("confirmed", "all"))
-        at_least("calibration.num_folds", self.num_folds, 2)
-        self.smoothing()
-
     def smoothing(self) -> dict[str, Smoothing]:
-        """Give each task's smoothing.
-
-        Raises:
-            ConfigError: If a setting is out of range.
-        """
-        smoothing = {}
-        for task in TASKS:
-            try:
-                smoothing[task] = Smoothing(**asdict(getattr(self, task)))
-            except ValueError as error:
-                raise ConfigError(f"calibration.{task}: {error}") from error
-        return smoothing
+        """Give each task's smoothing."""
+        return {task: Smoothing(**asdict(getattr(self, task))) for task in TASKS}
 
     def grid(self) -> np.ndarray | None:
         """Give the thresholds to choose from; None for the exact search."""
@@ -151,22 +146,24 @@ class CalibrationConfig:
 class StreamConfig:
     """A second stream of per-frame features, for instance OpenFace's action units."""
 
-    root: str | None = option(None, "folder with a CSV per video; without it there is no second stream")
-    columns: str = option(r"AU\d+_[rc]", "features: columns whose whole name matches this expression")
+    root: str | None = option(None, "folder with a CSV per video; null: no second stream", path=True)
+    columns: str = option(
+        r"AU\d+_[rc]", "regular expression that matches the whole names of the feature columns"
+    )
     min_confidence: float = option(
-        0.7, "frames below this confidence, or without success, use the first stream"
+        0.7, "frames of lower confidence, or without success, use the first stream alone", ge=0, le=1
     )
     weight: dict[str, float] = option(
         {},
-        "weight of the first stream by task, for instance {expression: 0.6}, which none given means, as published; "
-        "a task left out is the first stream alone",
+        "weight of the first stream by task; {}: {expression: 0.6}, as published; a task that is left out uses the "
+        "first stream alone",
+        ge=0,
+        le=1,
     )
 
     def __post_init__(self) -> None:
-        for task, value in self.weight.items():
+        for task in self.weight:
             one_of("a task of stream.weight", task, TASKS)
-            if not 0 <= value <= 1:
-                raise ConfigError(f"stream.weight.{task} must lie between 0 and 1, not {value}")
         try:
             re.compile(self.columns)
         except re.error as error:
@@ -184,10 +181,14 @@ class StreamConfig:
 class MtlConfig(RunConfig):
     """Everything that can be set."""
 
-    backbone: str = option(DEFAULT_BACKBONE, "the network that gives the features, of stage 1")
+    backbone: str = option(
+        DEFAULT_BACKBONE, "file of the network that computes the features, from stage 1", path=True
+    )
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
-    published: dict[str, float] = option(PUBLISHED, "published values by metric name, for the closing table")
+    published: dict[str, float] = option(
+        PUBLISHED, "published values by metric name, shown in the closing table"
+    )

@@ -37,7 +37,7 @@ TRUTH = "test_set_annotations.txt"
 class MtlSubmitConfig(MtlConfig):
     """The run's own configuration, and which run."""
 
-    run: str = option(DEFAULT_RUN, "the run of stage 2 whose heads and calibrator predict")
+    run: str = option(DEFAULT_RUN, "run folder of stage 2 whose heads and calibrator predict", path=True)
 
 
 def mtl_submit(config: MtlSubmitConfig) -> Path:

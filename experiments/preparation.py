@@ -4,14 +4,11 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from affect.errors import InvalidOptionError
 from experiments.config import TrainerConfig
-from experiments.synthetic_config import PreparationConfig
+from experiments.synthetic_config import METHODS, PreparationConfig
 from experiments.upscaling import build_upscaler, upscale_tree
-
-METHODS: Final = ("real-esrgan", "lanczos", "none")
 
 
 def prepare_faces(source: Path, config: PreparationConfig, trainer: TrainerConfig) -> Path:

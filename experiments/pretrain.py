@@ -18,6 +18,7 @@ from affect.losses import inverse_frequency_weights
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
+from datamodules.affectnet_annotations import LAYOUTS
 from experiments import figures
 from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig
@@ -35,11 +36,17 @@ from lightning_modules.pretraining import PretrainingModule
 class DataConfig(LoaderConfig):
     """AffectNet."""
 
-    root: str = option("data/demo/affectnet", "folder of AffectNet; the demo set is drawn if it is missing")
-    layout: str = option("auto", "csv (Manually_Annotated_Images), npy (the 2021 release), or auto to look")
-    image_size: int = option(224, "side of the network's input in pixels")
-    flip: float = option(0.0, "probability of a horizontal flip while training")
-    cache_dir: str = option(".cache/index", "folder of the annotation cache")
+    root: str = option(
+        "data/demo/affectnet", "folder of AffectNet; the demo set is drawn if it is missing", path=True
+    )
+    layout: str = option(
+        "auto",
+        "layout of the folder: csv (Manually_Annotated_Images) or npy (the 2021 release); auto: whichever is found",
+        choices=("auto", *LAYOUTS),
+    )
+    image_size: int = option(224, "side of the network's input, in pixels", ge=8, le=4096)
+    flip: float = option(0.0, "probability of a horizontal flip in training", ge=0, le=1)
+    cache_dir: str = option(".cache/index", "folder of the annotation cache", path=True)
 
 
 @dataclass
@@ -50,7 +57,7 @@ class PretrainConfig(RunConfig):
     model: ModelConfig = field(default_factory=ModelConfig)
     stages: StagesConfig = field(default_factory=StagesConfig)
     optimizer: ExpressionOptimizerConfig = field(default_factory=ExpressionOptimizerConfig)
-    published: dict[str, float] = option({}, "published values by metric name, for the closing table")
+    published: dict[str, float] = option({}, "published values by metric name, shown in the closing table")
 
 
 def pretrain(config: PretrainConfig) -> dict[str, float]:

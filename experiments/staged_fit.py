@@ -64,6 +64,8 @@ def fit_in_stages(
     outputs, history = ValidationOutputs(), History(folder / "history.csv")
     checkpoints = StageCheckpoints(folder / "checkpoints", staged)
     limit = run.config.trainer.max_epochs
+    if cut := describe_cut_stages(staged.stages, limit):
+        run.say(f"[yellow]{cut}[/]")
     trainer = run.trainer(
         [staged, FiniteLoss(), throughput, history, outputs, *callbacks, checkpoints],
         max_epochs=staged.num_epochs if limit is None else min(limit, staged.num_epochs),
@@ -82,6 +84,26 @@ def fit_in_stages(
             write_text(listed, "\n".join(sorted(data.skipped)) + "\n")
         run.say(f"[yellow]{len(data.skipped)} images could not be read; {listed} names them[/]")
     return FitResult(metrics, outputs, history.table())
+
+
+def describe_cut_stages(stages: Sequence[Stage], max_epochs: int | None) -> str:
+    """Describe which stages `trainer.max_epochs` cuts short or leaves out; empty if it cuts none."""
+    left = sum(stage.epochs for stage in stages) if max_epochs is None else max_epochs
+    parts = []
+    for stage in stages:
+        epochs, left = min(stage.epochs, left), max(0, left - stage.epochs)
+        if epochs < stage.epochs:
+            parts.append(
+                f"stage {stage.name} trains {epochs} of its {stage.epochs} epochs"
+                if epochs
+                else f"stage {stage.name} ({stage.epochs} epochs) does not train at all"
+            )
+    if not parts:
+        return ""
+    return (
+        f"trainer.max_epochs={max_epochs} cuts the training: {'; '.join(parts)}. For shorter stages, set their epochs "
+        "(--help lists the keys)"
+    )
 
 
 def share_skipped(data: ImageDataModule) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from affect.errors import InvalidFileError, UserError
 from affect.json_file import read_json
+from experiments.tables import replace_unencodable_output
 
 STAGES: Final = {
     "pretrain": (
@@ -69,6 +70,7 @@ def read_metrics(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print the summary."""
+    replace_unencodable_output()
     try:
         Console(width=None if sys.stdout.isatty() else 140).print(summarise())
     except UserError as error:

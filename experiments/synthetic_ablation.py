@@ -38,7 +38,8 @@ class AblationConfig(SyntheticConfig):
 
     baseline_weights: str = option(
         "demo_data/face_weights.safetensors",
-        "start of the baseline's encoder, of the backbone's architecture: none, or a weights file",
+        "initial weights of the baseline's encoder, of the backbone's architecture: none (random), or a file",
+        path=True,
     )
 
 

@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from experiments.config import LoaderConfig, RunConfig
-from experiments.options import option
+from experiments.options import ConfigError, option
 from experiments.training_config import ExpressionOptimizerConfig, StageConfig, StagesConfig
 from experiments.upscaling import UpscalingOptions
+
+METHODS: Final = ("real-esrgan", "lanczos", "none")
+"""How faces are prepared."""
 
 PARTS: Final = ("pretrained", "classifier_only", "finetuned", "blend")
 """What is scored, in this order; a metric's name ends in `@` and its part."""
@@ -38,21 +41,38 @@ PUBLISHED: Final = {
 class DataConfig(LoaderConfig):
     """The synthetic set (LSD)."""
 
-    root: str = option("data/demo/synthetic", "folder of the set; the demo set is drawn if it is missing")
-    test_images: str | None = option(None, "folder of the test images; by default <root>/test_set_images")
-    jitter: list[float] = option(
-        [0.3, 0.3, 0.3, 0.1], "largest changes of brightness, contrast, saturation, hue"
+    root: str = option(
+        "data/demo/synthetic",
+        "folder of the data set (LSD); the demo set is drawn if it is missing",
+        path=True,
     )
-    flip: float = option(0.5, "probability of a horizontal flip while training")
+    test_images: str | None = option(
+        None, "folder of the test images; null: test_set_images in data.root", path=True
+    )
+    jitter: list[float] = option(
+        [0.3, 0.3, 0.3, 0.1],
+        "largest random changes in training: relative ones of brightness, contrast and saturation, and that of hue as "
+        "a share of the colour circle (at most 0.5)",
+        ge=0,
+        le=1,
+        length=4,
+    )
+    flip: float = option(0.5, "probability of a horizontal flip in training", ge=0, le=1)
+
+    def __post_init__(self) -> None:
+        if len(self.jitter) == 4 and 0.5 < self.jitter[3] <= 1:  # the rest is checked with the other options
+            raise ConfigError(f"data.jitter: the change of hue must be at most 0.5, not {self.jitter[3]}")
 
 
 @dataclass
 class PreparationConfig:
     """What is done to the faces before training."""
 
-    method: str = option("real-esrgan", "real-esrgan, lanczos (plain enlargement), or none")
-    validation: bool = option(False, "enlarge the validation faces too; published to hurt")
-    folder: str = option(".cache/upscaled", "enlarged copies are kept below")
+    method: str = option(
+        "real-esrgan", "how faces are enlarged; lanczos: by interpolation, without a network", choices=METHODS
+    )
+    validation: bool = option(False, "enlarge the validation faces too, which lowers the published result")
+    folder: str = option(".cache/upscaled", "folder in which enlarged copies are kept", path=True)
     upscaling: UpscalingOptions = field(default_factory=UpscalingOptions)
 
 
@@ -60,7 +80,11 @@ class PreparationConfig:
 class SyntheticConfig(RunConfig):
     """Everything that can be set."""
 
-    backbone: str = option("runs/pretrain/latest/backbone.safetensors", "the pre-trained network, of stage 1")
+    backbone: str = option(
+        "runs/pretrain/latest/backbone.safetensors",
+        "file of the pre-trained network, from stage 1",
+        path=True,
+    )
     data: DataConfig = field(default_factory=DataConfig)
     preparation: PreparationConfig = field(default_factory=PreparationConfig)
     stages: StagesConfig = field(
@@ -69,7 +93,7 @@ class SyntheticConfig(RunConfig):
     optimizer: ExpressionOptimizerConfig = field(
         default_factory=lambda: ExpressionOptimizerConfig(label_smoothing=0.1)
     )
-    sam_everything: bool = option(True, "use SAM also when everything trains")
+    sam_everything: bool = option(True, "use SAM also in the stage in which all layers train")
     start_from_pretrained: bool = option(
-        False, "start the classifier from the pre-trained rows, not from chance"
+        False, "start the classifier from the pre-trained weights of its expressions; false: from random ones"
     )

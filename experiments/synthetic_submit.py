@@ -40,8 +40,10 @@ TRAINING_KEYS = ("stages", "optimizer", "sam_everything", "start_from_pretrained
 class SubmitConfig(SyntheticConfig):
     """The run's own configuration, and which run."""
 
-    run: str = option("runs/synthetic/latest", "the run of stage 3 whose networks and weight predict")
-    output: str | None = option(None, "file to write; by default submission.txt in the run folder")
+    run: str = option(
+        "runs/synthetic/latest", "run folder of stage 3 whose networks and blending weight predict", path=True
+    )
+    output: str | None = option(None, "file to write; null: submission.txt in the run folder", path=True)
 
 
 @json_content

@@ -1,5 +1,6 @@
 """What the experiments print: lines, and their closing tables."""
 
+import io
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,13 @@ def say(message: Any) -> None:
     """Print a line or a table to the terminal; a table keeps its width where nobody sees it but a log."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(message, highlight=False, soft_wrap=isinstance(message, str))
+
+
+def replace_unencodable_output() -> None:
+    """Let characters that the terminal's encoding lacks be replaced, for instance under `PYTHONIOENCODING=ascii`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def results_table(title: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:

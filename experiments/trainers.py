@@ -1,16 +1,18 @@
 """Lightning's Trainer from our configuration."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
 
 from experiments.config import TrainerConfig
-from experiments.options import ConfigError, at_least
+from experiments.options import ConfigError, check_options
 
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
@@ -43,20 +45,55 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
 
 
 def check_limits(config: TrainerConfig) -> None:
-    """Refuse to train or validate on nothing, before anything is made.
+    """Refuse what Lightning cannot run here, before anything is made.
 
     Raises:
-        ConfigError: If a limit leaves no batch or no epoch, or there is no such number of devices.
+        ConfigError: If a value is out of its range, there is no such processor, or not as many as asked for, or SLURM
+            has started another number of processes.
     """
-    if config.devices != "auto" and not (config.devices.isdecimal() and int(config.devices)):
-        raise ConfigError(f"trainer.devices must be auto or a number from 1, not {config.devices!r}")
-    if config.max_epochs is not None:
-        at_least("trainer.max_epochs", config.max_epochs, 1)
-    for key in ("limit_train_batches", "limit_val_batches"):
-        if getattr(config, key) == 0:
-            raise ConfigError(
-                f"trainer.{key}=0 leaves no batch; give a share (below 1) or a number of batches, or null for all"
-            )
+    check_options(config, "trainer.")
+    kinds = {"gpu": _has_gpu(), "cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
+    if not kinds.get(config.accelerator, True):
+        raise ConfigError(
+            f"trainer.accelerator={config.accelerator}, but PyTorch finds no such device here; use "
+            "trainer.accelerator=auto or cpu, or install a driver or a PyTorch that fits the device"
+        )
+    on_gpu = config.accelerator in kinds or (config.accelerator == "auto" and _has_gpu())
+    available = max(torch.cuda.device_count(), 1)
+    if on_gpu and config.devices != "auto" and int(config.devices) > available:
+        raise ConfigError(
+            f"trainer.devices={config.devices}, but this machine has {available} such device(s)"
+        )
+    _check_slurm(config, available if on_gpu else 1)
+
+
+def _has_gpu() -> bool:
+    return CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+
+
+def _check_slurm(config: TrainerConfig, available: int) -> None:
+    """Compare the number of processes that `srun` has started with what the configuration asks for."""
+    names = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES")
+    tasks, per_node, nodes = (
+        int(value) if (value := os.environ.get(name, "")).isdecimal() else None for name in names
+    )
+    if tasks is None or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return
+    devices = available if config.devices == "auto" else int(config.devices)
+    if per_node is None and tasks > 1:
+        raise ConfigError(
+            f"SLURM started {tasks} processes by --ntasks={tasks}, from which the number per host does not follow: use "
+            f"--ntasks-per-node={devices} and trainer.devices={devices}, or --ntasks=1"
+        )
+    if per_node is not None and per_node != devices:
+        raise ConfigError(
+            f"SLURM started {per_node} processes per host (--ntasks-per-node), but trainer.devices={config.devices} "
+            f"means {devices}: make the two equal"
+        )
+    if nodes is not None and nodes != config.num_nodes:
+        raise ConfigError(
+            f"SLURM reserved {nodes} hosts (--nodes), but trainer.num_nodes={config.num_nodes}: make the two equal"
+        )
 
 
 def _strategy(config: TrainerConfig) -> str:

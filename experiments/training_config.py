@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 from affect.backbones import DEFAULT_ARCHITECTURE
-from callbacks.staged_training import Stage
+from callbacks.staged_training import SCHEDULES, Stage
 from experiments.options import option
 
 
@@ -11,9 +11,11 @@ from experiments.options import option
 class ModelConfig:
     """The network."""
 
-    architecture: str = option(DEFAULT_ARCHITECTURE, "any timm name")
+    architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
     weights: str = option(
-        "none", "start of the encoder: none, hub (timm's), or a state dict or safetensors file"
+        "none",
+        "initial weights of the encoder: none (random), hub (timm's), or a state dict or safetensors file",
+        path=True,
     )
 
 
@@ -21,9 +23,13 @@ class ModelConfig:
 class StageConfig:
     """One stage of training."""
 
-    epochs: int = option(3, "length; 0 leaves the stage out")
-    learning_rate: float = option(1e-3, "of Adam")
-    schedule: str = option("constant", "constant, or cosine: from the rate to 0 over the stage")
+    epochs: int = option(3, "length of the stage in epochs; 0 leaves it out", ge=0)
+    learning_rate: float = option(1e-3, "learning rate of Adam at the start of the stage", gt=0, le=10)
+    schedule: str = option(
+        "constant",
+        "course of the learning rate; cosine: from its start to 0 over the stage",
+        choices=SCHEDULES,
+    )
 
 
 @dataclass
@@ -45,13 +51,20 @@ class StagesConfig:
 class OptimizerConfig:
     """The step and what it minimises."""
 
-    sam_rho: float = option(0.05, "radius of SAM's ball; 0 trains with plain Adam")
-    gradient_clip_norm: float | None = option(None, "clip the gradient's norm")
-    class_weights: bool = option(True, "weigh expressions by 1/count")
+    sam_rho: float = option(
+        0.05,
+        "radius rho of sharpness-aware minimisation (SAM), as norm over all weights; 0: plain Adam",
+        ge=0,
+        le=10,
+    )
+    gradient_clip_norm: float | None = option(None, "largest norm of the gradient; null: not clipped", gt=0)
+    class_weights: bool = option(True, "weigh each expression's loss by 1 / (number of its training images)")
 
 
 @dataclass
 class ExpressionOptimizerConfig(OptimizerConfig):
     """The same where expressions are learnt by cross entropy."""
 
-    label_smoothing: float = option(0.0, "share of the target spread over all expressions")
+    label_smoothing: float = option(
+        0.0, "label smoothing: share of the target that is spread evenly over all expressions", ge=0, lt=1
+    )

@@ -9,16 +9,16 @@ import logging
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import torch
-from omegaconf import MISSING
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 
 from affect.errors import InvalidOptionError
-from affect.super_resolution.batched import BatchedUpscaler, default_precision
+from affect.super_resolution.batched import PRECISIONS, BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.releases import DEFAULT_CACHE, FACE_ENHANCERS, fetch
@@ -30,10 +30,13 @@ from callbacks.image_writer import UpscaledImageWriter
 from datamodules.image_tree import ImageTreeDataModule, scan_images
 from experiments.command_line import run_experiment
 from experiments.config import TrainerConfig
-from experiments.options import option
+from experiments.options import REQUIRED, option
 from experiments.tables import say
 from experiments.trainers import build_trainer
 from lightning_modules.upscaling import UpscalingModule
+
+ENGINES: Final = ("batched", "realesrgan", "lanczos")
+"""What may enlarge images."""
 
 
 @dataclass
@@ -42,31 +45,49 @@ class UpscalingOptions:
 
     weights: str = option(
         "x4plus",
-        "x4plus, x2plus, general-x4v3, animevideov3; packaged:x4plus or packaged:animevideov3; or a file",
+        "weights of the network: x4plus, x2plus, general-x4v3 or animevideov3 (downloaded), packaged:x4plus or "
+        "packaged:animevideov3 (from an installed package), or a file",
+        path=True,
     )
     engine: str = option(
-        "batched", "batched (ours), realesrgan (the package, with face_enhancer), or lanczos (no network)"
+        "batched",
+        "program that enlarges: batched (this suite's), realesrgan (the package, which can use face_enhancer), or "
+        "lanczos (interpolation, no network)",
+        choices=ENGINES,
     )
     outscale: float = option(
-        2.0, "size of the result over that of the source; Lanczos from the network's scale"
+        2.0,
+        "side of the result divided by that of the source; the network's picture is resized to it",
+        gt=0,
+        le=16,
     )
-    precision: str = option("auto", "float32, float16, bfloat16 (batched only), or auto: float16 on CUDA")
-    face_enhancer: str | None = option(None, "realesrgan only: gfpgan-v1.3, or a weights file of GFPGAN")
-    tile: int = option(512, "largest side that is processed as a whole, pixels")
-    tile_overlap: int = option(32, "context on each side of a tile, pixels")
-    batch_size: int = option(16, "images per batch")
-    num_workers: int = option(0, "processes that decode images; 0 decodes in the main one")
-    rebuild: bool = option(False, "remove a destination made with other settings or from another source")
-    cache_dir: str = option(str(DEFAULT_CACHE), "folder of downloaded weights")
+    precision: str = option(
+        "auto", "number format of the network; bfloat16 with engine=batched only; auto: float16 on CUDA, else float32",
+        choices=("auto", *PRECISIONS),
+    )  # fmt: skip
+    face_enhancer: str | None = option(
+        None, "face restoration, with engine=realesrgan only: gfpgan-v1.3, or a weights file of GFPGAN; null: none",
+        path=True,
+    )  # fmt: skip
+    tile: int = option(512, "largest side that is processed as a whole, in pixels", ge=16, le=8192)
+    tile_overlap: int = option(32, "context on each side of a tile, in pixels", ge=0, le=1024)
+    batch_size: int = option(16, "number of images per batch", ge=1)
+    num_workers: int = option(
+        0, "number of processes that decode images; 0: the main process does it", ge=0, le=1024
+    )
+    rebuild: bool = option(
+        False, "replace a destination that was made with other settings or from another source"
+    )
+    cache_dir: str = option(str(DEFAULT_CACHE), "folder of downloaded weights", path=True)
 
 
 @dataclass
 class UpscalingConfig:
     """Everything that can be set."""
 
-    recipe: str = option(MISSING, "name of the recipe, or a YAML file")
-    source: str = option(MISSING, "folder with images at any depth (.jpg, .jpeg, .png)")
-    destination: str = option(MISSING, "folder for the enlarged images; it must not lie within the source")
+    recipe: str = option(REQUIRED, "name of a recipe, or path of a YAML file with values of keys", path=True)
+    source: str = option(REQUIRED, "folder with images at any depth (.jpg, .jpeg, .png)", path=True)
+    destination: str = option(REQUIRED, "folder for the enlarged images, outside the source", path=True)
     upscaling: UpscalingOptions = field(default_factory=UpscalingOptions)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
@@ -156,7 +177,7 @@ def build_upscaler(options: UpscalingOptions, accelerator: str) -> Upscaler:
     """
     if options.engine == "lanczos":
         return LanczosUpscaler(options.outscale)
-    if options.engine not in ("batched", "realesrgan"):
+    if options.engine not in ENGINES:
         raise InvalidOptionError(f"engine must be batched, realesrgan or lanczos, not {options.engine!r}")
     network = load_network(options.weights, options.cache_dir)
     on_cuda = accelerator in ("auto", "gpu", "cuda") and CUDAAccelerator.is_available()

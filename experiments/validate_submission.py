@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from omegaconf import MISSING
-
 from affect.lsd_submission import validate_lsd_submission
 from affect.mtl_submission import validate_mtl_submission
 from datamodules import aff_wild2_annotations, synthetic_faces
 from experiments.command_line import run_experiment
-from experiments.options import one_of, option
+from experiments.options import REQUIRED, one_of, option
 from experiments.tables import say
 
 CHALLENGES: Final = {
@@ -27,9 +25,9 @@ CHALLENGES: Final = {
 class ValidationConfig:
     """Everything that can be set."""
 
-    challenge: str = option(MISSING, "mtl (stage 2) or lsd (stage 3)")
-    submission: str = option(MISSING, "the file to check")
-    test_list: str = option(MISSING, "the official test list")
+    challenge: str = option(REQUIRED, "challenge: mtl (stage 2) or lsd (stage 3)", choices=tuple(CHALLENGES))
+    submission: str = option(REQUIRED, "submission file to check", path=True)
+    test_list: str = option(REQUIRED, "file of the official test list", path=True)
 
 
 def validate(config: ValidationConfig) -> None:

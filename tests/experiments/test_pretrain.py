@@ -142,8 +142,11 @@ def test_a_loss_that_is_no_number_stops_the_run_with_the_images(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_max_epochs_stops_early(run_pretrain: Runner, tmp_path: Path):
+def test_max_epochs_stops_early_and_names_the_stages_that_it_cuts(
+    run_pretrain: Runner, tmp_path: Path, capsys: pytest.CaptureFixture
+):
     run_pretrain(tmp_path, "trainer.max_epochs=1")
+    assert "stage everything (3 epochs) does not train at all" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "pretrain" / "latest" / "history.csv")) == 1
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from omegaconf import MISSING
 
 from experiments.config import RECIPES, RunConfig, iterate_keys, load_config, save_config
+from experiments.options import REQUIRED
 
 FILES = sorted(RECIPES.glob("*/*.yaml"))
 
@@ -31,7 +31,7 @@ def test_the_recipe_fits_its_schema_and_survives_being_saved(path: Path, tmp_pat
     experiment = path.parent.name
     schema = schema_of(experiment)
     required = [
-        f"{key}=x" for key, entry in iterate_keys(schema) if entry.default == MISSING and key != "recipe"
+        f"{key}=x" for key, entry in iterate_keys(schema) if entry.default == REQUIRED and key != "recipe"
     ]
     config = load_config(schema, experiment, [f"recipe={path.stem}", *required], None)
     assert config.recipe == path.stem

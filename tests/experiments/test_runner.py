@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+import yaml
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 import experiments.config
 import experiments.runner
@@ -32,7 +32,7 @@ def test_a_run_makes_its_folder_and_finishing_makes_it_the_latest(tmp_path: Path
     assert first.folder != second.folder
     assert first.folder.parent == tmp_path / "story"
     assert (first.folder / "figures").is_dir()
-    assert OmegaConf.load(first.folder / "config.yaml").seed == 11
+    assert yaml.safe_load((first.folder / "config.yaml").read_text())["seed"] == 11
     latest = tmp_path / "story" / "latest"
     assert not latest.exists()
 
@@ -66,7 +66,7 @@ def test_the_time_before_a_resume_counts(tmp_path: Path):
 @pytest.mark.parametrize("key", ["limit_train_batches", "limit_val_batches"])
 def test_no_batch_at_all_is_refused_before_a_folder_is_made(tmp_path: Path, key: str):
     settings = TrainerConfig(**{key: 0.0})
-    with pytest.raises(ConfigError, match=rf"trainer\.{key}=0 leaves no batch"):
+    with pytest.raises(ConfigError, match=rf"trainer\.{key} must be above 0, not 0"):
         Run("story", config(tmp_path / "runs", trainer=settings), tmp_path)
     assert not (tmp_path / "runs").exists()
 
@@ -74,8 +74,7 @@ def test_no_batch_at_all_is_refused_before_a_folder_is_made(tmp_path: Path, key:
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
-        ({"devices": "0,1"}, "devices must be auto or a number from 1, not '0,1'"),
-        ({"devices": "-1"}, "devices must be auto or a number from 1"),
+        ({"precision": "16-mixed"}, "precision must be one of 32-true, bf16-mixed, not '16-mixed'"),
         ({"max_epochs": 0}, "max_epochs must be at least 1"),
         ({"max_epochs": -1}, "max_epochs must be at least 1"),
     ],
@@ -131,7 +130,7 @@ def test_a_resumed_run_keeps_its_folder_and_a_config_that_starts_afresh(tmp_path
     assert second.resume_checkpoint("fit") == checkpoint
     assert second.resume_checkpoint() is None
     # Given as recipe= later, it must not resume this run.
-    assert OmegaConf.load(first.folder / "config.yaml").resume is None
+    assert yaml.safe_load((first.folder / "config.yaml").read_text())["resume"] is None
 
 
 def test_processes_of_one_run_share_a_folder_and_only_the_first_writes(
