@@ -186,7 +186,7 @@ def test_the_command_tells_what_it_did_or_what_is_wrong(source, options, tmp_pat
     monkeypatch.setattr(sys, "argv", ["upscaling", *words, "upscaling.engine=other"])
     with pytest.raises(SystemExit):
         upscaling.main()
-    assert "error: engine must be batched" in capsys.readouterr().err
+    assert "error: upscaling.engine must be one of batched" in capsys.readouterr().err
 
 
 def test_two_processes_give_the_same_tree_as_one(source, options, expected, tmp_path):
