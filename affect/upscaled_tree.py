@@ -67,11 +67,20 @@ class UpscaledTree:
                 raise StaleTreeError(
                     f"{self.root} is not empty and has no {MANIFEST} of an upscaled tree; choose another"
                 )
-        elif not rebuild and (differences := _differences(found, self._identity)):
+        elif not rebuild and (differences := self.differences()):
             raise StaleTreeError(
                 f"{self.root} was made otherwise: {'; '.join(differences)}. Choose another folder, or rebuild it "
                 "(rebuild=true removes its images first)"
             )
+
+        for folder in {self.root / name.rpartition("/")[0] for name in self.names}:
+            if (target := folder.resolve()) != folder:
+                raise StaleTreeError(f"{folder} is a link to {target}; remove it or choose another folder")
+
+    def differences(self) -> list[str]:
+        """Tell how the tree that the folder holds was made otherwise; empty if it was not, or there is none."""
+        found = read_manifest(self.root)
+        return [] if found is None else _differences(found, self._identity)
 
     def open(self, rebuild: bool = False) -> None:
         """Begin the tree, or go on with it; for one process, before any other uses it.

@@ -73,6 +73,7 @@ class StagedTraining(Callback):
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self._best_weights: dict[str, Tensor] = {}
+        self._num_validated = 0
         self._starts = [0, *accumulate(stage.epochs for stage in self.stages)]
 
     @property
@@ -121,18 +122,42 @@ class StagedTraining(Callback):
             for buffer in pl_module.buffers():
                 dist.broadcast(buffer, src=0)
 
+        self._num_validated = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the images that could be read."""
+        names = batch.get("name") if isinstance(batch, dict) else None
+        self._num_validated += 1 if names is None else len(names)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights if they are the stage's best."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         if self.monitor not in trainer.callback_metrics:
-            raise UserError(f"nothing logged {self.monitor}: has no validation sample a label for it?")
+            raise UserError(self._reason_for_no_score(trainer))
         score = float(trainer.callback_metrics[self.monitor])
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_epoch = score, trainer.current_epoch
             self._best_weights = {
                 key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()
             }
+
+    def _reason_for_no_score(self, trainer: pl.Trainer) -> str:
+        skipped = getattr(getattr(trainer, "datamodule", None), "skipped", ())
+        if self._num_validated or not skipped:
+            return f"no validation image has a label for {self.monitor}; look at the validation list's labels"
+        return (
+            f"not one validation image could be read, so that there is no {self.monitor}; skipped were "
+            f"{len(skipped)} images, for example {min(skipped)}. Restore the validation images"
+        )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the module with the last stage's best weights."""

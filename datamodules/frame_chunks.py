@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from affect.feature_store_writer import FeatureStoreWriter
 from datamodules.frame_survey import NO_FILE, FrameSurvey, check_unchanged
 from datamodules.images import InaccessibleImageError, UnreadableImageError, crop_and_resize, read_image
+from datamodules.loading import build_loader
 from datamodules.samplers import process_share
 from datamodules.transforms import DeviceTransform
 
@@ -123,20 +123,16 @@ class FrameChunksDataModule(pl.LightningDataModule):
             FeatureStoreError: If the process that made the store's folder surveyed other files.
         """
         self.writer.check_plan()
-        chunks = [(chunk, self.writer.plan.rows_of(chunk)) for chunk in self.writer.pending(*process_share())]
-        return DataLoader(
+        plan = self.writer.plan
+        chunks = [(chunk, plan.rows_of(chunk)) for chunk in self.writer.pending(*process_share())]
+        return build_loader(
             FrameChunks(self.survey, chunks, self.image_size),
-            batch_size=None,
             num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_single_thread,
+            batch_bytes=plan.chunk_rows * 3 * self.image_size**2,
+            sharing=self.trainer.num_devices if self.trainer else 1,
+            batch_size=None,
         )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Normalise on the device."""
         return {**batch, "image": self.transform(batch["image"])}
-
-
-def _single_thread(worker: int) -> None:
-    """Keep OpenCV from starting its own threads inside each worker."""
-    cv2.setNumThreads(0)

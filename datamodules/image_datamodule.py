@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader, Sampler
 
 from affect.errors import InvalidFileError
 from datamodules.images import ImageDataset, UnreadableImageError, collate_images
+from datamodules.loading import build_loader
 from datamodules.samplers import ShardSampler, ShuffleSampler
 from datamodules.transforms import DeviceTransform
 
@@ -58,6 +59,32 @@ class ImageDataModule(pl.LightningDataModule):
         self.datasets: dict[str, ImageDataset] = {}
         self.skipped: set[str] = set()
         self._any_read = False
+        self._unread: set[str] = set()
+        self._known_missing: set[str] = set()
+
+    def check_files(self) -> list[str]:
+        """Look for the file of every listed image, before any is read; with `skip`, they count as skipped at once.
+
+        Returns:
+            Path and reason of each image that is missing or known to be unreadable, in order of the lists.
+
+        Raises:
+            UnreadableImageError: If not one image of a split can be read.
+        """
+        found: list[str] = []
+        for split, dataset in self.datasets.items():
+            dataset.find_missing()
+            messages = list(dataset.unreadable.values())
+            if messages and np.isin(dataset.paths, list(dataset.unreadable)).all():
+                raise UnreadableImageError(
+                    f"not one of the {len(dataset)} images of the {split} list can be read, for example "
+                    f"{messages[0]}; is the set unpacked there, and is this the right folder?"
+                )
+            found += messages
+        self._known_missing = set(found)
+        if self.on_corrupt == "skip":
+            self.skipped |= self._known_missing
+        return found
 
     def train_dataloader(self) -> DataLoader:
         """Shuffle by seed and epoch."""
@@ -91,15 +118,17 @@ class ImageDataModule(pl.LightningDataModule):
                 )
             leave_out_last = len(sampler) % self.batch_size == 1
         # Workers live for one epoch: their seeds then follow from the epoch's, also in a resumed run.
-        return DataLoader(
+        return build_loader(
             dataset,
+            num_workers=self.num_workers,
+            batch_bytes=self.batch_size * 3 * self.image_size**2,
+            # Validation within an epoch has workers of its own beside those of training.
+            sharing=(2 if split == "train" else 1) * (self.trainer.num_devices if self.trainer else 1),
             batch_size=self.batch_size,
             sampler=sampler,
             generator=generator,
-            num_workers=self.num_workers,
             drop_last=leave_out_last,
             collate_fn=collate_images,
-            pin_memory=torch.cuda.is_available(),
         )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -108,12 +137,14 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             UnreadableImageError: If several images were skipped and not one could be read.
         """
-        self.skipped.update(batch.pop("skipped", ()))
+        skipped = set(batch.pop("skipped", ()))
+        self.skipped |= skipped
         if not batch["name"]:
-            if not self._any_read and len(self.skipped) > 1:
+            self._unread |= skipped - self._known_missing
+            if not self._any_read and len(self._unread) > 1:
                 raise UnreadableImageError(
-                    f"not one of the first {len(self.skipped)} images could be read, for example "
-                    f"{min(self.skipped)}; is this the right folder?"
+                    f"not one of the first {len(self._unread)} images could be read, for example "
+                    f"{min(self._unread)}; is this the right folder?"
                 )
             return {**batch, "image": batch["image"].float()}
         self._any_read = True

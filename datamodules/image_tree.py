@@ -1,5 +1,6 @@
 """Any folder tree of images as fixed batches for a predict pass, whatever the sizes."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -13,11 +14,13 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from affect.errors import InvalidOptionError, MissingFileError
 from affect.upscaled_tree import SUFFIXES
 from datamodules.images import UnreadableImageError, read_image
+from datamodules.loading import build_loader
 from datamodules.samplers import process_share
 
 
@@ -31,16 +34,20 @@ class ImageTree:
         rejected: Names and reasons of entries that are not read: what is no file, dead links, and links that lead back
             to a folder above them.
         digest: SHA-256 over names, sizes and times of change.
+        linked: Folders and files, resolved, that links below `root` lead to.
     """
 
     root: Path
     names: tuple[str, ...]
     rejected: tuple[tuple[str, str], ...]
     digest: str
+    linked: tuple[Path, ...] = ()
 
 
 def scan_images(root: str | Path) -> ImageTree:
-    """List the images below a folder; links are followed, hidden files and folders are passed over.
+    """List the images below a folder; hidden files and folders are passed over.
+
+    Links are followed, but not to a folder that they lie in: it would bring in what lies beside the images.
 
     Raises:
         MissingFileError: If there is no such folder, or no image in it.
@@ -51,7 +58,9 @@ def scan_images(root: str | Path) -> ImageTree:
         raise MissingFileError(f"no folder {root}")
     found: list[tuple[str, int, int]] = []
     rejected: list[tuple[str, str]] = []
-    for path, state in _walk(root):
+    linked: set[Path] = set()
+    above = frozenset(_identity(folder.stat()) for folder in root.parents)
+    for path, state in _walk(root, above, linked):
         name = path.relative_to(root).as_posix()
         if isinstance(state, str):
             rejected.append((name, state))
@@ -63,17 +72,19 @@ def scan_images(root: str | Path) -> ImageTree:
     digest = hashlib.sha256()
     for name, size, changed in found:
         digest.update(os.fsencode(name) + f"\0{size}\0{changed}\0".encode())
-    return ImageTree(root, tuple(name for name, _, _ in found), tuple(sorted(rejected)), digest.hexdigest())
+    names = tuple(name for name, _, _ in found)
+    return ImageTree(root, names, tuple(sorted(rejected)), digest.hexdigest(), tuple(sorted(linked)))
 
 
 def _walk(
-    folder: Path, above: frozenset[tuple[int, int]] = frozenset()
+    folder: Path, above: frozenset[tuple[int, int]], linked: set[Path]
 ) -> Iterator[tuple[Path, os.stat_result | str]]:
     """Yield the images below a folder with their status, and what is not to be read with the reason.
 
     Args:
         folder: Where to look.
         above: Device and inode of the folders on the way there, by which links in a circle are recognised.
+        linked: Takes the folders and files that links lead to.
     """
     try:
         status = folder.stat()
@@ -83,15 +94,23 @@ def _walk(
         raise UnreadableImageError(
             f"{error.filename} cannot be listed: {error.strerror}; allow reading it, or move it elsewhere"
         ) from error
-    identity = (status.st_dev, status.st_ino)
+    identity = _identity(status)
     if identity in above:
         yield folder, "a link back to a folder above it"
         return
     for path in paths:
+        if path.is_symlink() and path.exists() and (path in folders or path.suffix.lower() in SUFFIXES):
+            target = path.resolve()
+            if path not in folders or _identity(target.stat()) not in above | {identity}:
+                linked.add(target)
         if path in folders:
-            yield from _walk(path, above | {identity})
+            yield from _walk(path, above | {identity}, linked)
         elif path.suffix.lower() in SUFFIXES:
             yield path, _status(path)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _status(path: Path) -> os.stat_result | str:
@@ -129,6 +148,15 @@ class ImageBatches(Dataset[dict[str, Any]]):
         """Return the names of a batch's images."""
         start = index * self.batch_size
         return self._names[start : start + self.batch_size].tolist()
+
+    def num_bytes(self, index: int) -> int:
+        """Estimate a batch's size in bytes from its files' headers."""
+        pixels = 0
+        for name in self.names(index):
+            unknown = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
+            with unknown, Image.open(self.root / name) as image:
+                pixels += image.width * image.height
+        return 3 * pixels
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Decode a batch.
@@ -189,12 +217,15 @@ class ImageTreeDataModule(pl.LightningDataModule):
             done = self.is_finished
             share = [index for index in share if not all(done(name) for name in self.batches.names(index))]
         # A process without a batch would leave the pass early and let the others wait for it: it repeats one.
-        return DataLoader(
-            Subset(self.batches, share or [rank % len(self.batches)]),
-            batch_size=None,
+        share = share or [rank % len(self.batches)]
+        return build_loader(
+            Subset(self.batches, share),
             num_workers=self.num_workers,
+            batch_bytes=self.batches.num_bytes(share[0]) if self.num_workers else 0,
+            sharing=self.trainer.num_devices if self.trainer else 1,
+            key="upscaling.num_workers",
+            batch_size=None,
             collate_fn=_as_it_is,
-            pin_memory=torch.cuda.is_available(),
         )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from affect.errors import InvalidOptionError, UserError
+from datamodules.image_files import missing_images
 
 # OpenCV's own threads bring nothing to small images, and those started before a fork hang the workers after it.
 cv2.setNumThreads(0)
@@ -103,6 +104,9 @@ class ImageDataset(Dataset[dict[str, Any]]):
         augment: Maps an RGB uint8 array to another before resizing, for instance an albumentations pipeline.
         on_corrupt: `raise` stops at an unreadable image; `skip` gives a black one, with the reason as `skipped`.
 
+    Attributes:
+        unreadable: Messages by path of images known to be missing or unreadable, which are not tried.
+
     Raises:
         InvalidOptionError: If `on_corrupt` is neither.
         ValueError: If lengths differ.
@@ -133,6 +137,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         self.boxes = boxes
         self.augment = augment
         self.on_corrupt = on_corrupt
+        self.unreadable: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -150,8 +155,16 @@ class ImageDataset(Dataset[dict[str, Any]]):
             sample["skipped"] = str(error)
         return sample
 
+    def find_missing(self) -> None:
+        """Note the images that have no file in `unreadable`, without reading any."""
+        for path, reason in missing_images(self.root, self.paths.tolist()).items():
+            self.unreadable.setdefault(path, f"{self.root / path}: {reason}")
+
     def _read(self, index: int) -> NDArray[np.uint8]:
-        path = self.root / str(self.paths[index])
+        name = str(self.paths[index])
+        if name in self.unreadable:
+            raise UnreadableImageError(self.unreadable[name])
+        path = self.root / name
         # As stored: the boxes and landmarks of published sets were made with tools that knew nothing of EXIF.
         image = read_image(path, upright=False)
         if self.augment is not None:

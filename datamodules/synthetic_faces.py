@@ -6,7 +6,8 @@
 <root>/test_set_images/<name>
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,6 @@ from datamodules.annotation_errors import AnnotationError, leaves_root, raise_fo
 from datamodules.augmentation import ColourJitter
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
-from datamodules.index_cache import fingerprint
 from datamodules.split_overlap import warn_of_copies
 
 TRAIN_FOLDER: Final = "training_set_synthetic_images"
@@ -29,20 +29,35 @@ TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"
 TEST_FOLDER: Final = "test_set_images"
 
 
+@dataclass(frozen=True)
+class FaceCopy:
+    """A folder of faces as they are read: the official one, or its enlarged copy.
+
+    Attributes:
+        folder: Where they are.
+        unreadable: Messages by name of source images that could not be read and have no copy.
+        provenance: How the copy was made: settings, digests of network, source and copy.
+    """
+
+    folder: Path
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
 class SyntheticFacesDataModule(ImageDataModule):
     """Load synthetic faces for training, real ones for validation and, if listed, for test.
 
     Args:
         root: Folder of the set.
-        train_folder: Folder with the training classes, for instance an upscaled copy; by default the official one.
-        validation_folder: The same for validation.
+        copies: Enlarged copies to read instead of the official folders, by split: `train`, `val`, `predict`. What is
+            listed is always the official folder or list, so that all copies have the same faces in the same order.
         test_images: Folder that the names of the test list are relative to; by default `<root>/test_set_images`.
         jitter: Largest changes of brightness, contrast, saturation and hue while training; None changes nothing.
         **loader: The arguments of ImageDataModule.
 
     Attributes:
         expressions: Names of the labels, in order.
-        fingerprint: State of the folders, for provenance.
+        copies: Folder of each split that the images are read from.
 
     Raises:
         AnnotationError: If a class folder is missing or empty, or the test list is malformed.
@@ -53,47 +68,48 @@ class SyntheticFacesDataModule(ImageDataModule):
     def __init__(
         self,
         root: str,
-        train_folder: str | None = None,
-        validation_folder: str | None = None,
+        copies: Mapping[str, FaceCopy] | None = None,
         test_images: str | None = None,
         jitter: Sequence[float] | None = (0.3, 0.3, 0.3, 0.1),
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
         self.root = Path(root)
-        self.folders = {
-            "train": Path(train_folder) if train_folder else self.root / TRAIN_FOLDER,
-            "val": Path(validation_folder) if validation_folder else self.root / VALIDATION_FOLDER,
-        }
         self.test_images = Path(test_images) if test_images else self.root / TEST_FOLDER
+        official = {
+            "train": self.root / TRAIN_FOLDER, "val": self.root / VALIDATION_FOLDER, "predict": self.test_images
+        }  # fmt: skip
+        self.copies = {split: FaceCopy(folder) for split, folder in official.items()} | dict(copies or {})
         self.jitter = ColourJitter(*jitter) if jitter is not None else None
-        self.fingerprint = ""
 
     def setup(self, stage: str | None = None) -> None:
         """Find the images to learn from and to validate on, or those of the test list, which predicting needs alone."""
         if stage == "predict":
-            self.datasets["predict"] = ImageDataset(
-                root=self.test_images, paths=read_test_list(self.root / TEST_LIST), size=self.image_size, labels={},
-                on_corrupt=self.on_corrupt,
-            )  # fmt: skip
+            self._add("predict", read_test_list(self.root / TEST_LIST), {})
         elif "train" not in self.datasets:
-            for split, folder in self.folders.items():
-                paths, labels = list_classes(folder)
-                self.datasets[split] = ImageDataset(
-                    root=folder, paths=paths, size=self.image_size, labels={"expression": labels},
-                    augment=self.jitter if split == "train" else None, on_corrupt=self.on_corrupt,
-                )  # fmt: skip
+            for split, folder in (("train", TRAIN_FOLDER), ("val", VALIDATION_FOLDER)):
+                paths, labels = list_classes(self.root / folder)
+                self._add(split, paths, {"expression": labels})
             self._check_overlap()
-            classes = [folder / name for folder in self.folders.values() for name in SYNTHETIC_FOLDERS]
-            self.fingerprint = fingerprint(classes, self.root)
+
+    def _add(self, split: str, paths: Sequence[str], labels: Mapping[str, np.ndarray]) -> None:
+        copy = self.copies[split]
+        dataset = ImageDataset(
+            root=copy.folder, paths=paths, size=self.image_size, labels=labels,
+            augment=self.jitter if split == "train" else None, on_corrupt=self.on_corrupt,
+        )  # fmt: skip
+        listed = set(paths)
+        dataset.unreadable = {name: reason for name, reason in copy.unreadable.items() if name in listed}
+        self.datasets[split] = dataset
 
     def _check_overlap(self) -> None:
+        folders = {"train": self.root / TRAIN_FOLDER, "val": self.root / VALIDATION_FOLDER}
         files = [
             pd.DataFrame({"path": data.paths, "split": split, "label": data.labels["expression"]})
-            for split, data in ((split, self.datasets[split]) for split in self.folders)
+            for split, data in ((split, self.datasets[split]) for split in folders)
         ]
         table = pd.concat(files, ignore_index=True)
-        folder = table["split"].map({split: str(folder) for split, folder in self.folders.items()})
+        folder = table["split"].map({split: str(folder) for split, folder in folders.items()})
         table["key"] = table["path"].str.rpartition("/")[2]
         table["path"] = folder + "/" + table["path"]
         warn_of_copies(str(self.root), table)

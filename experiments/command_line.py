@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from affect.errors import UserError
+from datamodules.loading import loader_errors
 from experiments.config import ConfigT, parse_command_line, stop
 from experiments.option_values import expand_home
 from experiments.options import ConfigError
@@ -35,7 +36,8 @@ def run_experiment(
     replace_unencodable_output()
     config = parse_command_line(schema, experiment, default_recipe, recipes)
     try:
-        function(config)
+        with loader_errors():
+            function(config)
     except UserError as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise

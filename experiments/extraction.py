@@ -245,8 +245,12 @@ class FeatureExtractor:
         message = f"{len(missing)} of {total} images of the {split} list are missing or unreadable"
         if len(missing) > self.data.max_missing:
             shown = "\n".join(listed[:10])
+            remedy = f"Unpack the images again, or allow so many with data.max_missing={len(missing)}"
+            if 2 * len(missing) > total:
+                remedy = (
+                    f"Is the set unpacked in {image_folder(self.data.root)}, and is that the right folder?"
+                )
             raise UnreadableImageError(
-                f"{message}:\n{shown}\nAll are listed in {self.run.folder / f'missing_{split}.txt'}. Unpack the images "
-                f"again, or allow so many with data.max_missing={len(missing)}"
+                f"{message}:\n{shown}\nAll are listed in {self.run.folder / f'missing_{split}.txt'}. {remedy}"
             )
         return message, listed

@@ -4,8 +4,8 @@
 
 Takes the keys of `experiments.mtl`; each row has its own network and inputs, none a refit or a second stream. Features
 are extracted once. Writes `ablation.csv` and a figure to
-`runs/mtl_ablation/<time>`. The end-to-end baseline's row comes from the latest run of `experiments.mtl_baseline` on the
-same data, if there is one.
+`runs/mtl_ablation/<time>`. The end-to-end baseline's row comes from the latest run of `experiments.mtl_baseline`, if
+that had the same data and settings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,15 @@ import torch
 import wandb
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from affect.atomic import write_text
 from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
-from affect.json_file import read_json
 from datamodules.aff_wild2 import load_splits
 from datamodules.feature_table import FeatureTable
+from experiments.baseline_run import find_baseline, identify_data
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
@@ -119,13 +120,18 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
         rows.append(row_of(variant.name, metrics, variant.published))
         run.say(f"{variant.name}: P_MTL {rows[-1].get('mtl_score', np.nan):.4f}")
         write_table(run.folder / "ablation.csv", rows)
-    rows.append(baseline_row(config))
+    data = identify_data(config.data.root, [name for part in annotations.values() for name in part.name])
+    scored, reason = find_baseline(config, data)
+    run.say(
+        f"[yellow]{BASELINE}: no row, {escape(reason)}[/]" if reason else f"{BASELINE}: from {scored.folder}"
+    )
+    rows.append(row_of(BASELINE, scored.metrics, BASELINE_PUBLISHED))
     table = write_table(run.folder / "ablation.csv", rows)
     run.save_figure("ablation", draw(table))
     if run.logger is not None:
         run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
     metrics = {f"val/mtl_score/{row['variant']}": row["mtl_score"] for row in rows if "mtl_score" in row}
-    run.finish(metrics, {"backbone_sha256": extractor.digest, "data_root": config.data.root})
+    run.finish(metrics, {"backbone_sha256": extractor.digest, "data_root": config.data.root, **data})
     run.say(lay_out(table))
     return table
 
@@ -155,18 +161,6 @@ def row_of(name: str, metrics: Mapping[str, float], published: Mapping[str, floa
         if key in published:
             row[f"published_{key}"] = published[key]
     return row
-
-
-def baseline_row(config: MtlConfig) -> dict[str, Any]:
-    """Take the baseline from its latest run, if that was on the same data."""
-    folder = Path(config.output_dir, "mtl_baseline", "latest")
-    metrics: dict[str, float] = {}
-    if (folder / "metrics.json").is_file():
-        remedy = "run `make mtl-baseline` again, or remove the run"
-        provenance = read_json(folder / "provenance.json", dict[str, Any], remedy)
-        if Path(str(provenance.get("data_root"))).resolve() == Path(config.data.root).resolve():
-            metrics = read_json(folder / "metrics.json", dict[str, float], remedy)
-    return row_of(BASELINE, metrics, BASELINE_PUBLISHED)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

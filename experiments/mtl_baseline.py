@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 
-from affect.backbone_file import file_digest
 from affect.backbones import input_statistics
 from affect.checkpoints import load_encoder_weights
 from affect.errors import UserError
 from affect.frames import locate_frames
 from affect.head_losses import balanced_unit_weights
 from affect.losses import inverse_frequency_weights
-from datamodules.aff_wild2 import LISTS, AffWild2DataModule
+from datamodules.aff_wild2 import AffWild2DataModule
+from experiments.baseline_run import identify_data
 from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig
 from experiments.demo import ensure_demo_data
@@ -82,8 +82,8 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     path = run.folder / "predictions_validation.parquet"
     if run.is_first:
         write_predictions(path, fit.outputs.names, fit.outputs.labels, preds, scores.smoothed)
-    lists = {split: file_digest(data.root / name) for split, name in LISTS.items()}
-    metrics = run.finish(metrics, {"data_root": str(data.root), "lists": lists})
+    names = [name for rows in data.annotations.values() for name in rows.name]
+    metrics = run.finish(metrics, {"data_root": str(data.root), **identify_data(data.root, names)})
     run.say(challenge_table(metrics, config.published))
     return metrics
 

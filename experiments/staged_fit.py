@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pytorch_lightning as pl
-import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
-from affect.atomic import write_text
 from callbacks.finite_loss import FiniteLoss
 from callbacks.history import History
 from callbacks.stage_checkpoints import StageCheckpoints
@@ -18,6 +16,7 @@ from callbacks.throughput import Throughput
 from callbacks.validation_outputs import ValidationOutputs
 from datamodules.image_datamodule import ImageDataModule
 from experiments.runner import Run
+from experiments.skipped_images import check_images, report_skipped
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,8 @@ def fit_in_stages(
 ) -> FitResult:
     """Train through the stages (or go on where the run stopped) and validate the best weights of the last one.
 
+    All listed images are looked for first (see `check_images`).
+
     Args:
         run: The run; checkpoints and history go to its folder.
         module: A StagedTrainingModule; it ends with the weights kept.
@@ -59,6 +60,7 @@ def fit_in_stages(
         logged: Whether W&B gets the curves.
     """
     folder = run.folder / name
+    check_images(run, data)
     staged = StagedTraining(stages, monitor, run.config.seed)
     throughput = Throughput(staged.starts)
     outputs, history = ValidationOutputs(), History(folder / "history.csv")
@@ -76,13 +78,8 @@ def fit_in_stages(
     metrics = validated(trainer, module, data)
     if throughput.images_per_second is not None:
         metrics["train/images_per_second"] = throughput.images_per_second
-    share_skipped(data)
-    if data.skipped:
-        metrics["data/skipped_images"] = len(data.skipped)
-        listed = folder / "skipped_images.txt"
-        if run.is_first:
-            write_text(listed, "\n".join(sorted(data.skipped)) + "\n")
-        run.say(f"[yellow]{len(data.skipped)} images could not be read; {listed} names them[/]")
+    # Of a run that has several fits, beside their folders: all of them read the same images.
+    metrics |= report_skipped(run, data, folder.parent if name else folder)
     return FitResult(metrics, outputs, history.table())
 
 
@@ -104,14 +101,6 @@ def describe_cut_stages(stages: Sequence[Stage], max_epochs: int | None) -> str:
         f"trainer.max_epochs={max_epochs} cuts the training: {'; '.join(parts)}. For shorter stages, set their epochs "
         "(--help lists the keys)"
     )
-
-
-def share_skipped(data: ImageDataModule) -> None:
-    """Tell every process of the images that the others skipped."""
-    if dist.is_available() and dist.is_initialized():
-        parts: list[set[str]] = [set()] * dist.get_world_size()
-        dist.all_gather_object(parts, data.skipped)
-        data.skipped.update(*parts)
 
 
 def fit_logger(run: Run, name: str = "") -> WandbLogger | bool:

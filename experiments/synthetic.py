@@ -9,6 +9,7 @@ pre-trained network's six logits. Every part is scored on the real validation fa
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -21,13 +22,20 @@ from affect.labels import index_map
 from affect.losses import mean_frequency_weights
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
-from datamodules.synthetic_faces import TRAIN_FOLDER, VALIDATION_FOLDER, SyntheticFacesDataModule
+from datamodules.synthetic_faces import (
+    TRAIN_FOLDER,
+    VALIDATION_FOLDER,
+    SyntheticFacesDataModule,
+    list_classes,
+)
 from experiments.blend_report import BlendReport, report_blend
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.options import ConfigError
 from experiments.preparation import prepare_faces
+from experiments.provenance import data_digest
 from experiments.runner import Run
+from experiments.skipped_images import check_images, report_skipped
 from experiments.staged_fit import FitResult, evaluate, fit_in_stages
 from experiments.synthetic_config import PARTS, PUBLISHED, SyntheticConfig
 from experiments.synthetic_figures import draw_figures
@@ -74,15 +82,13 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
     run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
 
     parts = train_parts(run, config, data, pretrained)
-    metrics = dict(parts.metrics)
-    if data.skipped:
-        metrics["data/skipped_images"] = len(data.skipped)
+    metrics = parts.metrics | report_skipped(run, data, run.folder)
     path = run.folder / "finetuned.safetensors"
     if run.is_first:
         save_results(path, parts, pretrained, data)
     draw_figures(run, data, parts.pretrained_outputs, parts.fit, parts.blend)
     digests = {"backbone_sha256": file_digest(pretrained.path), "finetuned_sha256": file_digest(path)}
-    provenance = {"data_root": str(data.root), "data_fingerprint": data.fingerprint, **digests}
+    provenance = {"data_root": str(data.root), **describe_data(data), **digests}
     metrics = run.finish(metrics, provenance, path)
     run.say(comparison_table(metrics))
     return metrics
@@ -103,10 +109,12 @@ def train_parts(
 
     Raises:
         ConfigError: If neither stage has an epoch.
+        UnreadableImageError: If a face is missing or unreadable and `data.on_corrupt` is `raise`.
     """
     classifier, everything = config.stages.build()
     if not classifier.epochs + everything.epochs:
         raise ConfigError("neither stages.classifier.epochs nor stages.everything.epochs is above 0")
+    check_images(run, data)
     module = build_module(config, data, pretrained)
     scores, pretrained_outputs = evaluate(run, module, data)
     metrics = suffixed(scores, "pretrained")
@@ -131,16 +139,27 @@ def train_parts(
 def build_data(config: SyntheticConfig, spec: BackboneSpec) -> SyntheticFacesDataModule:
     """Prepare the faces and load them as the pre-trained network takes them."""
     root, preparation = Path(config.data.root), config.preparation
-    train = prepare_faces(root / TRAIN_FOLDER, preparation, config.trainer)
-    validation = root / VALIDATION_FOLDER
+    sources = {"train": root / TRAIN_FOLDER}
     if preparation.validation:
-        validation = prepare_faces(validation, preparation, config.trainer)
+        sources["val"] = root / VALIDATION_FOLDER
     data = SyntheticFacesDataModule(
-        **asdict(config.data), train_folder=str(train), validation_folder=str(validation),
+        **asdict(config.data),
+        copies={
+            split: prepare_faces(
+                source, list_classes(source)[0], preparation, config.trainer, config.data.on_corrupt
+            )
+            for split, source in sources.items()
+        },
         image_size=spec.image_size, mean=spec.mean, std=spec.std, seed=config.seed,
     )  # fmt: skip
     data.setup()
     return data
+
+
+def describe_data(data: SyntheticFacesDataModule) -> dict[str, Any]:
+    """Identify the faces by their digest, which is the same for all copies, and say how the copies were made."""
+    copies = {split: dict(copy.provenance) for split, copy in data.copies.items() if copy.provenance}
+    return {"data_fingerprint": data_digest(data.datasets), "upscaling": copies}
 
 
 def build_module(
@@ -170,6 +189,7 @@ def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: Synthet
     write_json(path.with_name("blend.json"), {
         "weight": parts.blend.weight, "space": parts.blend.space,
         "pretrained": str(pretrained.path.resolve()), "pretrained_sha256": file_digest(pretrained.path),
+        **describe_data(data),
     })  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.options import ConfigError, option
 from experiments.runner import Run
+from experiments.same_faces import SameFaces
 from experiments.synthetic import Parts, Pretrained, build_data, train_parts
 from experiments.synthetic_config import PARTS, PUBLISHED, SyntheticConfig
 from experiments.synthetic_figures import before_after
@@ -112,10 +113,11 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
     baseline = replace(pretrained, backbone=untrained(pretrained.spec, config))
     run = Run("synthetic_ablation", config, config.data.root)
     rows: list[dict[str, Any]] = []
+    faces = SameFaces(run)
     for variant in VARIANTS:
         run.say(f"[bold]{variant.name}[/]")
         start = pretrained if variant.from_affectnet else baseline
-        rows += rows_of(variant, train_variant(run, config, variant, start).metrics)
+        rows += rows_of(variant, train_variant(run, config, variant, start, faces).metrics)
         table = pd.DataFrame(rows)
         if run.is_first:
             write_text(run.folder / "ablation.csv", table.to_csv(index=False))
@@ -123,18 +125,24 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
     if run.logger is not None:
         run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
     metrics = {f"val/expression_f1@{row['part']}/{row['variant']}": row["expression_f1"] for row in rows}
-    run.finish(metrics, {"backbone_sha256": file_digest(pretrained.path)})
+    metrics |= faces.report()
+    run.finish(metrics, {"backbone_sha256": file_digest(pretrained.path), **faces.provenance})
     run.say(lay_out(table))
     return table
 
 
-def train_variant(run: Run, config: AblationConfig, variant: Variant, start: Pretrained) -> Parts:
+def train_variant(
+    run: Run, config: AblationConfig, variant: Variant, start: Pretrained, faces: SameFaces
+) -> Parts:
     """Train one variant."""
     config = variant.configure(config)
     data = build_data(config, start.spec)
+    faces.compare(variant.name, data)
     if variant.shows_faces:
         run.save_figure(f"before_after_{variant.folder}", before_after(data), shows_images=True)
-    return train_parts(run, config, data, start, f"{variant.folder}/")
+    parts = train_parts(run, config, data, start, f"{variant.folder}/")
+    faces.add_skipped(variant.name, data)
+    return parts
 
 
 def rows_of(variant: Variant, metrics: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def draw_figures(
     run.save_figure("blend_curve", blend_curve(blend))
     panels = {"loss": ["train/loss"], "expression": ["val/expression_accuracy", "val/expression_f1"]}
     run.save_figure("training_curves", training_curves(fit.history, panels))
-    if data.folders["train"] != data.root / TRAIN_FOLDER:
+    if data.copies["train"].folder != data.root / TRAIN_FOLDER:
         run.save_figure("before_after", before_after(data), shows_images=True)
 
 

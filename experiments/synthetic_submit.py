@@ -17,17 +17,19 @@ import numpy as np
 import torch
 from rich.markup import escape
 
+from affect.atomic import write_text
 from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.blending import SPACES, blend_scores
 from affect.errors import InvalidFileError
 from affect.json_file import json_content, read_json
 from affect.labels import SYNTHETIC_EXPRESSIONS, index_map
 from affect.lsd_submission import write_lsd_submission
-from datamodules.synthetic_faces import TEST_FOLDER, SyntheticFacesDataModule
+from datamodules.synthetic_faces import TEST_FOLDER, TEST_LIST, SyntheticFacesDataModule, read_test_list
 from experiments.command_line import run_on_finished_run
 from experiments.demo import ensure_demo_data
 from experiments.options import ConfigError, option
 from experiments.preparation import prepare_faces
+from experiments.skipped_images import SKIPPED_LIST, refuse_missing
 from experiments.synthetic_config import SyntheticConfig
 from experiments.tables import say
 from experiments.trainers import build_trainer
@@ -93,6 +95,10 @@ def submit(config: SubmitConfig) -> Path:
     # One process writes one file, however many trained the network.
     config = replace(config, trainer=replace(config.trainer, devices="1", num_nodes=1, strategy="auto"))
     data = build_test_data(config, spec)
+    path = Path(config.output) if config.output else folder / "submission.txt"
+    listing = path.with_name(f"{path.stem}_{SKIPPED_LIST}")
+    data.setup("predict")
+    check_test_images(data, listing)
     trainer = build_trainer(config.trainer, logger=False, enable_checkpointing=False)
     batches: list[Any] = trainer.predict(EnsembleModule([pretrained, finetuned]), data) or []
     names = [name for batch in batches for name in batch[0]]
@@ -101,12 +107,12 @@ def submit(config: SubmitConfig) -> Path:
     scores = blend_scores(first[:, rows], second, blend.weight, blend.space)
 
     listed = data.datasets["predict"].names.tolist()
-    path = Path(config.output) if config.output else folder / "submission.txt"
     write_lsd_submission(path, listed, in_list_order(listed, names, scores))
     if data.skipped:
+        write_text(listing, "\n".join(sorted(data.skipped)) + "\n")
         say(
             f"[yellow]{len(data.skipped)} images could not be read and take the mean scores of the others, for "
-            f"example {escape(min(data.skipped))}[/]"
+            f"example {escape(min(data.skipped))}; {listing} names them[/]"
         )
     say(f"{len(listed)} images, {blend.weight:.1f} pre-trained on {blend.space}: {path}, validated")
     return path
@@ -147,12 +153,27 @@ def find_pretrained(config: SubmitConfig, blend: Blend) -> Path:
 def build_test_data(config: SubmitConfig, spec: BackboneSpec) -> SyntheticFacesDataModule:
     """Load the test faces as the weight was chosen: enlarged if the validation faces were."""
     images = Path(config.data.test_images or Path(config.data.root, TEST_FOLDER))
+    copies = {}
     if config.preparation.validation:
-        images = prepare_faces(images, config.preparation, config.trainer)
+        listed = read_test_list(Path(config.data.root, TEST_LIST))
+        copies["predict"] = prepare_faces(
+            images, listed, config.preparation, config.trainer, config.data.on_corrupt
+        )
     return SyntheticFacesDataModule(
-        **{**asdict(config.data), "test_images": str(images)},
-        image_size=spec.image_size, mean=spec.mean, std=spec.std,
-    )  # fmt: skip
+        **asdict(config.data), copies=copies, image_size=spec.image_size, mean=spec.mean, std=spec.std
+    )
+
+
+def check_test_images(data: SyntheticFacesDataModule, listing: Path) -> None:
+    """Look for all listed images before the first is read.
+
+    Raises:
+        UnreadableImageError: If one is missing and `data.on_corrupt` is not `skip`; `listing` then names all.
+    """
+    found = data.check_files()
+    if found:
+        write_text(listing, "\n".join(found) + "\n")
+        say(f"[yellow]{escape(refuse_missing(data, found, listing))}[/]")
 
 
 def in_list_order(listed: Sequence[str], names: Sequence[str], scores: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from affect.super_resolution.weights import load_network
 from affect.upscaled_tree import UpscaledTree
 from callbacks.image_progress import ImageProgressBar
 from callbacks.image_writer import UpscaledImageWriter
-from datamodules.image_tree import ImageTreeDataModule, scan_images
+from datamodules.image_tree import ImageTree, ImageTreeDataModule, scan_images
 from experiments.command_line import run_experiment
 from experiments.config import TrainerConfig
 from experiments.options import REQUIRED, option
@@ -93,7 +93,7 @@ class UpscalingConfig:
 
 
 def upscale_tree(
-    source: str | Path,
+    source: str | Path | ImageTree,
     destination: str | Path,
     options: UpscalingOptions,
     trainer_config: TrainerConfig,
@@ -102,7 +102,7 @@ def upscale_tree(
     """Enlarge every image of a tree; what is there already is kept.
 
     Args:
-        source: Folder with images at any depth.
+        source: Folder with images at any depth, or its list.
         destination: Folder for the results: same relative paths, and `manifest.json`.
         options: How.
         trainer_config: On what; mixed precision is not used here.
@@ -118,12 +118,14 @@ def upscale_tree(
         UnreadableImageError: If a folder of the source cannot be listed.
         InvalidOptionError: If the options contradict each other, or one folder lies within the other.
     """
-    tree = scan_images(source)
+    tree = source if isinstance(source, ImageTree) else scan_images(source)
     destination = Path(destination).resolve()
-    if destination == tree.root or tree.root in destination.parents or destination in tree.root.parents:
-        raise InvalidOptionError(
-            f"source {tree.root} and destination {destination} must not lie within each other"
-        )
+    for folder in (tree.root, *tree.linked):
+        if destination == folder or folder in destination.parents or destination in folder.parents:
+            link = "" if folder == tree.root else f" (by a link to {folder})"
+            raise InvalidOptionError(
+                f"source {tree.root}{link} and destination {destination} must not lie within each other"
+            )
     if upscaler is None:
         upscaler = build_upscaler(options, trainer_config.accelerator)
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
@@ -134,9 +136,14 @@ def upscale_tree(
     )  # fmt: skip
     # Started by torchrun or SLURM, processes do not wait for the first one here. All come to the same decision all the
     # same: only this very tree counts, and it changes in the pass alone, which no process begins before all have come.
+    if options.rebuild and (changes := output.differences()):
+        message = f"the images in {destination} are replaced: {'; '.join(changes)}"
+        rank_zero_only(say)(f"[yellow]{escape(message)}[/]")
     prepare = output.open if trainer.is_global_zero else output.check
     prepare(options.rebuild)
     if output.is_complete():
+        if trainer.is_global_zero:
+            _tell_left_out(output)
         return destination
     left_out = output.known_unreadable()
     data = ImageTreeDataModule(

@@ -173,7 +173,7 @@ def test_a_metric_that_is_not_logged_is_named():
         enable_checkpointing=False, num_sanity_val_steps=0, callbacks=[callback],
     )  # fmt: skip
     loader = DataLoader(torch.zeros(1), batch_size=None)
-    with pytest.raises(UserError, match="nothing logged val/nothing"):
+    with pytest.raises(UserError, match="no validation image has a label for val/nothing"):
         trainer.fit(module, loader, loader)
 
 

@@ -12,11 +12,13 @@ from datamodules.synthetic_faces import (
     TEST_LIST,
     TRAIN_FOLDER,
     VALIDATION_FOLDER,
+    FaceCopy,
     SyntheticFacesDataModule,
     list_classes,
     read_test_list,
 )
 from demo_data.synthetic_faces import write_synthetic_faces
+from experiments.provenance import data_digest
 
 LOADER = {"image_size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "batch_size": 8, "num_workers": 0}
 
@@ -73,6 +75,25 @@ def test_predicting_needs_the_test_set_alone(root: Path, tmp_path: Path) -> None
     data = SyntheticFacesDataModule(str(tmp_path), **LOADER)
     data.setup("predict")
     assert sum(len(batch["name"]) for batch in data.predict_dataloader()) == 5
+
+
+def test_copies_are_read_in_the_order_of_the_official_folder(root: Path, tmp_path: Path) -> None:
+    official = SyntheticFacesDataModule(str(root), on_corrupt="skip", **LOADER)
+    official.setup()
+    paths = official.datasets["train"].paths.tolist()
+    enlarged = Path(shutil.copytree(root / TRAIN_FOLDER, tmp_path / "copy"))
+    (enlarged / paths[3]).unlink()
+    reason = f"{root / TRAIN_FOLDER / paths[3]}: truncated"
+    copy = FaceCopy(enlarged, {paths[3]: reason, "SAD/deep/unlisted.jpg": "not listed"})
+    data = SyntheticFacesDataModule(str(root), copies={"train": copy}, on_corrupt="skip", **LOADER)
+    data.setup()
+    assert data.datasets["train"].paths.tolist() == paths
+    assert data.class_counts() == official.class_counts()
+    assert data_digest(data.datasets) == data_digest(official.datasets)
+    assert data.check_files() == [reason]
+    assert data.skipped == {reason}
+    names = [name for batch in data.train_dataloader() for name in batch["name"]]
+    assert sorted(names) == sorted(set(paths) - {paths[3]})
 
 
 def test_a_missing_class_folder_is_named(root: Path, tmp_path: Path) -> None:

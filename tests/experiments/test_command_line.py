@@ -73,7 +73,7 @@ def test_a_wrong_value_that_a_check_of_ours_finds_is_a_message_too(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepare(_: Config) -> None:
-        prepare_faces(tmp_path, PreparationConfig(method="magic"), experiments.config.TrainerConfig())
+        prepare_faces(tmp_path, [], PreparationConfig(method="magic"), experiments.config.TrainerConfig())
 
     with pytest.raises(SystemExit):
         run_experiment(Config, "story", prepare)

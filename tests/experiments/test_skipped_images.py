@@ -5,7 +5,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from experiments.staged_fit import share_skipped
+from experiments.skipped_images import share_skipped
 
 
 def share_in_process(rank: int, folder: str) -> None:

@@ -123,7 +123,7 @@ def test_test_faces_are_enlarged_if_the_validation_faces_were(folder: Path, run:
     _, spec = load_backbone(run / "finetuned.safetensors")
     assert build_test_data(config, spec).test_images == folder / "set" / TEST_FOLDER
     config.preparation.validation = True
-    enlarged = build_test_data(config, spec).test_images
+    enlarged = build_test_data(config, spec).copies["predict"].folder
     assert enlarged.is_relative_to((folder / "upscaled").resolve())
     assert len(list(enlarged.glob("*.jpg"))) == 5
 
@@ -151,7 +151,7 @@ def test_a_face_that_cannot_be_read_is_not_drawn_and_costs_no_figure(folder: Pat
     paths = [path for path in data.datasets["train"].paths.tolist() if SYNTHETIC_FOLDERS[label] in path]
     assert len(paths) > 3
     (source / paths[0]).write_bytes(b"broken before")
-    (data.folders["train"] / paths[1]).write_bytes(b"broken after")
+    (data.copies["train"].folder / paths[1]).write_bytes(b"broken after")
     (source / paths[2]).unlink()
     assert [path for path, *_ in readable_pairs(data, label)] == paths[3:]
     counts = [count if other != label else len(paths) - 3 for other, count in enumerate(data.class_counts())]

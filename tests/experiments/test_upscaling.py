@@ -234,6 +234,56 @@ def test_contradicting_options_are_refused(source, options, tmp_path, changes, m
         upscale_tree(source, tmp_path / "out", options, TRAINER)
 
 
+def test_a_replaced_copy_is_announced_with_what_changed(source, options, tmp_path, capsys):
+    options.engine, options.rebuild = "lanczos", True
+    upscale_tree(source, tmp_path / "out", options, TRAINER)
+    assert "replaced" not in capsys.readouterr().out
+    options.outscale = 3.0
+    upscale_tree(source, tmp_path / "out", options, TRAINER)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"the images in {tmp_path / 'out'} are replaced: settings outscale was 2.0, now 3.0" in said
+
+
+def test_a_destination_that_the_source_reaches_by_a_link_is_refused(source, options, tmp_path):
+    out = tmp_path / "out"
+    (out / "old").mkdir(parents=True)
+    shutil.copy(source / "class1" / "1.jpg", out / "old" / "1.jpg")
+    link = source / "class1" / "link"
+    for target, destination in ((out, out), (out, out / "new"), (out / "old", out)):
+        link.symlink_to(target)
+        with pytest.raises(InvalidOptionError, match=r"\(by a link to .*must not lie within each other"):
+            upscale_tree(source, destination, options, TRAINER)
+        link.unlink()
+    picture = source / "class1" / "link.jpg"
+    picture.symlink_to(out / "old" / "1.jpg")
+    with pytest.raises(InvalidOptionError, match="by a link to"):
+        upscale_tree(source, out, options, TRAINER)
+
+
+def test_a_link_to_a_folder_around_the_source_is_left_out_and_named(source, options, tmp_path, capsys):
+    (tmp_path / "beside").mkdir()
+    shutil.copy(source / "class1" / "1.jpg", tmp_path / "beside" / "1.jpg")
+    (source / "class0" / "broken.jpg").unlink()
+    (source / "up").symlink_to("..")
+    options.engine = "lanczos"
+    for _ in range(2):  # also when the copy is complete
+        upscale_tree(source, tmp_path / "out", options, TRAINER)
+        assert (
+            "1 files were left out, for example up: a link back to a folder above it"
+            in capsys.readouterr().err
+        )
+    assert not list((tmp_path / "out").rglob("beside"))
+
+
+def test_a_link_within_the_destination_is_refused(source, options, tmp_path):
+    options.engine = "lanczos"
+    out = upscale_tree(source, tmp_path / "out", options, TRAINER)
+    shutil.rmtree(out / "class1")
+    (out / "class1").symlink_to(source / "class1")
+    with pytest.raises(StaleTreeError, match="class1 is a link to"):
+        upscale_tree(source, tmp_path / "out", options, TRAINER)
+
+
 def test_a_destination_within_the_source_is_refused(source, options):
     for destination in (source, source / "out", source.parent):
         with pytest.raises(InvalidOptionError, match="must not lie within each other"):

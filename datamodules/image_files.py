@@ -1,0 +1,81 @@
+"""Whether listed images have files: each folder is listed once, which is quicker than asking for every file."""
+
+import errno
+import hashlib
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+NOT_REGULAR: Final = "not a regular file"
+
+
+def missing_images(root: str | Path, paths: Sequence[str]) -> dict[str, str]:
+    """Find the listed images that cannot be opened as files, without reading any.
+
+    Args:
+        root: Folder that the paths are relative to.
+        paths: Paths of images; they may repeat.
+
+    Returns:
+        The reason by path, in the order of the list.
+    """
+    reasons = {
+        path: reason
+        for folder, names in _by_folder(paths).items()
+        for path, reason in _missing_in(Path(root, folder), folder, names)
+    }
+    return {path: reasons[path] for path in dict.fromkeys(paths) if path in reasons} if reasons else {}
+
+
+def files_digest(root: str | Path, paths: Sequence[str]) -> str:
+    """Identify images by path and size in bytes; a copy of the files has the same digest.
+
+    Args:
+        root: Folder that the paths are relative to.
+        paths: Paths of images; their order does not matter.
+
+    Returns:
+        A hexadecimal SHA-256.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(set(paths)):
+        try:
+            size: int | None = Path(root, path).stat().st_size
+        except OSError:
+            size = None
+        digest.update(os.fsencode(path) + f"\0{size}\0".encode())
+    return digest.hexdigest()
+
+
+def _by_folder(paths: Sequence[str]) -> dict[str, list[str]]:
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        folders[folder].append(name)
+    return folders
+
+
+def _missing_in(folder: Path, prefix: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    try:
+        with os.scandir(folder) as entries:
+            # A link is left to stat below, which gives the reason when it is dead.
+            present = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+    except OSError:
+        present = set()  # it may allow to open files without listing them
+    for name in names:
+        if name not in present and (reason := _reason(folder / name)) is not None:
+            yield (f"{prefix}/{name}" if prefix else name), reason
+
+
+def _reason(path: Path) -> str | None:
+    """Tell why a path is no file that can be opened; None if it is one."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    if stat.S_ISDIR(mode):
+        return os.strerror(errno.EISDIR)
+    return None if stat.S_ISREG(mode) else NOT_REGULAR
