@@ -32,6 +32,7 @@ from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import labelled_table, predict_rows, train_heads
+from experiments.mtl_baseline import MtlBaselineConfig
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import score, score_steps
 from experiments.options import ConfigError
@@ -121,7 +122,7 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
         run.say(f"{variant.name}: P_MTL {rows[-1].get('mtl_score', np.nan):.4f}")
         write_table(run.folder / "ablation.csv", rows)
     data = identify_data(config.data.root, [name for part in annotations.values() for name in part.name])
-    scored, reason = find_baseline(config, data)
+    scored, reason = find_baseline(config, data, MtlBaselineConfig)
     run.say(
         f"[yellow]{BASELINE}: no row, {escape(reason)}[/]" if reason else f"{BASELINE}: from {scored.folder}"
     )

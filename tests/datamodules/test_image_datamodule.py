@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from affect.errors import InvalidFileError
+from affect.errors import InvalidFileError, InvalidOptionError
+from datamodules import loading
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset, UnreadableImageError, read_image
 
@@ -195,3 +197,33 @@ def test_the_global_random_state_is_left_alone(affectnet_csv: Path, paths: list[
     state = torch.get_rng_state()
     list(Pictures(affectnet_csv, paths).train_dataloader())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_known_to_be_missing_do_not_count_as_a_wrong_folder(affectnet_csv: Path, paths: list[str]):
+    for path in paths[:8]:
+        (affectnet_csv / path).unlink()
+    data = Pictures(affectnet_csv, paths, on_corrupt="skip")
+    found = data.check_files()
+    assert len(found) == 3 * 8, "of each of the three splits"
+    seen = run(data).seen
+    assert [len(batch["name"]) for batch in seen["val"]] == [0, 8, 4]
+    assert data.skipped == {f"{affectnet_csv / path}: No such file or directory" for path in paths[:8]}
+
+
+def test_a_split_without_a_single_file_is_named_even_when_skipping(affectnet_csv: Path, paths: list[str]):
+    data = Pictures(affectnet_csv / "elsewhere", paths, on_corrupt="skip")
+    with pytest.raises(
+        UnreadableImageError, match=r"not one of the 20 images of the train list.*unpacked.*right folder"
+    ):
+        data.check_files()
+
+
+def test_workers_without_room_for_their_batches_are_refused(
+    affectnet_csv: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    batch = 8 * 3 * 32 * 32
+    monkeypatch.setattr(loading.os, "statvfs", lambda path: SimpleNamespace(f_bavail=4 * batch, f_frsize=1))
+    data = Pictures(affectnet_csv, paths, num_workers=1)
+    assert len(data.val_dataloader()) == 3
+    with pytest.raises(InvalidOptionError, match="num_workers=1"):  # those of validation are there too
+        data.train_dataloader()

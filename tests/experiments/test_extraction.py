@@ -239,3 +239,14 @@ def test_stores_of_other_backbones_are_kept_apart(
 def test_unknown_engines_are_named(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"features\.engine"):
         make_extractor(aff_wild2, tiny_backbone, tmp_path, engine="tensorrt")
+
+
+def test_a_set_that_is_not_unpacked_is_no_reason_to_allow_missing_images(
+    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    names = names_of(aff_wild2)
+    for name in names[len(names) // 2 - 1 :]:
+        (image_folder(aff_wild2) / name).unlink()
+    with pytest.raises(UnreadableImageError, match=r"Is the set unpacked in .*right folder\?$") as error:
+        make_extractor(aff_wild2, tiny_backbone, tmp_path).store("train", names)
+    assert "max_missing" not in str(error.value)

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from affect.backbone_file import load_backbone
+from affect.errors import UserError
 from affect.labels import BACKBONE_EXPRESSIONS
+from datamodules.affectnet_annotations import read_annotations
 from datamodules.images import UnreadableImageError
 from experiments.staged_fit import FiniteLoss
 
@@ -155,3 +157,43 @@ def test_the_npy_layout_runs_too(run_pretrain: Runner, affectnet_npy: Path, tmp_
     assert "val/valence_ccc" in run_pretrain(
         tmp_path, *SHORT, f"data.root={affectnet_npy}", "trainer.precision=bf16-mixed"
     )
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_missing_images_of_any_list_stop_the_run_before_it_trains(
+    run_pretrain: Runner, affectnet_csv: Path, tmp_path: Path
+):
+    listed = read_annotations(affectnet_csv, "csv").query("split == 'val'")["path"].tolist()[:12]
+    for path in listed:
+        (affectnet_csv / path).unlink()
+    with pytest.raises(UnreadableImageError) as error:
+        run_pretrain(tmp_path, *SHORT, f"data.root={affectnet_csv}")
+    (listing,) = tmp_path.glob("pretrain/*/missing_images.txt")
+    assert not list(listing.parent.rglob("history.csv")), "no epoch was lost"
+    lines = [f"{affectnet_csv / path}: No such file or directory" for path in listed]
+    assert listing.read_text().splitlines() == lines
+    message = str(error.value)
+    assert message.startswith("12 of 56 listed images are missing or unreadable:\n" + "\n".join(lines[:10]))
+    assert lines[10] not in message
+    assert str(listing) in message
+
+    metrics = run_pretrain(tmp_path, *SHORT, f"data.root={affectnet_csv}", "data.on_corrupt=skip")
+    assert metrics["data/skipped_images"] == 12
+    skipped = tmp_path / "pretrain" / "latest" / "skipped_images.txt"
+    assert skipped.read_text().splitlines() == sorted(lines)
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("missing", [True, False], ids=["missing", "damaged"])
+def test_validation_images_none_of_which_can_be_read_are_named(
+    run_pretrain: Runner, affectnet_csv: Path, tmp_path: Path, missing: bool
+):
+    for path in read_annotations(affectnet_csv, "csv").query("split == 'val'")["path"]:
+        (affectnet_csv / path).unlink() if missing else (affectnet_csv / path).write_bytes(b"")
+    message = (
+        r"not one of the 16 images of the val list.*No such file.*right folder"
+        if missing
+        else r"not one validation image could be read, .*skipped were 16 images, for example .*\.jpg: "
+    )
+    with pytest.raises(UserError, match=message):
+        run_pretrain(tmp_path, *SHORT, f"data.root={affectnet_csv}", "data.on_corrupt=skip")

@@ -4,6 +4,8 @@ import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from affect.backbone_file import BackboneSpec, load_backbone, save_backbone
+import experiments.synthetic
+from affect.backbone_file import BackboneSpec, file_digest, load_backbone, save_backbone
 from affect.backbones import Backbone
+from affect.errors import UserError
 from affect.labels import (
     BACKBONE_EXPRESSIONS,
     SYNTHETIC_EXPRESSIONS,
@@ -22,11 +26,20 @@ from affect.labels import (
 )
 from affect.lsd_submission import validate_lsd_submission
 from datamodules.images import UnreadableImageError
-from datamodules.synthetic_faces import TEST_FOLDER, TEST_LIST, TRAIN_FOLDER, read_test_list
+from datamodules.synthetic_faces import (
+    TEST_FOLDER,
+    TEST_LIST,
+    TRAIN_FOLDER,
+    SyntheticFacesDataModule,
+    read_test_list,
+)
 from demo_data.synthetic_faces import write_synthetic_faces
 from experiments import synthetic_ablation
 from experiments.config import RECIPES, load_config
 from experiments.options import ConfigError
+from experiments.provenance import data_digest
+from experiments.runner import Run
+from experiments.same_faces import SameFaces
 from experiments.synthetic import Pretrained, build_data, build_module, comparison_table, synthetic
 from experiments.synthetic_ablation import AblationConfig, Variant, ablate
 from experiments.synthetic_config import PARTS, SyntheticConfig
@@ -169,12 +182,6 @@ def test_the_closing_table_shows_what_was_published(run: Path) -> None:
     assert "…" not in written.getvalue()
 
 
-def test_no_epoch_at_all_is_an_error(folder: Path) -> None:
-    none = words(folder, "stages.classifier.epochs=0", "stages.everything.epochs=0")
-    with pytest.raises(ConfigError, match="epochs"):
-        synthetic(load_config(SyntheticConfig, "synthetic", none, "demo"))
-
-
 CHEAP = (
     Variant("lanczos", "lanczos", shows_faces=True),
     Variant("alone", "none", from_affectnet=False, parts=("finetuned",), published={"finetuned": 0.5}),
@@ -183,6 +190,113 @@ CHEAP = (
 
 def ablation(folder: Path, *more: str) -> AblationConfig:
     return load_config(AblationConfig, "synthetic_ablation", words(folder, *more), "demo", "synthetic")
+
+
+@pytest.fixture
+def damaged(folder: Path, tmp_path: Path) -> tuple[Path, str]:
+    """A copy of the set with a training face that cannot be read, and the message about it."""
+    root = Path(shutil.copytree(folder / "set", tmp_path / "set"))
+    face = sorted((root / TRAIN_FOLDER).glob("*/*.jpg"))[0]
+    face.write_bytes(b"\xff\xd8 no image")
+    return root, str(face)
+
+
+@pytest.mark.parametrize("method", ["lanczos", "none"])
+def test_unreadable_training_faces_stop_the_run(
+    folder: Path, damaged: tuple[Path, str], tmp_path: Path, method: str
+) -> None:
+    root, face = damaged
+    more = f"data.root={root}", f"output_dir={tmp_path}", f"preparation.method={method}"
+    with pytest.raises(UnreadableImageError, match=face):
+        synthetic(load_config(SyntheticConfig, "synthetic", words(folder, *more), "demo"))
+    assert not (tmp_path / "synthetic" / "latest").exists()
+
+
+def test_skipped_training_faces_are_the_same_in_every_row(
+    folder: Path, damaged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, face = damaged
+    plain = Variant("plain", "none", parts=("finetuned",))
+    monkeypatch.setattr(synthetic_ablation, "VARIANTS", (Variant("lanczos", "lanczos"), plain))
+    seen: dict[str, list[str]] = {}
+    fit = experiments.synthetic.fit_in_stages
+
+    def record(run: Run, module: Any, data: Any, *arguments: Any) -> Any:
+        result = fit(run, module, data, *arguments)
+        skipped = [str(root / TRAIN_FOLDER / path) for path in data.datasets["train"].unreadable]
+        if arguments[3].startswith("plain"):
+            skipped += [message.partition(": ")[0] for message in data.skipped]
+        listed = [str(root / TRAIN_FOLDER / path) for path in data.datasets["train"].paths]
+        seen[arguments[3]] = [path for path in listed if path not in skipped]
+        return result
+
+    monkeypatch.setattr(experiments.synthetic, "fit_in_stages", record)
+    more = f"data.root={root}", f"output_dir={tmp_path}", "baseline_weights=none", "data.on_corrupt=skip"
+    ablate(ablation(folder, *more, f"preparation.folder={tmp_path / 'upscaled'}"))
+    run = tmp_path / "synthetic_ablation" / "latest"
+    assert len(seen) == 4
+    assert len({tuple(paths) for paths in seen.values()}) == 1
+    assert face not in seen["plain/finetuned"]
+    lists = [run / name / "skipped_images.txt" for name in ("", "lanczos", "plain")]
+    assert {path.read_text() for path in lists} == {lists[0].read_text()}
+    assert lists[0].read_text().startswith(f"{face}: ")
+    assert json.loads((run / "metrics.json").read_text())["data/skipped_images"] == 1
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["upscaling"]["lanczos"]["train"]["settings"]["engine"] == "lanczos"
+    assert provenance["upscaling"]["plain"] == {}
+
+
+def test_faces_that_change_between_two_rows_end_the_ablation(folder: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(folder / "set", tmp_path / "set"))
+    data = SyntheticFacesDataModule(str(root), image_size=32, mean=[0], std=[1], batch_size=1, num_workers=0)
+    faces = SameFaces(SimpleNamespace(config=ablation(folder)))  # type: ignore[arg-type]
+    data.setup()
+    faces.compare("first", data)
+    sorted((root / TRAIN_FOLDER).glob("*/*.jpg"))[0].unlink()
+    data.datasets.clear()
+    data.setup()
+    with pytest.raises(UserError, match="changed since the rows before 'second'"):
+        faces.compare("second", data)
+
+
+def test_provenance_is_the_same_for_every_copy_of_the_set(folder: Path, run: Path, tmp_path: Path) -> None:
+    provenance = json.loads((run / "provenance.json").read_text())
+    copy = Path(shutil.copytree(folder / "set", tmp_path / "set", copy_function=shutil.copyfile))
+    config = load_config(
+        SyntheticConfig, "synthetic", words(folder, f"data.root={copy}", "preparation.method=none"), "demo"
+    )
+    data = build_data(config, load_backbone(config.backbone)[1])
+    assert provenance["data_fingerprint"] == data_digest(data.datasets)
+    made = provenance["upscaling"]["train"]
+    (manifest,) = (folder / "upscaled").glob(f"{made['folder']}/manifest.json")
+    assert made["manifest_sha256"] == file_digest(manifest)
+    blend = json.loads((run / "blend.json").read_text())
+    assert blend["upscaling"] == provenance["upscaling"]
+    assert blend["data_fingerprint"] == provenance["data_fingerprint"]
+
+
+def test_missing_test_faces_are_listed_before_any_is_read(folder: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "set" / TEST_FOLDER, tmp_path / "images")
+    listed = read_test_list(folder / "set" / TEST_LIST)
+    absent = [f"{tmp_path / 'images' / name}: No such file or directory" for name in (listed[1], listed[3])]
+    (tmp_path / "images" / listed[1]).unlink()
+    (tmp_path / "images" / listed[3]).unlink()
+    more = f"data.test_images={tmp_path / 'images'}", f"output={tmp_path / 'out.txt'}"
+    with pytest.raises(UnreadableImageError, match=r"2 of 5 listed images are missing") as error:
+        submit(submission(run, *more))
+    assert all(line in str(error.value) for line in absent)
+    listing = tmp_path / "out_skipped_images.txt"
+    assert listing.read_text().splitlines() == absent
+    listing.unlink()
+    submit(submission(run, *more, "data.on_corrupt=skip"))
+    assert listing.read_text().splitlines() == sorted(absent)
+    validate_lsd_submission(tmp_path / "out.txt", listed)
+
+
+def test_no_epoch_at_all_is_an_error(folder: Path) -> None:
+    none = words(folder, "stages.classifier.epochs=0", "stages.everything.epochs=0")
+    with pytest.raises(ConfigError, match="epochs"):
+        synthetic(load_config(SyntheticConfig, "synthetic", none, "demo"))
 
 
 def test_the_ablation_has_its_rows(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
