@@ -189,7 +189,6 @@ def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: Synthet
     write_json(path.with_name("blend.json"), {
         "weight": parts.blend.weight, "space": parts.blend.space,
         "pretrained": str(pretrained.path.resolve()), "pretrained_sha256": file_digest(pretrained.path),
-        **describe_data(data),
     })  # fmt: skip
 
 

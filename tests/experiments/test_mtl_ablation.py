@@ -69,7 +69,7 @@ def identify(root: Path) -> dict[str, Any]:
 
 def reason(words: list[str], root: Path) -> str:
     config = load_config(MtlConfig, "mtl", words, "demo")
-    run, why = find_baseline(config, identify(root))
+    run, why = find_baseline(config, identify(root), MtlBaselineConfig)
     assert run.metrics == ({} if why else {"val/mtl_score": 0.5})
     assert "\n" not in why
     return why
@@ -122,7 +122,7 @@ def test_a_shortened_damaged_or_absent_baseline_run_is_not_taken(
     for name, content in (("metrics.json", "{"), ("provenance.json", "[]"), ("config.yaml", "a: [")):
         before = (baseline_run / name).read_bytes()
         (baseline_run / name).write_text(content)
-        assert "is damaged or incomplete" in reason(words(), aff_wild2)
+        assert str(baseline_run / name) in reason(words(), aff_wild2)
         (baseline_run / name).write_bytes(before)
     (baseline_run / "metrics.json").unlink()
     assert "no finished run" in reason(words(), aff_wild2)
