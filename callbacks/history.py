@@ -5,13 +5,16 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Checkpoint
 
 from affect.atomic import write_text
 
 
-class History(Callback):
+class History(Checkpoint):
     """Write one row per epoch to a csv file, for curves and for reading without W&B.
+
+    A row holds what was logged during its epoch alone. The class derives from `Checkpoint` because Lightning calls
+    `on_train_epoch_end` of checkpoint callbacks last: after the other callbacks and the module, which may log there.
 
     Args:
         path: The file; rewritten atomically at each epoch's end.
@@ -23,6 +26,10 @@ class History(Callback):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drop the values of earlier epochs, which Lightning keeps where an epoch does not log them again."""
+        trainer.callback_metrics.clear()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""

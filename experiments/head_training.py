@@ -91,7 +91,7 @@ def train_heads(
         strategy="auto",
         num_nodes=1,
         reload_dataloaders_every_n_epochs=1,
-        enable_checkpointing=False,
+        enable_checkpointing=folder is not None,  # History counts as a checkpoint callback; no other is there
         log_every_n_steps=1,
         limit_train_batches=1.0,  # the data module counts steps
         limit_val_batches=1.0 if val is not None else 0,
