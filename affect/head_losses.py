@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from affect.labels import ACTION_UNITS, MISSING_EXPRESSION
-from affect.losses import concordance
+from affect.labels import ACTION_UNITS
+from affect.losses import concordance, sample_mean_cross_entropy
 
 
 def balanced_unit_weights(action_units: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def valence_arousal_loss(preds: Tensor, target: Tensor) -> Tensor:
 
 
 class HeadLoss(nn.Module):
-    """One task's loss, with the weights that its training labels ask for.
+    """One task's loss, with the weights that its training labels ask for, averaged over what is labelled.
 
     Args:
         class_weights: Of expressions, shape (8,); None weighs all alike.
@@ -80,9 +80,7 @@ class HeadLoss(nn.Module):
             return valence_arousal_loss(outputs, target)
         if task == "action_units":
             return balanced_unit_loss(outputs, target, self.unit_weights)
-        if not bool((target != MISSING_EXPRESSION).any()):
-            return outputs.sum() * 0
-        return F.cross_entropy(outputs, target, self.class_weights, ignore_index=MISSING_EXPRESSION)
+        return sample_mean_cross_entropy(outputs, target, self.class_weights)
 
     def total(self, outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute the loss of every task that there are outputs of."""

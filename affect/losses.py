@@ -76,8 +76,33 @@ def mean_frequency_weights(counts: Sequence[int]) -> Tensor:
     return weights * samples.mean() / samples.max()
 
 
+def sample_mean_cross_entropy(
+    logits: Tensor, target: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Average class-weighted cross entropy over samples, as Keras does.
+
+    `torch.nn.functional.cross_entropy` divides the sum by the samples' weights instead, which makes the loss smaller by
+    their mean, and so a penalty beside it stronger.
+
+    Args:
+        logits: Shape (B, C).
+        target: Class indices, shape (B,); -1 is missing, and such a sample does not count.
+        class_weights: Factor of each class's term of the (smoothed) target, shape (C,); None weighs all alike.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+
+    Returns:
+        A scalar; 0 with a graph if nothing is labelled.
+    """
+    total = F.cross_entropy(
+        logits, target, class_weights, ignore_index=MISSING_EXPRESSION, reduction="sum", label_smoothing=label_smoothing
+    )  # fmt: skip
+    return total / (target != MISSING_EXPRESSION).sum().clamp(min=1)
+
+
 class MultiTaskLoss(nn.Module):
     """Sum class-weighted cross entropy and (1 - CCC)/2 of valence and of arousal (arXiv 2207.09508, eq. 1).
+
+    The cross entropy is divided by the samples' weights, as in PyTorch, with which stage 1 was published.
 
     Args:
         class_weights: One weight per expression, shape (C,); None weighs all alike.

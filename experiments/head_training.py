@@ -64,18 +64,19 @@ def train_heads(
         config: How to train.
         spec: What to build.
         train: Training rows.
-        val: Validation rows, on which each head's best epoch is chosen; None keeps the last epoch.
+        val: Validation rows, on which each head's best epoch is chosen; None trains for the epochs of a refit and keeps
+            the last.
         folder: Where the epochs' metrics are written and logged; None keeps them in memory and W&B out of it.
     """
     torch.manual_seed(run.config.seed)
     module = HeadsModule(
         spec.network, spec.inputs, spec.num_features, spec.num_outputs, spec.num_hidden,
         learning_rate=config.learning_rate,
-        l2=0.0 if spec.network == "joint" else config.l2,
+        l2=config.joint_l2 if spec.network == "joint" else config.l2,
         class_weights=inverse_frequency_weights(class_counts(train)).tolist(),
         unit_weights=balanced_unit_weights(train.labels["action_units"][train.present]).tolist(),
     )  # fmt: skip
-    epochs = config.epochs_by_group(spec.network)
+    epochs = config.epochs_by_group(spec.network, refit=val is None)
     batch_size = config.joint_batch_size if spec.network == "joint" else config.batch_size
     limit = run.config.trainer.limit_train_batches
     data = FeatureDataModule(train, val, epochs, batch_size, run.config.seed, limit)

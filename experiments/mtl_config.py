@@ -71,6 +71,16 @@ class EpochsConfig:
 
 
 @dataclass
+class RefitEpochsConfig(EpochsConfig):
+    """For how long each head trains on training and validation rows together, where no epoch can be chosen."""
+
+    expression: int = option(1, "number of epochs of the expression head in the refit", ge=1)
+    valence_arousal: int = option(8, "number of epochs of the valence/arousal head in the refit", ge=1)
+    action_units: int = option(3, "number of epochs of the action unit head in the refit", ge=1)
+    joint: int = option(1, "number of epochs of the joint network in the refit", ge=1)
+
+
+@dataclass
 class HeadsConfig:
     """The heads; defaults as in arXiv 2207.09508, section 3.2."""
 
@@ -84,18 +94,21 @@ class HeadsConfig:
     l2: float = option(
         1 / 512, "L2 penalty: factor of the squared weights of the expression and valence/arousal heads", ge=0
     )
+    joint_l2: float = option(
+        1 / 256, "L2 penalty of the joint network: factor of the squared weights of its three layers", ge=0
+    )
     batch_size: int = option(512, "number of rows per task and training step", ge=1)
     joint_batch_size: int = option(256, "number of rows per training step of the joint network", ge=1)
     epochs: EpochsConfig = field(default_factory=EpochsConfig)
     refit: bool = option(
-        False, "for test predictions, train again on training and validation rows together, for all epochs"
+        False, "for test predictions, train again on training and validation rows together, for heads.refit_epochs"
     )
+    refit_epochs: RefitEpochsConfig = field(default_factory=RefitEpochsConfig)
 
-    def epochs_by_group(self, network: str) -> dict[str, int]:
-        """Give the epochs of each task, or those of the joint network."""
-        if network == "joint":
-            return {JOINT: self.epochs.joint}
-        return {task: getattr(self.epochs, task) for task in TASKS}
+    def epochs_by_group(self, network: str, refit: bool = False) -> dict[str, int]:
+        """Give the epochs of each task, or those of the joint network; for a refit its own."""
+        epochs = self.refit_epochs if refit else self.epochs
+        return {group: getattr(epochs, group) for group in ((JOINT,) if network == "joint" else TASKS)}
 
 
 @dataclass

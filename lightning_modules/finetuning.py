@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from affect.backbones import Backbone
-from affect.losses import MultiTaskLoss
+from affect.losses import sample_mean_cross_entropy
 from affect.metrics import ExpressionMetrics
 from lightning_modules.staged_training import StagedTrainingModule
 
@@ -23,6 +23,8 @@ class FinetuningModule(StagedTrainingModule):
         label_smoothing: Share of the target spread over all classes.
         gradient_clip_norm: Clip the gradient's norm; None does not.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -43,12 +45,17 @@ class FinetuningModule(StagedTrainingModule):
             "gradient_clip_norm": gradient_clip_norm,
         })  # fmt: skip
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        self.loss = MultiTaskLoss(len(expressions), weights, label_smoothing)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.label_smoothing = label_smoothing
         self.metrics = ExpressionMetrics(expressions)
 
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Compute the class-weighted, smoothed cross entropy."""
-        return {"loss": self.loss(outputs, batch["expression"])["loss"]}
+        """Compute the class-weighted, smoothed cross entropy, its mean over images."""
+        # In float32 under autocast too.
+        loss = sample_mean_cross_entropy(
+            outputs.float(), batch["expression"], self.class_weights, self.label_smoothing
+        )
+        return {"loss": loss}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Score a batch and return its logits (B, C)."""

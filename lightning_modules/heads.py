@@ -9,6 +9,7 @@ from torch import Tensor
 
 from affect.head_losses import HeadLoss
 from affect.heads import JointHeads, SeparateHeads, create_heads, probabilities
+from affect.labels import MISSING_EXPRESSION
 from affect.mtl_metrics import MultiTaskScore
 
 
@@ -24,8 +25,8 @@ class HeadsModule(pl.LightningModule):
         num_outputs: Width of the backbone's outputs that follow them.
         num_hidden: Width of the action units' hidden layer; 0 for none.
         learning_rate: Of Adam.
-        l2: Factor of the sum of squared weights in the loss of expression and valence/arousal (not of biases); the
-            published heads have it, the joint network does not.
+        l2: Factor of the sum of squared weights (not of biases) in the loss of expression and valence/arousal, or of
+            the joint network's three layers.
         class_weights: Of expressions, 8 values; None weighs all alike.
         unit_weights: Of inactive and active action units, 2 x 12 values; None weighs all alike.
     """
@@ -59,6 +60,7 @@ class HeadsModule(pl.LightningModule):
         self.score = MultiTaskScore()
         self._sums: dict[str, Tensor] = {}
         self._steps: dict[str, int] = {}
+        self._val_losses: dict[str, tuple[Tensor, int]] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make one Adam for all heads; it leaves alone those that a batch does not train."""
@@ -103,37 +105,59 @@ class HeadsModule(pl.LightningModule):
         """Score a slice."""
         outputs = self.heads(batch["feature"])
         self.score.update(probabilities(outputs), batch)
-        if labels := int((~batch["action_units"].isnan()).sum()):
-            loss = self.loss("action_units", outputs["action_units"], batch["action_units"])
-            self.log("val/action_units_loss", loss, batch_size=labels)
+        counts = {
+            "expression": int((batch["expression"] != MISSING_EXPRESSION).sum()),
+            "action_units": int((~batch["action_units"].isnan()).sum()),
+        }
+        for task, count in counts.items():
+            if count:
+                total, labels = self._val_losses.get(task, (torch.zeros(()), 0))
+                loss = self.loss(task, outputs[task], batch[task])
+                self._val_losses[task] = total + loss.cpu() * count, labels + count
 
     def on_validation_epoch_end(self) -> None:
-        """Log P_MTL with its parts, and the valence/arousal loss with its penalty, that head's monitor."""
+        """Log P_MTL with its parts, and each task's loss over the whole set, without labels none.
+
+        `val/valence_arousal_loss` of a separate head includes its penalty, as does `val/joint_loss`, the sum of the
+        joint network's losses: epochs are chosen by them.
+        """
         scores = {name: value.float() for name, value in self.score.compute().items()}
         self.score.reset()
-        self.log_dict({f"val/{name}": value for name, value in scores.items()})
+        losses = {task: total / labels for task, (total, labels) in self._val_losses.items()}
+        self._val_losses = {}
         if "va_ccc" in scores:
-            penalty = self.l2 * sum(
-                (w.square().sum() for w in self._decayed("valence_arousal")), torch.zeros(())
-            )
-            self.log("val/valence_arousal_loss", 1 - scores["va_ccc"] + penalty)
+            losses["valence_arousal"] = 1 - scores["va_ccc"].cpu()
+        if isinstance(self.heads, JointHeads) and losses:
+            losses["joint"] = torch.stack(list(losses.values())).sum() + self._penalty()
+        elif "valence_arousal" in losses:
+            losses["valence_arousal"] = losses["valence_arousal"] + self._penalty("valence_arousal")
+        scores |= {f"{name}_loss": value for name, value in losses.items()}
+        self.log_dict({f"val/{name}": value for name, value in scores.items()})
 
     def monitors(self) -> dict[str, tuple[str, str]]:
         """Name what each head's best epoch is judged by: submodule, then metric and mode, as published."""
         if isinstance(self.heads, JointHeads):
-            return {"heads": ("val/mtl_score", "max")}
+            return {"heads": ("val/joint_loss", "min")}
         return {
             "heads.heads.expression": ("val/expression_accuracy", "max"),
             "heads.heads.valence_arousal": ("val/valence_arousal_loss", "min"),
             "heads.heads.action_units": ("val/action_units_loss", "min"),
         }
 
+    def _penalty(self, *tasks: str) -> Tensor:
+        squares = [weight.detach().square().sum().cpu() for weight in self._decayed(*tasks)]
+        return self.l2 * sum(squares, torch.zeros(()))
+
     def _decayed(self, *tasks: str) -> list[torch.nn.Parameter]:
-        if isinstance(self.heads, JointHeads) or not self.l2:
+        """Give the weights that the penalty is on: of some tasks' heads, or of all that have one."""
+        if not self.l2:
             return []
+        layers: list[torch.nn.Module] = [self.heads]
+        if isinstance(self.heads, SeparateHeads):
+            layers = [self.heads.heads[task] for task in tasks or ("expression", "valence_arousal")]
         return [
             parameter
-            for task in tasks or ("expression", "valence_arousal")
-            for name, parameter in self.heads.heads[task].named_parameters()
+            for layer in layers
+            for name, parameter in layer.named_parameters()
             if name.endswith("weight")
         ]

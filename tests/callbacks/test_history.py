@@ -107,4 +107,6 @@ def test_a_row_holds_what_its_epoch_logged_wherever_that_was_and_through_a_resum
     for name in ("val", "module", "callback"):
         assert table[name].tolist() == ends, name
     assert table["early"].iloc[:2].tolist() == ends[:2]
-    assert table["early"].iloc[2:].isna().all(), "a value that an epoch did not log is not that of an earlier one"
+    assert table["early"].iloc[2:].isna().all(), (
+        "a value that an epoch did not log is not that of an earlier one"
+    )

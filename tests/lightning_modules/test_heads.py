@@ -1,14 +1,21 @@
 """The heads' training against a plain loop written down independently."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
+from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from affect.head_losses import balanced_unit_weights
 from affect.losses import inverse_frequency_weights
 from callbacks.best_per_head import BestPerHead
+from callbacks.history import History
 from datamodules.feature_batches import TaskBatches
 from datamodules.feature_table import FeatureTable
 from datamodules.features import FeatureDataModule
@@ -49,56 +56,131 @@ def make_module(table: FeatureTable, network: str = "slice", **changes: object) 
 def fit(module: HeadsModule, data: FeatureDataModule, epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=epochs, callbacks=list(callbacks), logger=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False, reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
+        enable_model_summary=False, reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
     )  # fmt: skip
     trainer.fit(module, data)
     return trainer
 
 
-def plain_loop(task: str, table: FeatureTable, epochs: int, batch_size: int) -> dict[str, Tensor]:
-    """Train one head alone, with the penalty written out in the loss."""
-    head = make_module(table).heads.heads[task]  # the same start
+def double(table: FeatureTable) -> FeatureTable:
+    """Make the numbers float64, whose differently ordered sums agree after many steps."""
+    labels = {
+        task: values.double() if values.is_floating_point() else values
+        for task, values in table.labels.items()
+    }
+    return replace(table, feature=table.feature.double(), labels=labels)
+
+
+def plain_loss(task: str, outputs: Tensor, target: Tensor, table: FeatureTable) -> Tensor:
+    """One task's loss over the rows that have its label, written down independently."""
+    if task == "valence_arousal":
+        known = ~target.isnan().any(1)
+        terms = []
+        for column in range(2):
+            x, y = outputs[known, column], target[known, column]
+            bottom = x.var(correction=0) + y.var(correction=0) + (x.mean() - y.mean()) ** 2
+            terms.append(2 * ((x - x.mean()) * (y - y.mean())).mean() / bottom)
+        return 1 - (terms[0] + terms[1]) / 2
+    if task == "expression":
+        known = target >= 0
+        counts = torch.bincount(table.labels["expression"][table.labels["expression"] >= 0], minlength=8)
+        weights = (counts.max().float() / counts).double()
+        chosen = outputs.log_softmax(1)[known, target[known]]
+        return -(weights[target[known]] * chosen).sum() / known.sum()
+    known = ~target.isnan()
+    unit_weights = balanced_unit_weights(table.labels["action_units"]).double()
+    weight = torch.where(target == 1, unit_weights[1], unit_weights[0])[known]
+    chance, label = torch.sigmoid(outputs[known]), target[known]
+    return -(weight * (label * chance.log() + (1 - label) * (1 - chance).log())).mean()
+
+
+def plain_loop(
+    task: str, table: FeatureTable, epochs: int, batch_size: int
+) -> tuple[dict[str, Tensor], list[float]]:
+    """Train one head alone, with the penalty written out in the loss.
+
+    Returns:
+        Its weights, and the mean of each epoch's losses without the penalty.
+    """
+    head = make_module(table).double().heads.heads[task]  # the same start
     optimizer = torch.optim.Adam(head.parameters(), 1e-3)
-    counts = torch.bincount(table.labels["expression"][table.labels["expression"] >= 0], minlength=8)
-    unit_weights = balanced_unit_weights(table.labels["action_units"])
+    means = []
     for epoch in range(epochs):
+        losses = []
         for batch in TaskBatches(table, {task: table.labelled(task)}, batch_size, 1_000_003 * epoch):
-            feature, target = batch[task]["feature"], batch[task][task]
+            feature = batch[task]["feature"]
+            outputs = head(feature[:, NUM_FEATURES:] if task == "valence_arousal" else feature)
+            loss = plain_loss(task, outputs, batch[task][task], table)
+            losses.append(loss.item())
             if task == "valence_arousal":
-                outputs = head(feature[:, NUM_FEATURES:])
-                terms = []
-                for column in range(2):
-                    x, y = outputs[:, column], target[:, column]
-                    bottom = x.var(correction=0) + y.var(correction=0) + (x.mean() - y.mean()) ** 2
-                    terms.append(2 * ((x - x.mean()) * (y - y.mean())).mean() / bottom)
-                loss = 1 - (terms[0] + terms[1]) / 2 + head[0].weight.square().sum() / 512
+                loss = loss + head[0].weight.square().sum() / 512
             elif task == "expression":
-                weights = counts.max() / counts
-                loss = F.cross_entropy(head(feature), target, weights) + head.weight.square().sum() / 512
-            else:
-                weight = torch.where(target == 1, unit_weights[1], unit_weights[0])
-                loss = F.binary_cross_entropy(torch.sigmoid(head(feature)), target, weight)
+                loss = loss + head.weight.square().sum() / 512
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return head.state_dict()
+        means.append(sum(losses) / len(losses))
+    return head.state_dict(), means
 
 
-def test_heads_side_by_side_equal_plain_loops_one_by_one() -> None:
-    table = make_table(0, 400)
+def test_heads_side_by_side_equal_plain_loops_one_by_one(tmp_path: Path) -> None:
+    table = double(make_table(0, 400))
     epochs = {"expression": 2, "valence_arousal": 4, "action_units": 3}
     data = FeatureDataModule(table, None, epochs, batch_size=64)
-    module = make_module(table)
-    trainer = fit(module, data, 4)
+    module = make_module(table).double()
+    history = History(tmp_path / "history.csv")
+    trainer = fit(module, data, 4, history)
     assert trainer.global_step == sum(
         max(-(-len(table.labelled(task)) // 64) for task in epochs if epochs[task] > epoch)
         for epoch in range(4)
     )
+    rows = pd.read_csv(tmp_path / "history.csv")
     for task, task_epochs in epochs.items():
-        state = plain_loop(task, table, task_epochs, 64)
+        state, losses = plain_loop(task, table, task_epochs, 64)
         for key, value in module.heads.heads[task].state_dict().items():
-            torch.testing.assert_close(value, state[key], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(value, state[key], rtol=1e-9, atol=1e-10)
+        logged = rows[f"train/{task}_loss"].tolist()
+        assert logged[:task_epochs] == pytest.approx(losses, rel=1e-5), "row k holds epoch k's loss"
+        assert np.isnan(logged[task_epochs:]).all(), "a head that no longer trains has no loss"
+
+
+def test_the_joint_network_is_penalised_on_all_layers_and_judged_by_its_loss() -> None:
+    table, val = double(make_table(8, 300)), double(make_table(9, 100))
+    data = FeatureDataModule(table, val, {"joint": 3}, batch_size=64)
+    module = make_module(table, "joint", l2=1 / 256, learning_rate=1e-2).double()
+    best = BestPerHead(module.monitors())
+    trainer = fit(module, data, 3, best)
+
+    net = make_module(table, "joint").double().heads
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+
+    def penalty() -> Tensor:
+        layers = (net.valence_arousal, net.expression, net.action_units)
+        return torch.stack([layer.weight.square().sum() for layer in layers]).sum() / 256
+
+    def total(batch: Mapping[str, Tensor]) -> Tensor:
+        outputs = net(batch["feature"])
+        losses = [plain_loss(task, values, batch[task], table) for task, values in outputs.items()]
+        return torch.stack(losses).sum() + penalty()
+
+    val_losses, states = [], []
+    rows = torch.arange(len(table))
+    for epoch in range(3):
+        for batch in TaskBatches(table, {"joint": rows}, 64, 1_000_003 * epoch):
+            optimizer.zero_grad()
+            total(batch["joint"]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            val_losses.append(float(total({"feature": val.feature, **val.labels})))
+        states.append({key: value.clone() for key, value in net.state_dict().items()})
+    assert best.best_value["heads"] == pytest.approx(min(val_losses), rel=1e-5)
+    assert best.best_epoch["heads"] == 1 + int(np.argmin(val_losses))
+    chosen = states[int(np.argmin(val_losses))]
+    for key, value in module.heads.state_dict().items():
+        torch.testing.assert_close(value, chosen[key], rtol=1e-9, atol=1e-10)
+    scores = trainer.validate(module, data, verbose=False)[0]
+    assert scores["val/joint_loss"] == pytest.approx(min(val_losses), rel=1e-5)
 
 
 def test_heads_learn_and_keep_their_own_best_epochs() -> None:
