@@ -109,7 +109,10 @@ class ValenceArousalMetrics(Metric):
         self.target.append(target.detach().float().flatten())
 
     def compute(self) -> dict[str, Tensor]:
-        """Return `valence_ccc`, `arousal_ccc`, `valence_rmse`, `arousal_rmse`; none for a column without labels."""
+        """Return `valence_ccc`, `arousal_ccc`, `valence_rmse` and `arousal_rmse`, those that can be measured.
+
+        A column without labels has neither; one whose labels are all the same, a single one among them, has no CCC.
+        """
         if not len(self.preds):
             return {}
         preds, target = (
@@ -121,7 +124,8 @@ class ValenceArousalMetrics(Metric):
             valid = ~target[:, column].isnan()
             if bool(valid.any()):
                 pair = preds[valid, column, None], target[valid, column, None]
-                scores[f"{name.lower()}_ccc"] = concordance(*pair).squeeze(0)
+                if pair[1].max() > pair[1].min():
+                    scores[f"{name.lower()}_ccc"] = concordance(*pair).squeeze(0)
                 scores[f"{name.lower()}_rmse"] = (pair[0] - pair[1]).square().mean().sqrt()
         return scores
 

@@ -29,6 +29,7 @@ class MultiTaskScore(Metric):
 
     full_state_update = False
     moments: Tensor
+    extremes: Tensor
     confusion: Tensor
     detections: Tensor
     thresholds: Tensor
@@ -38,6 +39,12 @@ class MultiTaskScore(Metric):
         # n, sum x, sum y, sum xx, sum yy, sum xy of predictions x and labels y.
         self.add_state(
             "moments", torch.zeros(6, len(VALENCE_AROUSAL), dtype=torch.float64), dist_reduce_fx="sum"
+        )
+        # Largest y and largest -y, which tell exactly whether labels vary.
+        self.add_state(
+            "extremes",
+            torch.full((2, len(VALENCE_AROUSAL)), -torch.inf, dtype=torch.float64),
+            dist_reduce_fx="max",
         )
         num_expressions = len(AFFWILD2_EXPRESSIONS)
         self.add_state(
@@ -69,9 +76,10 @@ class MultiTaskScore(Metric):
             self._count_units(preds["action_units"], target["action_units"])
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the scores by name, float64 scalars; a part without any label is absent, and P_MTL with it.
+        """Return the scores by name, float64 scalars; one that cannot be measured is absent, and P_MTL with it.
 
-        The names are `valence_ccc`, `arousal_ccc`, `va_ccc` (their mean), `expression_f1` (macro),
+        A CCC needs labels that differ, expressions and each action unit need a label; predictions that do not vary, and
+        classes that are neither predicted nor present, count as 0, as in the challenge. The names are `valence_ccc`, `arousal_ccc`, `va_ccc` (their mean), `expression_f1` (macro),
         `expression_f1/<Class>`, `expression_accuracy`, `au_f1` (mean), `au_f1/<AU>` and `mtl_score`.
         """
         scores = {**self._value_scores(), **self._class_scores(), **self._unit_scores()}
@@ -86,6 +94,9 @@ class MultiTaskScore(Metric):
         x = torch.where(labelled, preds, 0).double()
         y = torch.where(labelled, target, 0).double()
         self.moments += torch.stack([labelled.double(), x, y, x * x, y * y, x * y]).sum(1)
+        if len(target):
+            bounds = torch.stack([torch.where(labelled, side, -torch.inf).amax(0) for side in (y, -y)])
+            self.extremes = self.extremes.maximum(bounds)
 
     def _count_classes(self, preds: Tensor, target: Tensor) -> None:
         labelled = target != MISSING_EXPRESSION
@@ -102,17 +113,19 @@ class MultiTaskScore(Metric):
         self.detections += torch.stack([active & present, active, present, labelled]).sum(1)
 
     def _value_scores(self) -> dict[str, Tensor]:
-        labels = self.moments[0]
-        if not bool((labels > 0).all()):
-            return {}
-        mean_x, mean_y, mean_xx, mean_yy, mean_xy = self.moments[1:] / labels
+        varying = self.extremes.sum(0) > 0
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy = self.moments[1:] / self.moments[0].clamp(min=1)
         covariance = mean_xy - mean_x * mean_y
         spread = (mean_xx - mean_x**2) + (mean_yy - mean_y**2) + (mean_x - mean_y) ** 2
-        # Both constant and equal: what is left of the spread is rounding, and the coefficient counts as 0.
-        constant = spread <= 1e-12 * (mean_xx + mean_yy)
-        ccc = torch.where(constant, 0.0, 2 * covariance / torch.where(constant, 1.0, spread))
-        names = [f"{name.lower()}_ccc" for name in VALENCE_AROUSAL]
-        return {**dict(zip(names, ccc, strict=True)), "va_ccc": ccc.mean()}
+        # What rounding leaves is not a spread.
+        rounding = spread <= 1e-12 * (mean_xx + mean_yy)
+        ccc = torch.where(rounding, 0.0, 2 * covariance / torch.where(rounding, 1.0, spread))
+        scores = {
+            f"{name.lower()}_ccc": value
+            for name, value, measured in zip(VALENCE_AROUSAL, ccc, varying.tolist(), strict=True)
+            if measured
+        }
+        return {**scores, "va_ccc": ccc.mean()} if len(scores) == len(ccc) else scores
 
     def _class_scores(self) -> dict[str, Tensor]:
         total = self.confusion.sum()
@@ -127,13 +140,13 @@ class MultiTaskScore(Metric):
 
     def _unit_scores(self) -> dict[str, Tensor]:
         hits, active, present, labelled = self.detections.double()
-        if not bool(labelled.any()):
-            return {}
         f1 = 2 * hits / (active + present).clamp(min=1)
-        return {
-            "au_f1": f1.mean(),
-            **{f"au_f1/{name}": value for name, value in zip(ACTION_UNITS, f1, strict=True)},
+        scores = {
+            f"au_f1/{name}": value
+            for name, value, labels in zip(ACTION_UNITS, f1, labelled.tolist(), strict=True)
+            if labels
         }
+        return {"au_f1": f1.mean(), **scores} if len(scores) == len(f1) else scores
 
 
 def multi_task_score(

@@ -106,19 +106,20 @@ def test_without_labels_nothing_is_reported():
 
 def test_a_column_without_labels_is_absent_not_0():
     metrics = ValenceArousalMetrics()
-    metrics.update(torch.rand(4, 2), torch.tensor([[0.1, torch.nan]] * 4))
+    metrics.update(torch.rand(4, 2), torch.tensor([[0.1, torch.nan]] * 3 + [[0.2, torch.nan]]))
     assert set(metrics.compute()) == {"valence_ccc", "valence_rmse"}
 
 
-def test_constant_predictions_and_a_single_sample_score_0_not_nan():
+def test_constant_predictions_score_0_but_labels_that_do_not_vary_no_ccc():
     metrics = ValenceArousalMetrics()
     metrics.update(torch.full((5, 2), 0.3), torch.linspace(-1, 1, 10).reshape(5, 2))
     assert metrics.compute()["valence_ccc"].item() == pytest.approx(0, abs=1e-12)
     single = ValenceArousalMetrics()
     single.update(torch.tensor([[0.3, -0.2]]), torch.tensor([[0.1, -0.2]]))
-    assert numbers(single.compute()) == pytest.approx(
-        {"valence_ccc": 0, "arousal_ccc": 0, "valence_rmse": 0.2, "arousal_rmse": 0}, abs=1e-6
-    )
+    assert numbers(single.compute()) == pytest.approx({"valence_rmse": 0.2, "arousal_rmse": 0}, abs=1e-6)
+    constant = ValenceArousalMetrics()
+    constant.update(torch.randn(5, 2), torch.tensor([[0.1, 0.3]] * 4 + [[0.1, 0.4]]))
+    assert set(constant.compute()) == {"valence_rmse", "arousal_rmse", "arousal_ccc"}
 
 
 def test_bfloat16_is_scored_as_its_float32_value():

@@ -33,7 +33,7 @@ def reference(preds: Batch, target: Batch, thresholds: np.ndarray | float = 0.5)
             label = target["action_units"][:, unit].numpy()
             active = preds["action_units"][:, unit].double().numpy() >= np.broadcast_to(thresholds, 12)[unit]
             known = ~np.isnan(label)
-            units.append(f1_score(label[known], active[known], zero_division=0) if known.any() else 0.0)
+            units.append(f1_score(label[known], active[known], zero_division=0))
     scores["expression_f1"] = f1.mean()
     scores |= {f"expression_f1/{name}": value for name, value in zip(AFFWILD2_EXPRESSIONS, f1, strict=True)}
     scores["au_f1"] = np.mean(units)
@@ -94,18 +94,31 @@ def test_edges_agree_with_the_reference() -> None:
     preds["valence_arousal"][:, 0] = 0.3  # constant
     target["action_units"][:, 4] = 0  # an action unit neither present
     preds["action_units"][:, 4] = 0.1  # nor predicted
-    target["action_units"][:, 5] = torch.nan
     expected = reference(preds, target)
     assert_equal(multi_task_score(preds, target), expected)
     assert expected["expression_f1/Other"] == expected["au_f1/AU7"] == expected["valence_ccc"] == 0
 
 
-def test_equal_constants_give_zero_not_noise() -> None:
+def test_labels_that_do_not_vary_have_no_ccc() -> None:
     values = torch.full((10_001, 2), 0.3)
-    assert multi_task_score({"valence_arousal": values}, {"valence_arousal": values})["va_ccc"] == 0
+    preds = torch.linspace(-1, 1, 10_001)[:, None].repeat(1, 2)
+    for given in (values, preds):
+        assert multi_task_score({"valence_arousal": given}, {"valence_arousal": values}) == {}
+    values[7, 1] += 1e-6  # one label of 10,001 a little off is enough
+    scores = multi_task_score({"valence_arousal": preds}, {"valence_arousal": values})
+    assert set(scores) == {"arousal_ccc"}
+    assert scores["arousal_ccc"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_single_frame_is_scored() -> None:
+def test_two_parts_of_constant_labels_vary_together() -> None:
+    metric = MultiTaskScore()
+    for value in (0.25, 0.5):
+        labels = torch.full((3, 2), value)
+        metric.update({"valence_arousal": labels}, {"valence_arousal": labels})
+    assert float(metric.compute()["va_ccc"]) == pytest.approx(1)
+
+
+def test_of_a_single_frame_only_what_can_be_measured_is_scored() -> None:
     preds, target = random_set(3, 1)
     target = {
         "valence_arousal": torch.tensor([[0.1, 0.2]]),
@@ -114,9 +127,21 @@ def test_a_single_frame_is_scored() -> None:
     }
     preds["action_units"][:] = 0.5  # equal to the threshold counts as active
     scores = multi_task_score(preds, target)
-    assert scores["valence_ccc"] == 0
+    assert not {"valence_ccc", "arousal_ccc", "va_ccc", "mtl_score"} & set(scores)
     assert scores["expression_f1"] == 1 / 8
     assert scores["au_f1"] == 1
+
+
+def test_a_column_or_unit_without_labels_is_absent_and_with_it_the_mean() -> None:
+    preds, target = random_set(5)
+    whole = reference(preds, target)
+    target["valence_arousal"][:, 1] = torch.nan
+    target["action_units"][:, 5] = torch.nan
+    scores = multi_task_score(preds, target)
+    absent = {"arousal_ccc", "au_f1", f"au_f1/{ACTION_UNITS[5]}", "mtl_score"}
+    assert set(whole) - set(scores) == absent
+    assert "va_ccc" not in scores
+    assert_equal(scores, {name: value for name, value in whole.items() if name not in absent})
 
 
 def test_a_probability_equal_to_a_threshold_is_active_whatever_its_precision() -> None:
@@ -147,7 +172,7 @@ def test_memory_does_not_grow() -> None:
         metric.update(*random_set(seed))
     assert sum(state.numel() for state in metric.metric_state.values()) < 150
     metric.reset()
-    assert not any(state.any() for state in metric.metric_state.values())
+    assert metric.compute() == {}
 
 
 def test_nan_predictions_are_refused_only_where_there_is_a_label() -> None:
