@@ -79,7 +79,9 @@ class MultiTaskScore(Metric):
         """Return the scores by name, float64 scalars; one that cannot be measured is absent, and P_MTL with it.
 
         A CCC needs labels that differ, expressions and each action unit need a label; predictions that do not vary, and
-        classes that are neither predicted nor present, count as 0, as in the challenge. The names are `valence_ccc`, `arousal_ccc`, `va_ccc` (their mean), `expression_f1` (macro),
+        classes that are neither predicted nor present, count as 0, as in the challenge.
+
+        The names are `valence_ccc`, `arousal_ccc`, `va_ccc` (their mean), `expression_f1` (macro),
         `expression_f1/<Class>`, `expression_accuracy`, `au_f1` (mean), `au_f1/<AU>` and `mtl_score`.
         """
         scores = {**self._value_scores(), **self._class_scores(), **self._unit_scores()}

@@ -1,6 +1,6 @@
 """s-Aff-Wild2, the multi-task challenge's set of single frames from videos (Kollias 2022, arXiv 2207.01138)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from datamodules.aff_wild2_counts import (
     VALIDATION_LIST,
     check_official_counts,
     check_official_test_list,
+    is_official,
 )
 from datamodules.annotation_errors import AnnotationError
 from datamodules.image_datamodule import ImageDataModule
@@ -66,6 +67,11 @@ def load_splits(root: str | Path, check_counts: bool = True) -> dict[str, Annota
     return annotations
 
 
+def is_official_set(annotations: Mapping[str, Annotations]) -> bool:
+    """Tell whether the rows of both splits are those of the official set, which published values are of."""
+    return is_official({LISTS[split]: rows.report for split, rows in annotations.items()})
+
+
 def load_test_names(root: str | Path, check_counts: bool = True) -> list[str]:
     """Read the test list's image ids, in order, duplicates included.
 
@@ -115,6 +121,11 @@ class AffWild2DataModule(ImageDataModule):
                 labels=rows.labels,
                 on_corrupt=self.on_corrupt,
             )
+
+    @property
+    def is_official(self) -> bool:
+        """Whether this is the official set, which published values are of."""
+        return is_official_set(self.annotations)
 
 
 def image_folder(root: str | Path) -> Path:

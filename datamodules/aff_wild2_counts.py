@@ -71,17 +71,31 @@ def check_official_counts(file_name: str, report: AnnotationReport) -> None:
     """
     if file_name not in OFFICIAL_COUNTS or not looks_official(file_name, report.rows):
         return
-    official = OFFICIAL_COUNTS[file_name]
-    differences = [
-        f"{count} {getattr(report, count)} instead of {expected}"
-        for count, expected in vars(official).items()
-        if expected is not None and getattr(report, count) != expected
-    ]
-    if differences:
+    if differences := _differences(file_name, report):
         raise UnexpectedCounts(
             f"{file_name} is not the official list: {'; '.join(differences)}. Fetch it again, or set "
             "data.check_counts=false to go on with scores that cannot be compared with published ones"
         )
+
+
+def is_official(reports: Mapping[str, AnnotationReport]) -> bool:
+    """Tell whether training and validation list have all the published counts.
+
+    Args:
+        reports: What was read, by the name of the list.
+    """
+    return not any(
+        list_name not in reports or _differences(list_name, reports[list_name])
+        for list_name in OFFICIAL_COUNTS
+    )
+
+
+def _differences(file_name: str, report: AnnotationReport) -> list[str]:
+    return [
+        f"{count} {getattr(report, count)} instead of {expected}"
+        for count, expected in vars(OFFICIAL_COUNTS[file_name]).items()
+        if expected is not None and getattr(report, count) != expected
+    ]
 
 
 def check_official_test_list(names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from datamodules.image_datamodule import ImageDataModule
 from datamodules.images import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
 from datamodules.split_overlap import refuse_shared_images, warn_of_copies, warn_of_repeats
+
+OFFICIAL_SIZES: Final = {"train": 287_651, "val": 4_000}
+"""Usable faces of the manually annotated set (arXiv 2207.09508, section 3.1)."""
 
 
 class AffectNetDataModule(ImageDataModule):
@@ -73,6 +76,11 @@ class AffectNetDataModule(ImageDataModule):
                 boxes=boxes if boxes[:, 2].any() else None,
                 on_corrupt=self.on_corrupt,
             )
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the set has the official size, which published values are of."""
+        return {split: len(dataset) for split, dataset in self.datasets.items()} == OFFICIAL_SIZES
 
     def class_counts(self) -> list[int]:
         """Count the training faces of each expression, in label order."""

@@ -2,6 +2,8 @@
 
 <root>/training_set_synthetic_images/<CLASS>/*.jpg     CLASS as officially spelt, ANGRER included
 <root>/validation_set_real_images/<CLASS>/*.jpg
+<root>/validation_people.csv                           header `image,person`, not in the official set: who is on which
+                                                       validation image, named `<CLASS>/<file>`
 <root>/LSD_Challenge_test_set_release.txt              header `image,expression`, then names
 <root>/test_set_images/<name>
 """
@@ -14,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from affect.labels import MISSING_EXPRESSION, SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
 from affect.text_files import read_text
 from affect.upscaled_tree import SUFFIXES
 from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
@@ -27,6 +29,10 @@ TRAIN_FOLDER: Final = "training_set_synthetic_images"
 VALIDATION_FOLDER: Final = "validation_set_real_images"
 TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"
 TEST_FOLDER: Final = "test_set_images"
+PEOPLE_FILE: Final = "validation_people.csv"
+OFFICIAL_COUNTS: Final = (18286, 15150, 10923, 73285, 144631, 14976)
+"""Training images per class of the official set."""
+OFFICIAL_VALIDATION: Final = 4_670
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,10 @@ class SyntheticFacesDataModule(ImageDataModule):
     Attributes:
         expressions: Names of the labels, in order.
         copies: Folder of each split that the images are read from.
+        people: Who is on each validation image, by its name; empty where that is not known.
 
     Raises:
-        AnnotationError: If a class folder is missing or empty, or the test list is malformed.
+        AnnotationError: If a class folder is missing or empty, or a list is malformed.
     """
 
     expressions: Sequence[str] = SYNTHETIC_EXPRESSIONS
@@ -81,6 +88,7 @@ class SyntheticFacesDataModule(ImageDataModule):
         }  # fmt: skip
         self.copies = {split: FaceCopy(folder) for split, folder in official.items()} | dict(copies or {})
         self.jitter = ColourJitter(*jitter) if jitter is not None else None
+        self.people: dict[str, str] = {}
 
     def setup(self, stage: str | None = None) -> None:
         """Find the images to learn from and to validate on, or those of the test list, which predicting needs alone."""
@@ -91,6 +99,7 @@ class SyntheticFacesDataModule(ImageDataModule):
                 paths, labels = list_classes(self.root / folder)
                 self._add(split, paths, {"expression": labels})
             self._check_overlap()
+            self.people = read_people(self.root / PEOPLE_FILE, self.datasets["val"].names.tolist())
 
     def _add(self, split: str, paths: Sequence[str], labels: Mapping[str, np.ndarray]) -> None:
         copy = self.copies[split]
@@ -113,6 +122,11 @@ class SyntheticFacesDataModule(ImageDataModule):
         table["key"] = table["path"].str.rpartition("/")[2]
         table["path"] = folder + "/" + table["path"]
         warn_of_copies(str(self.root), table)
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the set has the official counts, which published values are of."""
+        return (*self.class_counts(), len(self.datasets["val"])) == (*OFFICIAL_COUNTS, OFFICIAL_VALIDATION)
 
     def class_counts(self) -> list[int]:
         """Count the training faces of each expression, in label order."""
@@ -143,6 +157,47 @@ def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
         paths += [f"{name}/{file}" for file in found]
         labels += [label] * len(found)
     return paths, np.array(labels, np.int64)
+
+
+def read_people(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Read who is on each validation image.
+
+    Args:
+        path: A CSV file with the header `image,person`; suffixes of images do not matter, since a copy's may differ.
+        names: Images `<CLASS>/<file>`.
+
+    Returns:
+        Person by image; empty if there is no such file, so that people are not known.
+
+    Raises:
+        AnnotationError: If the file is malformed, lacks one of the images, or gives an image two people.
+    """
+    if not path.exists():
+        return {}
+    header, *lines = read_text(path, AnnotationError).split("\n")
+    problems = (
+        []
+        if header.replace(" ", "").strip() == "image,person"
+        else [(1, "the header must be 'image,person'")]
+    )
+    people: dict[str, str] = {}
+    for number, line in enumerate(lines, start=2):
+        image, _, person = (word.strip() for word in line.partition(","))
+        image = image.rpartition(".")[0] or image
+        if not line.strip():
+            continue
+        if not image or not person or "," in person:
+            problems.append((number, f"expected an image and its person, got {line!r}"))
+        elif people.setdefault(image, person) != person:
+            problems.append((number, f"{image} shows {people[image]} and {person}"))
+    raise_for_problems(path, problems)
+    found = {name: people.get(name.rpartition(".")[0], "") for name in names}
+    if unknown := [name for name, person in found.items() if not person]:
+        raise AnnotationError(
+            f"{path} lacks {len(unknown)} of {len(names)} validation images, for example {unknown[0]}. Complete it, or "
+            "remove it: folds are then of images, not of people"
+        )
+    return found
 
 
 def read_test_list(path: Path) -> list[str]:
@@ -181,3 +236,30 @@ def _name_fault(name: str, others: list[str]) -> str | None:
     if any(others[1:]):
         return f"{1 + len(others)} fields, expected a name and at most a label"
     return f"{name} leaves the folder" if leaves_root(name) else None
+
+
+def read_truth(path: Path, names: Sequence[str]) -> np.ndarray | None:
+    """Read the labels of the test list, which the challenge kept and a drawn set has.
+
+    Args:
+        path: A file with the test list's header and lines `image,label`.
+        names: Images of the test list, N of them.
+
+    Returns:
+        Label of each image, shape (N,), int64, -1 for one that the file does not name; None if there is no such file.
+
+    Raises:
+        AnnotationError: If a line is malformed or its label is none.
+    """
+    if not path.exists():
+        return None
+    labels: dict[str, int] = {}
+    problems = []
+    for number, line in enumerate(read_text(path, AnnotationError).split("\n")[1:], start=2):
+        name, _, label = (word.strip() for word in line.partition(","))
+        if label.isdecimal() and int(label) < len(SYNTHETIC_EXPRESSIONS):
+            labels[name] = int(label)
+        elif line.strip():
+            problems.append((number, f"expected an image and a label 0 to 5, got {line!r}"))
+    raise_for_problems(path, problems)
+    return np.array([labels.get(name, MISSING_EXPRESSION) for name in names], np.int64)

@@ -2,6 +2,7 @@
 
     training_set_synthetic_images/<CLASS>/<number>.jpg    generated faces: small, soft, warped, compressed
     validation_set_real_images/<CLASS>/<number>.jpg       other people before other backgrounds, 112 px and sharp
+    validation_people.csv                                 header `image,person`: who is on which validation image
     LSD_Challenge_test_set_release.txt                    header `image,expression`, then image names
     test_set_images/<number>.jpg                          like the validation images, of yet other people
     test_set_labels.txt                                   the test list's truth, which the challenge kept
@@ -28,6 +29,7 @@ from demo_data.scene import Scene
 TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"
 TEST_TRUTH: Final = "test_set_labels.txt"
 TEST_HEADER: Final = "image,expression"
+PEOPLE_FILE: Final = "validation_people.csv"
 FOLDERS: Final = {
     "train": "training_set_synthetic_images", "val": "validation_set_real_images", "test": "test_set_images",
 }  # fmt: skip
@@ -58,6 +60,10 @@ class _Picture:
             folder if self.split == "test" else folder / SYNTHETIC_FOLDERS[self.label]
         ) / f"{self.number}.jpg"
 
+    @property
+    def person(self) -> int:
+        return self.number // _IMAGES_PER_PERSON[self.split]
+
 
 def write_synthetic_faces(
     root: str | Path,
@@ -81,7 +87,10 @@ def write_synthetic_faces(
     Returns:
         Whether the set was drawn; False where it stood already.
     """
-    recipe = {"set": "synthetic", "train": train, "validation": validation, "test": test, "seed": seed}
+    recipe = {
+        "set": "synthetic", "train": train, "validation": validation, "test": test, "seed": seed,
+        "files": 2,  # those beside the images; a set of an earlier version lacks the people
+    }  # fmt: skip
 
     def write(folder: Path) -> None:
         sizes = {"train": train, "val": validation, "test": test}
@@ -94,8 +103,17 @@ def write_synthetic_faces(
         listed = [picture for picture in pictures if picture.split == "test"]
         names = [picture.path.name for picture in listed]
         truth = [f"{name},{picture.label}" for name, picture in zip(names, listed, strict=True)]
-        for file, lines in ((TEST_LIST, names), (TEST_TRUTH, truth)):
-            (folder / file).write_text("\n".join([TEST_HEADER, *lines]) + "\n", encoding="utf-8")
+        people = [
+            f"{picture.path.parent.name}/{picture.path.name},{picture.person}"
+            for picture in pictures
+            if picture.split == "val"
+        ]
+        for file, lines in (
+            (TEST_LIST, [TEST_HEADER, *names]),
+            (TEST_TRUTH, [TEST_HEADER, *truth]),
+            (PEOPLE_FILE, ["image,person", *people]),
+        ):
+            (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     return build(root, recipe, write)
 
@@ -118,7 +136,7 @@ def _take(picture: _Picture) -> None:
     """Draw one picture and write it."""
     stream = f"synthetic/{picture.split}"
     rng = generator(stream, picture.seed, picture.number)
-    who = person(stream, picture.seed, picture.number // _IMAGES_PER_PERSON[picture.split])
+    who = person(stream, picture.seed, picture.person)
     active = express(SYNTHETIC_EXPRESSIONS[picture.label], rng).action_units
     if picture.split != "train":
         scene = Scene.sample(rng)

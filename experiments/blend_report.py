@@ -1,12 +1,15 @@
 """The blend of both networks: its best weight, and how it does on images that did not choose it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
 from affect.blending import SPACES, BlendCurve, best_space, blend_scores, cross_fitted_blend, sweep_weights
 from callbacks.validation_outputs import ValidationOutputs
+
+NUM_FOLDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class BlendReport:
         curves: Macro F1 over the weight, by space.
         preds: Predictions at the best weight, shape (N,).
         target: True classes, shape (N,).
-        metrics: Flat names and values, the cross-fitted estimate beside the in-sample one.
+        metrics: Flat names and values; `@blend` is in-sample, `@blend_crossfit` on images that did not choose.
+        folds: What the folds of the cross-fitted values share out: `people`, or `images` where people are not known.
     """
 
     space: str
@@ -28,10 +32,14 @@ class BlendReport:
     preds: np.ndarray
     target: np.ndarray
     metrics: dict[str, float]
+    folds: str = "images"
 
 
 def report_blend(
-    pretrained: ValidationOutputs, finetuned: ValidationOutputs, classes: Sequence[str]
+    pretrained: ValidationOutputs,
+    finetuned: ValidationOutputs,
+    classes: Sequence[str],
+    people: Mapping[str, str] | None = None,
 ) -> BlendReport:
     """Sweep the weight on logits and on probabilities.
 
@@ -39,6 +47,8 @@ def report_blend(
         pretrained: Logits of the pre-trained network on the validation set, its six classes only.
         finetuned: Logits of the fine-tuned network on the same images.
         classes: Names in label order.
+        people: Who is on each image, by its name: folds then share people out, of whom none is on both sides. Without,
+            or with a single person, folds are of images, stratified by class.
 
     Raises:
         ValueError: If the two were not computed on the same images.
@@ -55,9 +65,20 @@ def report_blend(
     metrics["val/expression_accuracy@blend"] = float((preds == target).mean())
     for name, value in zip(classes, best.f1_per_class[best.best], strict=True):
         metrics[f"val/expression_f1/{name}@blend"] = float(value)
+    group = np.array([people[name] for name in finetuned.names]) if people else None
+    num_people = 0 if group is None else len(np.unique(group))
+    known: dict[str, Any] = (
+        {"group": group, "num_folds": min(NUM_FOLDS, num_people)} if num_people > 1 else {}
+    )
     for name in SPACES:
         metrics[f"val/expression_f1@blend_{name}"] = float(curves[name].f1.max())
-        metrics[f"val/expression_f1@blend_{name}_crossfit"] = cross_fitted_blend(*logits, target, [name]).f1
+        alone = cross_fitted_blend(*logits, target, [name], **known)
+        metrics[f"val/expression_f1@blend_{name}_crossfit"] = alone.f1
     # Not that of the space chosen above, for which every image had a say.
-    metrics["val/expression_f1@blend_crossfit"] = cross_fitted_blend(*logits, target).f1
-    return BlendReport(space, best.best_weight, curves, preds, target, metrics)
+    honest = cross_fitted_blend(*logits, target, **known)
+    metrics["val/expression_f1@blend_crossfit"] = honest.f1
+    metrics["val/expression_accuracy@blend_crossfit"] = float((honest.preds == target).mean())
+    for name, value in zip(classes, honest.f1_per_class, strict=True):
+        metrics[f"val/expression_f1/{name}@blend_crossfit"] = float(value)
+    folds = "people" if known else "images"
+    return BlendReport(space, best.best_weight, curves, preds, target, metrics, folds)

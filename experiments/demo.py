@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import demo_data
+from affect.backbone_file import file_digest
 from affect.errors import UserError
 from affect.json_file import read_json
 from demo_data.aff_wild2 import write_aff_wild2
@@ -13,6 +15,7 @@ from demo_data.production import STAMP
 from demo_data.synthetic_faces import write_synthetic_faces
 
 DEMO_ROOT: Final = Path("data/demo")
+DRAWN_WEIGHTS: Final = Path(demo_data.__file__).with_name("face_weights.safetensors")
 WRITERS: Final[dict[str, Callable[..., bool]]] = {
     "faces": write_faces,
     "affectnet": write_affectnet,
@@ -29,6 +32,30 @@ def is_demo(root: str | Path) -> bool:
     except UserError:
         return False
     return stamp.get("set") in _STAMPED_SETS and "renderer" in stamp
+
+
+def is_drawn_weights(path: str | Path) -> bool:
+    """Tell whether a weights file is the packaged one, learnt from drawn faces, under whatever name."""
+    path = Path(path)
+    return path.is_file() and file_digest(path) == file_digest(DRAWN_WEIGHTS)
+
+
+def drawn_weights_warning(weights: str, root: str | Path, key: str) -> str | None:
+    """Give the warning that a network for photographs starts from drawn faces; None where it does not.
+
+    Args:
+        weights: Where the encoder starts.
+        root: The data set.
+        key: The configuration key of the weights, with how else to set it.
+    """
+    if is_demo(root) or not is_drawn_weights(weights):
+        return None
+    return (
+        f"[bold yellow]warning:[/] the encoder starts from {weights}, which has seen drawn faces only, and {root} is "
+        "no drawn set. The published network starts from one that identifies the people of VGGFace2: give its state "
+        f"dict as {key}, or train one with `make faces DATA=/path/to/VGGFace2`. Results from this start cannot be "
+        "compared with published ones"
+    )
 
 
 def ensure_demo_data(kind: str, root: str | Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from affect.backbone_file import file_digest
 from affect.frames import locate_frames, video_of
 from affect.head_file import HeadsSpec, save_heads
-from datamodules.aff_wild2 import LISTS, load_splits
+from datamodules.aff_wild2 import LISTS, is_official_set, load_splits
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
@@ -25,6 +25,7 @@ from experiments.mtl_scores import challenge_table, score_steps
 from experiments.prediction_table import write_predictions
 from experiments.runner import Run
 from experiments.second_stream import SecondStream
+from experiments.tables import published_if_official
 
 
 def mtl(config: MtlConfig) -> dict[str, float]:
@@ -83,6 +84,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
             refit = train_heads(run, config.heads, heads_spec, first.joined(second), None)
             save_heads(run.folder / f"{prefix}heads_refit.safetensors", refit.module.heads, heads_spec)
 
+    official = is_official_set(annotations)
     provenance = {
         "data_root": str(config.data.root),
         "backbone": str(Path(config.backbone).resolve()),
@@ -90,13 +92,14 @@ def mtl(config: MtlConfig) -> dict[str, float]:
         "images": {split: store.metadata["sources"]["images"] for split, store in stores.items()},
         "lists": {split: file_digest(Path(config.data.root) / name) for split, name in LISTS.items()},
         "best_epoch": trained.best_epoch,
+        "official_set": official,
     }
     metrics = dict(scores.metrics)
     metrics |= {
         f"data/missing_{split}": len(store.missing) for split, store in stores.items() if store.missing
     }
     metrics = run.finish(metrics, provenance, run.folder / "heads.safetensors")
-    run.say(challenge_table(metrics, config.published))
+    run.say(challenge_table(metrics, published_if_official(config.published, official)))
     return metrics
 
 

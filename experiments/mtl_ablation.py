@@ -25,7 +25,7 @@ from rich.table import Table
 from affect.atomic import write_text
 from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
-from datamodules.aff_wild2 import load_splits
+from datamodules.aff_wild2 import is_official_set, load_splits
 from datamodules.feature_table import FeatureTable
 from experiments.baseline_run import find_baseline, identify_data
 from experiments.command_line import run_experiment
@@ -48,7 +48,7 @@ class Variant:
     Attributes:
         network: `joint`, `separate` or `slice`.
         inputs: What the heads see.
-        published: Published values by measure and step, on the real set.
+        published: Published values by measure and step, of the official set.
         shuffled: Whether the heads learn from other frames' features: what labels alone give.
     """
 
@@ -111,6 +111,7 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
         return pd.DataFrame()
     train, val = (labelled_table(stores[split], annotations[split]) for split in ("train", "val"))
 
+    official = is_official_set(annotations)
     rows: list[dict[str, Any]] = []
     for variant in VARIANTS:
         heads = HeadsSpec(
@@ -120,14 +121,14 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
         metrics = score_variant(run, config, heads, variant, train, val)
         rows.append(row_of(variant.name, metrics, variant.published))
         run.say(f"{variant.name}: P_MTL {rows[-1].get('mtl_score', np.nan):.4f}")
-        write_table(run.folder / "ablation.csv", rows)
+        write_table(run.folder / "ablation.csv", rows, official)
     data = identify_data(config.data.root, [name for part in annotations.values() for name in part.name])
     scored, reason = find_baseline(config, data, MtlBaselineConfig)
     run.say(
         f"[yellow]{BASELINE}: no row, {escape(reason)}[/]" if reason else f"{BASELINE}: from {scored.folder}"
     )
     rows.append(row_of(BASELINE, scored.metrics, BASELINE_PUBLISHED))
-    table = write_table(run.folder / "ablation.csv", rows)
+    table = write_table(run.folder / "ablation.csv", rows, official)
     run.save_figure("ablation", draw(table))
     if run.logger is not None:
         run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
@@ -164,18 +165,19 @@ def row_of(name: str, metrics: Mapping[str, float], published: Mapping[str, floa
     return row
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Write the rows so far, each published column after the measured one."""
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], official: bool) -> pd.DataFrame:
+    """Write the rows so far, on the official set each published column after the measured one."""
     found = set().union(*rows)
     keys = [f"{measure}{step}" for step in HEADINGS for measure in MEASURES]
-    order = ["variant", *(column for key in keys for column in (key, f"published_{key}") if column in found)]
+    shown = [column for key in keys for column in (key, *([f"published_{key}"] if official else []))]
+    order = ["variant", *(column for column in shown if column in found)]
     table = pd.DataFrame(rows, columns=order)
     write_text(path, table.to_csv(index=False))
     return table
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw P_MTL of every variant: raw, smoothed and calibrated (cross-fitted), published values as marks."""
+    """Draw P_MTL of every variant: raw, smoothed and calibrated (cross-fitted); published values, if any, as marks."""
     steps = {"": "raw", "@smoothed": "smoothed", "@calibrated_crossfit": "calibrated, cross-fitted"}
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.add_subplot()
@@ -183,11 +185,17 @@ def draw(table: pd.DataFrame) -> Figure:
     for number, (step, label) in enumerate(steps.items()):
         if f"mtl_score{step}" in table:
             axes.bar(place + 0.27 * (number - 1), table[f"mtl_score{step}"].fillna(0), 0.27, label=label)
-    axes.plot(
-        place - 0.27, table["published_mtl_score"], "D", color="black", markersize=5, label="published, raw"
-    )
+    if "published_mtl_score" in table:
+        axes.plot(
+            place - 0.27,
+            table["published_mtl_score"],
+            "D",
+            color="black",
+            markersize=5,
+            label="published, raw",
+        )
     axes.set_xticks(place, table["variant"], rotation=20, ha="right", fontsize=8)
-    axes.set(ylabel="P_MTL, validation", title="Stage 2 ablation (diamonds: published, real data)")
+    axes.set(ylabel="P_MTL, validation", title="Stage 2 ablation")
     axes.grid(axis="y", alpha=0.3)
     axes.legend()
     return figure
@@ -198,7 +206,8 @@ def lay_out(table: pd.DataFrame) -> Table:
     laid = Table(
         title="Stage 2 ablation", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False,
         caption="P_VA to P_MTL raw, then P_MTL after each step; both: thresholds after smoothing.\n"
-        "† tuned on other videos than those judged; [cyan]below: published, on the real set[/]",
+        "† thresholds and bias tuned on other videos than those judged; epochs are chosen on these videos everywhere"
+        + ("\n[cyan]below: published, of this set[/]" if "published_mtl_score" in table else ""),
         caption_justify="left",
     )  # fmt: skip
     headings = dict(zip(MEASURES, ("P_VA", "P_EXPR", "P_AU", "P_MTL"), strict=True))

@@ -20,13 +20,14 @@ from datamodules.aff_wild2 import AffWild2DataModule
 from experiments.baseline_run import identify_data
 from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig
-from experiments.demo import ensure_demo_data
+from experiments.demo import drawn_weights_warning, ensure_demo_data, is_drawn_weights
 from experiments.mtl_config import CalibrationConfig
 from experiments.mtl_scores import challenge_table, score_steps
 from experiments.options import option
 from experiments.prediction_table import write_predictions
 from experiments.runner import Run
 from experiments.staged_fit import fit_in_stages
+from experiments.tables import published_if_official
 from experiments.training_config import ModelConfig, OptimizerConfig, StageConfig, StagesConfig
 from lightning_modules.end_to_end import WIDTHS, EndToEndModule
 
@@ -56,13 +57,17 @@ class MtlBaselineConfig(RunConfig):
     )
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(sam_rho=0.0))
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    published: dict[str, float] = option({}, "published values by metric name, shown in the closing table")
+    published: dict[str, float] = option(
+        {}, "published values by metric name, shown in the closing table on the official set"
+    )
 
 
 def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("aff_wild2", config.data.root)
     run = Run("mtl_baseline", config, config.data.root)
+    if warning := drawn_weights_warning(config.model.weights, config.data.root, "model.weights"):
+        run.say(warning)
     mean, std = input_statistics(config.model.architecture)
     data = AffWild2DataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
     data.setup()
@@ -83,8 +88,12 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     if run.is_first:
         write_predictions(path, fit.outputs.names, fit.outputs.labels, preds, scores.smoothed)
     names = [name for rows in data.annotations.values() for name in rows.name]
-    metrics = run.finish(metrics, {"data_root": str(data.root), **identify_data(data.root, names)})
-    run.say(challenge_table(metrics, config.published))
+    provenance = {
+        "data_root": str(data.root), **identify_data(data.root, names), "official_set": data.is_official,
+        "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
+    }  # fmt: skip
+    metrics = run.finish(metrics, provenance)
+    run.say(challenge_table(metrics, published_if_official(config.published, data.is_official)))
     return metrics
 
 

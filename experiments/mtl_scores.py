@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,7 +23,13 @@ STEPS = {
     "@calibrated_crossfit": "cal. †",
 }
 """Suffix of the metrics' names and heading of each step. Thresholds and calibration are tuned on the validation set, so
-theirs are in-sample figures; the cross-fitted ones beside them (†) tune on other videos than they judge."""
+theirs are in-sample figures; the cross-fitted ones beside them (†) tune on other videos than they judge. The heads'
+best epochs are chosen on the validation set in every step, the cross-fitted ones included."""
+
+CAPTION: Final = (
+    "†: thresholds and bias tuned on other videos than those judged; without, on those judged\n"
+    "in all columns the heads' epochs are chosen on these videos"
+)
 
 ROWS = {
     "valence_ccc": "CCC valence",
@@ -115,10 +122,10 @@ def score(
 
 
 def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
-    """Lay out the challenge's measures, a column per step; published values stand beside those that have one."""
+    """Lay out the challenge's measures, a column per step; a published value stands beside the step that has one."""
     table = Table(
         title="s-Aff-Wild2 validation", title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False,
-        caption="publ: on the real set; † tuned on other videos than those judged; without, tuned on those judged",
+        caption=("publ: published, of this set\n" if published else "") + CAPTION,
         caption_justify="left",
     )  # fmt: skip
     table.add_column("measure", no_wrap=True)

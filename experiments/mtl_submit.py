@@ -38,6 +38,7 @@ class MtlSubmitConfig(MtlConfig):
     """The run's own configuration, and which run."""
 
     run: str = option(DEFAULT_RUN, "run folder of stage 2 whose heads and calibrator predict", path=True)
+    output: str | None = option(None, "file to write; null: predictions.txt in the run folder", path=True)
 
 
 def mtl_submit(config: MtlSubmitConfig) -> Path:
@@ -69,7 +70,7 @@ def mtl_submit(config: MtlSubmitConfig) -> Path:
     preds = calibrator.apply(preds, *locate_frames(names))
     decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
 
-    path = run.folder / "predictions.txt"
+    path = Path(config.output) if config.output else run.folder / "predictions.txt"
     write_mtl_submission(path, names, **decided)
     run.say(
         f"{path}: {len(names)} rows, valid; {len(store.missing)} images are missing and take the frame before"

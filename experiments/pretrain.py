@@ -22,12 +22,12 @@ from datamodules.affectnet_annotations import LAYOUTS
 from experiments import figures
 from experiments.command_line import run_experiment
 from experiments.config import LoaderConfig, RunConfig
-from experiments.demo import ensure_demo_data
+from experiments.demo import drawn_weights_warning, ensure_demo_data, is_drawn_weights
 from experiments.options import option
 from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.staged_fit import FitResult, fit_in_stages
-from experiments.tables import results_table
+from experiments.tables import published_if_official, results_table
 from experiments.training_config import ExpressionOptimizerConfig, ModelConfig, StagesConfig
 from lightning_modules.pretraining import PretrainingModule
 
@@ -57,13 +57,18 @@ class PretrainConfig(RunConfig):
     model: ModelConfig = field(default_factory=ModelConfig)
     stages: StagesConfig = field(default_factory=StagesConfig)
     optimizer: ExpressionOptimizerConfig = field(default_factory=ExpressionOptimizerConfig)
-    published: dict[str, float] = option({}, "published values by metric name, shown in the closing table")
+    published: dict[str, float] = option(
+        {}, "published values by metric name, shown in the closing table on the official set"
+    )
 
 
 def pretrain(config: PretrainConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("affectnet", config.data.root)
     run = Run("pretrain", config, config.data.root)
+    key = "model.weights (make: WEIGHTS=)"
+    if warning := drawn_weights_warning(config.model.weights, config.data.root, key):
+        run.say(warning)
 
     mean, std = input_statistics(config.model.architecture)
     data = AffectNetDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
@@ -83,12 +88,15 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         )  # fmt: skip
         save_backbone(run.folder / "backbone.safetensors", module.backbone, spec)
     draw_figures(run, data, fit)
-    provenance = {"data_root": str(data.root), "data_fingerprint": fingerprint}
+    provenance = {
+        "data_root": str(data.root), "data_fingerprint": fingerprint, "official_set": data.is_official,
+        "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
+    }  # fmt: skip
     if config.model.weights not in ("none", "hub"):
         provenance["weights_sha256"] = file_digest(config.model.weights)
     files = (run.folder / "backbone.safetensors", run.folder / "checkpoints" / "best.ckpt")
     metrics = run.finish(fit.metrics, provenance, *files)
-    run.say(results_table("Validation", metrics, config.published))
+    run.say(results_table("Validation", metrics, published_if_official(config.published, data.is_official)))
     return metrics
 
 

@@ -3,7 +3,8 @@
     python -m experiments.synthetic [recipe=demo] [key=value ...]
 
 Enlarges the synthetic training faces, trains a new classifier and then everything, and blends the result with the
-pre-trained network's six logits. Every part is scored on the real validation faces.
+pre-trained network's six logits. Every part is scored on the validation faces, which are real in the official set; the
+networks' best epochs are chosen there too.
 """
 
 from collections.abc import Mapping
@@ -30,15 +31,16 @@ from datamodules.synthetic_faces import (
 )
 from experiments.blend_report import BlendReport, report_blend
 from experiments.command_line import run_experiment
-from experiments.demo import ensure_demo_data
+from experiments.demo import ensure_demo_data, is_demo
 from experiments.options import ConfigError
 from experiments.preparation import prepare_faces
 from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.skipped_images import check_images, report_skipped
 from experiments.staged_fit import FitResult, evaluate, fit_in_stages
-from experiments.synthetic_config import PARTS, PUBLISHED, SyntheticConfig
+from experiments.synthetic_config import PART_HEADINGS, PUBLISHED, SyntheticConfig
 from experiments.synthetic_figures import draw_figures
+from experiments.tables import published_if_official
 from lightning_modules.finetuning import FinetuningModule
 
 MONITOR = "val/expression_f1"
@@ -77,6 +79,8 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
     ensure_demo_data("synthetic", config.data.root)
     pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
     run = Run("synthetic", config, config.data.root)
+    if warning := drawn_backbone_warning(pretrained, config.data.root):
+        run.say(warning)
     data = build_data(config, pretrained.spec)
     counts = zip(data.expressions, data.class_counts(), strict=True)
     run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
@@ -88,9 +92,13 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
         save_results(path, parts, pretrained, data)
     draw_figures(run, data, parts.pretrained_outputs, parts.fit, parts.blend)
     digests = {"backbone_sha256": file_digest(pretrained.path), "finetuned_sha256": file_digest(path)}
-    provenance = {"data_root": str(data.root), **describe_data(data), **digests}
+    provenance = {
+        "data_root": str(data.root), **describe_data(data), "official_set": data.is_official,
+        "blend_folds": parts.blend.folds, **digests,
+    }  # fmt: skip
     metrics = run.finish(metrics, provenance, path)
-    run.say(comparison_table(metrics))
+    published = published_if_official(PUBLISHED, data.is_official)
+    run.say(comparison_table(metrics, published, parts.blend.folds))
     return metrics
 
 
@@ -132,7 +140,7 @@ def train_parts(
         module.sam_rho = config.optimizer.sam_rho if config.sam_everything else 0.0
         fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, f"{name}finetuned", not name)
         metrics |= suffixed(fit.metrics, "finetuned")
-    blend = report_blend(pretrained_outputs, fit.outputs, data.expressions)
+    blend = report_blend(pretrained_outputs, fit.outputs, data.expressions, data.people)
     return Parts({**metrics, **blend.metrics}, module, pretrained_outputs, fit, blend)
 
 
@@ -192,23 +200,44 @@ def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: Synthet
     })  # fmt: skip
 
 
-def comparison_table(metrics: Mapping[str, float]) -> Table:
-    """Lay the parts of the system side by side, each with what was published of it."""
+def drawn_backbone_warning(pretrained: Pretrained, root: str | Path) -> str | None:
+    """Give the warning that a network that has learnt from drawn faces meets photographs; None where it does not."""
+    if pretrained.spec.notes.get("recipe") != "demo" or is_demo(root):
+        return None
+    return (
+        f"[bold yellow]warning:[/] {pretrained.path} has learnt from drawn faces only, and {root} is no drawn set; "
+        "give a network of stage 1 that has learnt from AffectNet: backbone= (make: BACKBONE=)"
+    )
+
+
+def comparison_table(metrics: Mapping[str, float], published: Mapping[str, float], folds: str) -> Table:
+    """Lay the parts of the system side by side, each with what was published of it.
+
+    Args:
+        metrics: Names and values of a run.
+        published: The same of the published system, if the set is the official one; without, there is no column.
+        folds: What the cross-fitted blend's folds share out.
+    """
     table = Table(
-        title="Validation on real faces; publ.: published, of the real set", title_justify="left", pad_edge=False,
-        padding=0, box=SIMPLE_HEAD, caption_justify="left",
+        title="Validation" + ("; publ.: published, of this set" if published else ""), title_justify="left",
+        pad_edge=False, padding=0, box=SIMPLE_HEAD, caption_justify="left",
     )  # fmt: skip
     table.add_column("metric", no_wrap=True)
-    for part in PARTS:
-        table.add_column(part.replace("_", " "), justify="right")
-        table.add_column("publ.", justify="right", style="dim")
+    shown: list[tuple[Mapping[str, float], str]] = []
+    for part, heading in PART_HEADINGS.items():
+        table.add_column(heading.replace("-", "-\n"), justify="right")  # for a terminal of 80 characters
+        shown.append((metrics, part))
+        if any(name.endswith(f"@{part}") for name in published):
+            table.add_column("publ.", justify="right", style="dim")
+            shown.append((published, part))
     for name in [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]:
-        values = [source.get(f"{name}@{part}") for part in PARTS for source in (metrics, PUBLISHED)]
+        values = [source.get(f"{name}@{part}") for source, part in shown]
         cells = ["" if value is None else f"{value:.3f}" for value in values]
         table.add_row(name.removeprefix("val/expression_"), *cells)
+    beside = f" (published {published['blend/weight']})" if published else ""
     table.caption = (
-        f"blend: {metrics['blend/weight']:.1f} pre-trained (published {PUBLISHED['blend/weight']}); macro F1 on images "
-        f"that did not choose the weight {metrics['val/expression_f1@blend_crossfit']:.4f}"
+        f"blend: {metrics['blend/weight']:.1f} pre-trained{beside}, chosen on these images\n"
+        f"† chosen in folds of other {folds}; the networks' epochs are chosen on these images in every column"
     )
     return table
 

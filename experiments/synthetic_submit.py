@@ -2,16 +2,16 @@
 
     python -m experiments.synthetic_submit [run=runs/synthetic/latest] [key=value ...]
 
-Keys of that run may be given anew, for instance data.root, but for those of its training. Test faces are prepared as
-the run's validation faces were. With data.on_corrupt=skip, a face that cannot be read takes the mean scores of the
-others.
+Writes to `runs/synthetic_submit/<time>`. Keys of that run may be given anew, for instance data.root, but for those of
+its training. Test faces are prepared as the run's validation faces were. With data.on_corrupt=skip, a face that cannot
+be read takes the mean scores of the others.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,17 +24,26 @@ from affect.errors import InvalidFileError
 from affect.json_file import json_content, read_json
 from affect.labels import SYNTHETIC_EXPRESSIONS, index_map
 from affect.lsd_submission import write_lsd_submission
-from datamodules.synthetic_faces import TEST_FOLDER, TEST_LIST, SyntheticFacesDataModule, read_test_list
+from affect.metrics import ExpressionMetrics
+from datamodules.synthetic_faces import (
+    TEST_FOLDER,
+    TEST_LIST,
+    SyntheticFacesDataModule,
+    read_test_list,
+    read_truth,
+)
 from experiments.command_line import run_on_finished_run
 from experiments.demo import ensure_demo_data
 from experiments.options import ConfigError, option
 from experiments.preparation import prepare_faces
+from experiments.runner import Run
 from experiments.skipped_images import SKIPPED_LIST, refuse_missing
 from experiments.synthetic_config import SyntheticConfig
 from experiments.tables import say
-from experiments.trainers import build_trainer
 from lightning_modules.ensemble import EnsembleModule
 
+TRUTH: Final = "test_set_labels.txt"
+"""Labels of the test list, which only the demo set has; predictions are scored where they stand."""
 TRAINING_KEYS = ("stages", "optimizer", "sam_everything", "start_from_pretrained")
 
 
@@ -45,7 +54,7 @@ class SubmitConfig(SyntheticConfig):
     run: str = option(
         "runs/synthetic/latest", "run folder of stage 3 whose networks and blending weight predict", path=True
     )
-    output: str | None = option(None, "file to write; null: submission.txt in the run folder", path=True)
+    output: str | None = option(None, "file to write; null: predictions.txt in the run folder", path=True)
 
 
 @json_content
@@ -82,10 +91,11 @@ def submit(config: SubmitConfig) -> Path:
 
     Raises:
         ConfigError: If the run folder is incomplete, or its pre-trained network is not to be found.
+        AnnotationError: If the test list or its labels are malformed.
         UnreadableImageError: If a listed image cannot be read and `data.on_corrupt` is not `skip`.
     """
     ensure_demo_data("synthetic", config.data.root)
-    folder = Path(config.run)
+    folder = Path(config.run).resolve()
     if not (folder / "blend.json").is_file():
         raise ConfigError(f"{folder} is no finished run of stage 3; `make synthetic` makes one")
     blend = read_json(folder / "blend.json", Blend, "`make synthetic` writes it")
@@ -95,26 +105,39 @@ def submit(config: SubmitConfig) -> Path:
     # One process writes one file, however many trained the network.
     config = replace(config, trainer=replace(config.trainer, devices="1", num_nodes=1, strategy="auto"))
     data = build_test_data(config, spec)
-    path = Path(config.output) if config.output else folder / "submission.txt"
-    listing = path.with_name(f"{path.stem}_{SKIPPED_LIST}")
     data.setup("predict")
+    listed = data.datasets["predict"].names.tolist()
+    truth = read_truth(Path(config.data.root, TRUTH), listed)
+    run = Run("synthetic_submit", config, config.data.root)
+    path = Path(config.output) if config.output else run.folder / "predictions.txt"
+    listing = run.folder / SKIPPED_LIST
     check_test_images(data, listing)
-    trainer = build_trainer(config.trainer, logger=False, enable_checkpointing=False)
+    trainer = run.trainer(logger=False, enable_checkpointing=False)
     batches: list[Any] = trainer.predict(EnsembleModule([pretrained, finetuned]), data) or []
     names = [name for batch in batches for name in batch[0]]
     first, second = (torch.cat([batch[1][number] for batch in batches]).numpy() for number in range(2))
     rows = outputs_for(pretrained_spec.outputs, spec, folder)
-    scores = blend_scores(first[:, rows], second, blend.weight, blend.space)
+    scores = in_list_order(listed, names, blend_scores(first[:, rows], second, blend.weight, blend.space))
 
-    listed = data.datasets["predict"].names.tolist()
-    write_lsd_submission(path, listed, in_list_order(listed, names, scores))
+    write_lsd_submission(path, listed, scores)
     if data.skipped:
         write_text(listing, "\n".join(sorted(data.skipped)) + "\n")
-        say(
+        run.say(
             f"[yellow]{len(data.skipped)} images could not be read and take the mean scores of the others, for "
             f"example {escape(min(data.skipped))}; {listing} names them[/]"
         )
-    say(f"{len(listed)} images, {blend.weight:.1f} pre-trained on {blend.space}: {path}, validated")
+    run.say(f"{path}: {len(listed)} rows, valid; {blend.weight:.1f} pre-trained on {blend.space}")
+    metrics: dict[str, float] = {"test/rows": len(listed), "test/missing": len(data.skipped)}
+    if truth is not None:
+        metrics |= score_truth(scores, truth, spec.outputs)
+        run.say(
+            f"macro F1 on the test list, whose labels this set has: {metrics.get('test/expression_f1', np.nan):.4f}"
+        )
+    digests = {
+        "backbone_sha256": blend.pretrained_sha256,
+        "finetuned_sha256": file_digest(folder / "finetuned.safetensors"),
+    }
+    run.finish(metrics, {"run": str(folder), **digests}, path)
     return path
 
 
@@ -133,6 +156,13 @@ def outputs_for(outputs: Sequence[str], spec: BackboneSpec, folder: Path) -> np.
         return index_map(spec.outputs, outputs)
     except ValueError as error:
         raise InvalidFileError(f"the pre-trained network lacks outputs: {error}") from error
+
+
+def score_truth(scores: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Score submitted classes, shape (N, C), against labels, shape (N,), -1 where missing; names begin with `test/`."""
+    metrics = ExpressionMetrics(classes)
+    metrics.update(torch.from_numpy(scores), torch.from_numpy(truth))
+    return {f"test/{name}": float(value) for name, value in metrics.compute().items()}
 
 
 def find_pretrained(config: SubmitConfig, blend: Blend) -> Path:

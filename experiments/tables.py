@@ -22,6 +22,11 @@ def replace_unencodable_output() -> None:
             stream.reconfigure(errors="replace")
 
 
+def published_if_official(published: Mapping[str, float], official: bool) -> Mapping[str, float]:
+    """Return published values if the set is the one that they are of; beside results on other data they mislead."""
+    return published if official else {}
+
+
 def results_table(title: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
     """Lay metrics beside published values; a published metric that this run could not measure shows a dash, not 0.
 

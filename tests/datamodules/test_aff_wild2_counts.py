@@ -11,6 +11,7 @@ from datamodules.aff_wild2_counts import (
     UnexpectedCounts,
     check_official_counts,
     check_official_test_list,
+    is_official,
 )
 
 OFFICIAL = AnnotationReport(**{**vars(OFFICIAL_COUNTS[TRAINING_LIST]), "duplicates": 0, "partial": 0})
@@ -44,3 +45,26 @@ def test_test_lists_are_compared() -> None:
     check_official_test_list(images + images[:718])
     with pytest.raises(UnexpectedCounts, match=f"{TEST_LIST} is not the official list: 50441 rows"):
         check_official_test_list(images)
+
+
+def test_the_official_set_is_known_by_all_counts_of_both_lists() -> None:
+    reports = {
+        name: AnnotationReport(
+            **{
+                **vars(counts),
+                "expression_counts": counts.expression_counts or (),
+                "duplicates": 0,
+                "partial": 0,
+            }
+        )
+        for name, counts in OFFICIAL_COUNTS.items()
+    }
+    assert is_official(reports)
+    assert not is_official({TRAINING_LIST: reports[TRAINING_LIST]})
+    for name, count in (
+        (TRAINING_LIST, "labelled"),
+        (TRAINING_LIST, "videos"),
+        (VALIDATION_LIST, "expression"),
+    ):
+        changed = dataclasses.replace(reports[name], **{count: getattr(reports[name], count) - 1})
+        assert not is_official({**reports, name: changed})

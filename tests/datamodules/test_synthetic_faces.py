@@ -8,6 +8,8 @@ import pytest
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
 from datamodules.annotation_errors import AnnotationError
 from datamodules.synthetic_faces import (
+    OFFICIAL_COUNTS,
+    PEOPLE_FILE,
     TEST_FOLDER,
     TEST_LIST,
     TRAIN_FOLDER,
@@ -15,7 +17,9 @@ from datamodules.synthetic_faces import (
     FaceCopy,
     SyntheticFacesDataModule,
     list_classes,
+    read_people,
     read_test_list,
+    read_truth,
 )
 from demo_data.synthetic_faces import write_synthetic_faces
 from experiments.provenance import data_digest
@@ -148,3 +152,63 @@ def test_a_validation_face_among_the_training_faces_gives_a_warning(root: Path, 
         UserWarning, match=rf"1 images are in both .*SADNESS/{face.name} and .*FEAR/{face.name}"
     ):
         SyntheticFacesDataModule(str(copy), **LOADER).setup()
+
+
+def test_the_drawn_set_names_its_people_whatever_the_suffix_of_a_copy(root: Path) -> None:
+    data = SyntheticFacesDataModule(str(root), **LOADER)
+    data.setup()
+    assert not data.is_official
+    for name, person in data.people.items():  # every person was drawn five times in a row
+        assert int(person) == int(Path(name).stem) // 5
+    assert set(data.people) == set(data.datasets["val"].names.tolist())
+    name = next(iter(data.people))
+    copy = str(Path(name).with_suffix(".png"))
+    assert read_people(root / PEOPLE_FILE, [copy]) == {copy: data.people[name]}
+
+
+def test_without_a_file_nobody_is_known(tmp_path: Path) -> None:
+    assert read_people(tmp_path / PEOPLE_FILE, ["FEAR/1.jpg"]) == {}
+    assert read_truth(tmp_path / "labels.txt", ["1.jpg"]) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "the header must be"),
+        ("name,who\nFEAR/1.jpg,1\n", "the header must be"),
+        ("image,person\nFEAR/1.jpg\n", "2.*expected an image and its person"),
+        ("image,person\nFEAR/1.jpg,1\nFEAR/1.jpg,2\n", "3.*shows 1 and 2"),
+        ("image,person\nFEAR/2.jpg,1\n", "lacks 1 of 1 validation images, for example FEAR/1.jpg"),
+    ],
+)
+def test_a_wrong_file_of_people_is_named(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / PEOPLE_FILE).write_text(content)
+    with pytest.raises(AnnotationError, match=reason):
+        read_people(tmp_path / PEOPLE_FILE, ["FEAR/1.jpg"])
+
+
+def test_labels_of_the_test_list_are_read_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("image,expression\n1.jpg,5\n0.jpg,2\n\n")
+    found = read_truth(path, ["0.jpg", "1.jpg", "2.jpg"])
+    assert found is not None
+    assert found.tolist() == [2, 5, -1]
+    path.write_text("image,expression\n1.jpg,6\n")
+    with pytest.raises(AnnotationError, match="label 0 to 5"):
+        read_truth(path, ["1.jpg"])
+
+
+def test_the_official_set_is_known_by_its_counts() -> None:
+    class Counted(SyntheticFacesDataModule):
+        def class_counts(self) -> list[int]:
+            return list(counts)
+
+    counts = OFFICIAL_COUNTS
+    data = Counted("set", **LOADER)
+    data.datasets = {"val": range(4_670)}  # type: ignore[dict-item]
+    assert sum(counts) == 277_251
+    assert data.is_official
+    data.datasets = {"val": range(4_669)}  # type: ignore[dict-item]
+    assert not data.is_official
+    data.datasets, counts = {"val": range(4_670)}, (*OFFICIAL_COUNTS[:5], 14_975)  # type: ignore[dict-item]
+    assert not data.is_official

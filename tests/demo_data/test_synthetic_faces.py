@@ -4,6 +4,7 @@ import pytest
 
 from affect.labels import SYNTHETIC_FOLDERS
 from demo_data.synthetic_faces import (
+    PEOPLE_FILE,
     REAL_COUNTS,
     SYNTHETIC_COUNTS,
     TEST_LIST,
@@ -74,3 +75,12 @@ def test_test_list_names_the_pictures(root):
 def test_same_seed_same_bytes_for_any_number_of_workers(root, tmp_path, digest):
     write_synthetic_faces(tmp_path / "again", **ARGUMENTS, workers=2)
     assert digest(tmp_path / "again") == digest(root)
+
+
+def test_the_people_of_all_validation_pictures_are_recorded(root):
+    header, *lines = (root / PEOPLE_FILE).read_text().splitlines()
+    assert header == "image,person"
+    images = {line.split(",")[0] for line in lines}
+    folder = root / "validation_set_real_images"
+    assert images == {str(path.relative_to(folder)) for path in folder.glob("*/*.jpg")}
+    assert {line.split(",")[1] for line in lines} == {str(person) for person in range(8)}

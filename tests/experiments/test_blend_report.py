@@ -47,3 +47,34 @@ def test_other_images_are_refused() -> None:
     logits = np.eye(3)[target]
     with pytest.raises(ValueError, match="different images"):
         report_blend(outputs(logits, target), outputs(logits, target, list("abcdef")), CLASSES)
+
+
+def test_people_are_not_split_among_folds_where_they_are_known() -> None:
+    rng = np.random.default_rng(3)
+    target = rng.integers(0, 3, 80)
+    first, second = rng.normal(size=(80, 3)), rng.normal(size=(80, 3))
+    person = rng.integers(0, 8, 80)
+    collected = outputs(first, target), outputs(second, target)
+    people = {name: f"person {number}" for name, number in zip(collected[0].names, person, strict=True)}
+    report = report_blend(*collected, CLASSES, people)
+    expected = cross_fitted_blend(first, second, target, group=person)
+    assert report.folds == "people"
+    assert report.metrics["val/expression_f1@blend_crossfit"] == expected.f1
+    accuracy = (expected.preds == target).mean()
+    assert report.metrics["val/expression_accuracy@blend_crossfit"] == pytest.approx(accuracy)
+    assert report.metrics["val/expression_f1/b@blend_crossfit"] == expected.f1_per_class[1]
+    stratified = report_blend(*collected, CLASSES)
+    assert stratified.folds == "images"
+    assert stratified.metrics["val/expression_f1@blend_crossfit"] != expected.f1
+
+
+def test_a_few_people_give_as_many_folds_and_a_single_one_none() -> None:
+    rng = np.random.default_rng(4)
+    target = rng.integers(0, 3, 40)
+    first, second = rng.normal(size=(40, 3)), rng.normal(size=(40, 3))
+    collected = outputs(first, target), outputs(second, target)
+    person = np.arange(40) % 2
+    two = report_blend(*collected, CLASSES, {name: str(int(name) % 2) for name in collected[0].names})
+    expected = cross_fitted_blend(first, second, target, group=person, num_folds=2)
+    assert two.metrics["val/expression_f1@blend_crossfit"] == expected.f1
+    assert report_blend(*collected, CLASSES, dict.fromkeys(collected[0].names, "one")).folds == "images"

@@ -12,6 +12,7 @@ from affect.errors import UserError
 from affect.labels import BACKBONE_EXPRESSIONS
 from datamodules.affectnet_annotations import read_annotations
 from datamodules.images import UnreadableImageError
+from experiments.demo import DRAWN_WEIGHTS
 from experiments.staged_fit import FiniteLoss
 
 Runner = Callable[..., dict[str, float]]
@@ -197,3 +198,26 @@ def test_validation_images_none_of_which_can_be_read_are_named(
     )
     with pytest.raises(UserError, match=message):
         run_pretrain(tmp_path, *SHORT, f"data.root={affectnet_csv}", "data.on_corrupt=skip")
+
+
+def test_drawn_weights_on_photographs_are_warned_of_and_recorded(
+    run_pretrain: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    through: Path,
+):  # fmt: skip
+    class Stopped(Exception):
+        pass
+
+    def stop(*arguments: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("experiments.pretrain.fit_in_stages", stop)
+    architecture = "model.architecture=tf_efficientnet_b0.ns_jft_in1k"
+    with pytest.raises(Stopped):
+        run_pretrain(tmp_path, architecture, f"model.weights={DRAWN_WEIGHTS}")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "warning: the encoder starts from" in printed
+    assert "WEIGHTS=" in printed
+    assert printed.index("warning") < printed.index("training faces")
+    provenance = json.loads((through / "provenance.json").read_text())
+    assert provenance["weights_from_drawn_faces"] is False
+    assert provenance["official_set"] is False

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from experiments.config import RECIPES, RunConfig, iterate_keys, load_config, save_config
+from experiments.mtl_config import MtlConfig
 from experiments.options import REQUIRED
+from experiments.synthetic_config import SyntheticConfig
 
 FILES = sorted(RECIPES.glob("*/*.yaml"))
 
@@ -60,3 +62,40 @@ def test_the_papers_recipe_holds_the_papers_values():
     assert recipe["model"]["architecture"] == "tf_efficientnet_b0.ns_jft_in1k"
     assert recipe["optimizer"] == {"sam_rho": 0.05, "class_weights": True}
     assert recipe["published"]["val/expression_accuracy"] == 0.6193
+
+
+def test_the_papers_heads_have_the_papers_values_and_no_later_step():
+    config = load_config(MtlConfig, "mtl", ["recipe=paper"], None)
+    heads = config.heads
+    assert (heads.network, heads.inputs, heads.num_hidden) == ("slice", "both", 128)
+    assert (heads.learning_rate, heads.l2, heads.joint_l2) == (1e-3, 1 / 512, 1 / 256)
+    assert (heads.batch_size, heads.joint_batch_size) == (512, 256)
+    assert heads.epochs_by_group("slice") == {"expression": 10, "valence_arousal": 20, "action_units": 10}
+    assert heads.epochs_by_group("joint") == {"joint": 20}
+    assert heads.epochs_by_group("slice", refit=True) == {
+        "expression": 1, "valence_arousal": 8, "action_units": 3
+    }  # fmt: skip
+    assert heads.epochs_by_group("joint", refit=True) == {"joint": 1}
+    assert all(smoothing.window == 0 for smoothing in config.calibration.smoothing().values())
+    assert (config.calibration.thresholds, config.calibration.log_bias) == ("grid", False)
+    assert not {"val/mtl_score@smoothed", "val/mtl_score@calibrated"} & set(config.published)
+
+
+def test_the_calibrated_recipe_is_the_papers_with_later_steps():
+    paper = load_config(MtlConfig, "mtl", ["recipe=paper"], None)
+    calibrated = load_config(MtlConfig, "mtl", ["recipe=calibrated"], None)
+    assert calibrated.heads == paper.heads
+    assert calibrated.calibration.expression.neighbours == 100
+    assert calibrated.calibration.log_bias
+    assert calibrated.published.items() > paper.published.items()
+
+
+def test_fast_synthetic_is_the_papers_but_for_the_engine():
+    paper = load_config(SyntheticConfig, "synthetic", ["recipe=paper"], None)
+    fast = load_config(SyntheticConfig, "synthetic", ["recipe=fast"], None)
+    assert (paper.preparation.upscaling.engine, paper.preparation.upscaling.face_enhancer) == (
+        "realesrgan", "gfpgan-v1.3"
+    )  # fmt: skip
+    upscaling = dataclasses.replace(paper.preparation.upscaling, engine="batched", face_enhancer=None)
+    preparation = dataclasses.replace(paper.preparation, upscaling=upscaling)
+    assert dataclasses.replace(fast, recipe="paper") == dataclasses.replace(paper, preparation=preparation)

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
+from rich.table import Table
+from sklearn.metrics import accuracy_score, f1_score
 
 import experiments.synthetic
 from affect.backbone_file import BackboneSpec, file_digest, load_backbone, save_backbone
@@ -33,7 +35,7 @@ from datamodules.synthetic_faces import (
     SyntheticFacesDataModule,
     read_test_list,
 )
-from demo_data.synthetic_faces import write_synthetic_faces
+from demo_data.synthetic_faces import TEST_TRUTH, write_synthetic_faces
 from experiments import synthetic_ablation
 from experiments.config import RECIPES, load_config
 from experiments.options import ConfigError
@@ -41,8 +43,8 @@ from experiments.provenance import data_digest
 from experiments.runner import Run
 from experiments.same_faces import SameFaces
 from experiments.synthetic import Pretrained, build_data, build_module, comparison_table, synthetic
-from experiments.synthetic_ablation import AblationConfig, Variant, ablate
-from experiments.synthetic_config import PARTS, SyntheticConfig
+from experiments.synthetic_ablation import AblationConfig, Variant, ablate, draw, lay_out, rows_of
+from experiments.synthetic_config import PARTS, PUBLISHED, SyntheticConfig
 from experiments.synthetic_figures import before_after, readable_pairs
 from experiments.synthetic_submit import SubmitConfig, build_test_data, submit
 
@@ -108,12 +110,30 @@ def labels(path: Path) -> list[str]:
 def test_the_submission_is_valid_and_needs_the_test_set_alone(
     folder: Path, run: Path, tmp_path: Path
 ) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.resolve().rglob("*")}
     path = submit(submission(run))
     validate_lsd_submission(path, read_test_list(folder / "set" / TEST_LIST))
+    assert path == (folder / "runs" / "synthetic_submit" / "latest").resolve() / "predictions.txt"
+    assert {path: path.stat().st_mtime_ns for path in run.resolve().rglob("*")} == before
     for name in (TEST_LIST, TEST_FOLDER):
         (tmp_path / name).symlink_to(folder / "set" / name)
     again = submit(submission(run, f"data.root={tmp_path}", f"output={tmp_path / 'out.txt'}"))
+    assert again == tmp_path / "out.txt"
     assert labels(again) == labels(path)
+    metrics = json.loads((folder / "runs/synthetic_submit/latest/metrics.json").read_text())
+    assert metrics["test/rows"] == 5
+    assert not [name for name in metrics if "expression" in name], "without labels there is no score"
+
+
+def test_the_submission_is_scored_where_labels_stand(folder: Path, run: Path) -> None:
+    path = submit(submission(run))
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    truth = [line.split(",")[1] for line in (folder / "set" / TEST_TRUTH).read_text().splitlines()[1:]]
+    classes = [str(label) for label in range(6)]
+    f1 = f1_score(truth, labels(path), labels=classes, average="macro", zero_division=0)
+    assert metrics["test/expression_f1"] == pytest.approx(f1)
+    assert metrics["test/expression_accuracy"] == pytest.approx(accuracy_score(truth, labels(path)))
+    assert json.loads((path.parent / "provenance.json").read_text())["run"] == str(run.resolve())
 
 
 def test_an_unreadable_test_face_has_a_line_if_it_may_be_skipped(
@@ -171,15 +191,32 @@ def test_a_face_that_cannot_be_read_is_not_drawn_and_costs_no_figure(folder: Pat
     assert len(before_after(data).axes) == 2 * sum(min(count, 2) for count in counts)
 
 
-def test_the_closing_table_shows_what_was_published(run: Path) -> None:
-    table = comparison_table(json.loads((run / "metrics.json").read_text()))
+def printed(table: Table) -> list[str]:
     written = io.StringIO()
     Console(file=written, width=80).print(table)
-    lines = written.getvalue().splitlines()
-    assert "published, of the real set" in lines[0]
-    macro = next(line.split() for line in lines if line.split()[:1] == ["f1"])
-    assert macro[2::2] == ["0.609", "0.620", "0.673", "0.682"]
     assert "…" not in written.getvalue()
+    return written.getvalue().splitlines()
+
+
+def test_the_closing_table_shows_what_was_published_of_the_official_set_alone(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    measured = [f"{metrics[f'val/expression_f1@{part}']:.3f}" for part in PARTS]
+    lines = printed(comparison_table(metrics, PUBLISHED, "images"))
+    assert "published, of this set" in lines[0]
+    macro = next(line.split() for line in lines if line.split()[:1] == ["f1"])
+    assert macro[2:9:2] == ["0.609", "0.620", "0.673", "0.682"]
+    assert macro[1:9:2] + macro[9:] == measured
+    lines = printed(comparison_table(metrics, {}, "people"))
+    assert "publ" not in "".join(lines)
+    assert "real" not in "".join(lines)
+    assert "folds of other people" in " ".join(lines)
+    assert next(line.split() for line in lines if line.split()[:1] == ["f1"])[1:] == measured
+
+
+def test_the_provenance_tells_the_set_and_the_folds(run: Path) -> None:
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["official_set"] is False
+    assert provenance["blend_folds"] == "people"
 
 
 CHEAP = (
@@ -304,7 +341,29 @@ def test_the_ablation_has_its_rows(folder: Path, monkeypatch: pytest.MonkeyPatch
     run = tmp_path / "synthetic_ablation" / "latest"
     written = pd.read_csv(run / "ablation.csv")
     assert written["expression_f1"].tolist() == pytest.approx(table["expression_f1"].tolist())
+    assert "published_f1" not in written, "values of the official set do not stand beside those of another"
+    metrics = json.loads((run / "metrics.json").read_text())
+    cross_fitted = written.query("part == 'blend_crossfit'")["expression_f1"].item()
+    assert metrics["val/expression_f1@blend_crossfit/lanczos"] == pytest.approx(cross_fitted)
+    shown = printed(lay_out(table, "people"))
+    assert any("blend †" in line and f"{cross_fitted:.4f}" in line for line in shown)
+    legend = [text.get_text() for text in draw(table).axes[0].get_legend().get_texts()]
+    assert "blend, cross-fitted" in legend
     assert (run / "figures" / "before_after_lanczos.png").is_file()
+
+
+def test_published_values_stand_beside_those_of_the_official_set(folder: Path) -> None:
+    metrics = {f"val/expression_{name}@{part}": 0.5 for name in ("f1", "accuracy") for part in PARTS}
+    rows = [row for variant in synthetic_ablation.VARIANTS for row in rows_of(variant, metrics, True)]
+    published = {(row["variant"], row["part"]): row["published_f1"] for row in rows}
+    assert published["real-esrgan", "blend"] == 0.6818
+    assert published["real-esrgan", "blend_crossfit"] is None
+    # The .551 that the paper gives for enlarged validation faces is another network's.
+    assert published["real-esrgan, validation too", "pretrained"] is None
+    table = pd.DataFrame(rows)
+    marks = [line for line in draw(table).axes[0].get_lines() if line.get_marker() == "D"]
+    assert len(marks) == table["published_f1"].notna().sum()
+    assert any("0.6818" in line for line in printed(lay_out(table, "images")))
 
 
 def test_a_variant_that_fails_leaves_the_rows_before_it(

@@ -1,7 +1,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from experiments.tables import results_table
+from experiments.tables import published_if_official, results_table
 
 
 def lines(table: Table) -> list[list[str]]:
@@ -27,3 +27,8 @@ def test_without_published_values_their_column_is_left_out():
     rows = lines(results_table("T", {"b": 0.5}, {}))
     assert ["metric", "value"] in rows
     assert ["b", "0.5000"] in rows
+
+
+def test_published_values_are_given_for_the_official_set_alone():
+    assert published_if_official({"a": 0.3}, True) == {"a": 0.3}
+    assert published_if_official({"a": 0.3}, False) == {}
