@@ -27,8 +27,8 @@ theirs are in-sample figures; the cross-fitted ones beside them (†) tune on ot
 best epochs are chosen on the validation set in every step, the cross-fitted ones included."""
 
 CAPTION: Final = (
-    "†: thresholds and bias tuned on other videos than those judged; without, on those judged\n"
-    "in all columns the heads' epochs are chosen on these videos"
+    "thresh, calibr: tuned on these videos\n† tuned on other videos than those judged\n"
+    "the heads' epochs: chosen on these videos throughout"
 )
 
 ROWS = {

@@ -17,7 +17,7 @@ weights, on logits or probabilities) on the very images it is scored on, `blend_
 choose."""
 
 PART_HEADINGS: Final = {
-    "pretrained": "pre-trained", "classifier_only": "classifier", "finetuned": "all layers", "blend": "blend",
+    "pretrained": "pre-trained", "classifier_only": "head only", "finetuned": "all layers", "blend": "blend",
     "blend_crossfit": "blend †",
 }  # fmt: skip
 

@@ -101,6 +101,9 @@ def test_a_submission_has_a_valid_line_for_every_row(
     assert metrics["test/missing"] == 1
     assert metrics["test/rows"] == len(names)
     assert metrics["test/mtl_score"] > 1, "the truth lies beside this set"
+    again = submit(folder, f"output={tmp_path / 'elsewhere.txt'}")
+    assert again == tmp_path / "elsewhere.txt"
+    assert again.read_text() == path.read_text()
     listed = (path.parent / "missing_test.txt").read_text()
     assert listed.startswith("video10/00008.jpg")
 
