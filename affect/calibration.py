@@ -2,7 +2,7 @@
 
 Smoothing over time first, then a bias on the expressions' log-probabilities, then thresholds of the action units. The
 smoothing is given; bias and thresholds are fitted, so the figures they reach on their own data are in-sample, and
-`cross_fit_predictions` gives the honest ones.
+`cross_fit_predictions` gives cross-fitted ones.
 """
 
 from collections.abc import Mapping

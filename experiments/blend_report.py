@@ -75,10 +75,10 @@ def report_blend(
         alone = cross_fitted_blend(*logits, target, [name], **known)
         metrics[f"val/expression_f1@blend_{name}_crossfit"] = alone.f1
     # Not that of the space chosen above, for which every image had a say.
-    honest = cross_fitted_blend(*logits, target, **known)
-    metrics["val/expression_f1@blend_crossfit"] = honest.f1
-    metrics["val/expression_accuracy@blend_crossfit"] = float((honest.preds == target).mean())
-    for name, value in zip(classes, honest.f1_per_class, strict=True):
+    cross_fitted = cross_fitted_blend(*logits, target, **known)
+    metrics["val/expression_f1@blend_crossfit"] = cross_fitted.f1
+    metrics["val/expression_accuracy@blend_crossfit"] = float((cross_fitted.preds == target).mean())
+    for name, value in zip(classes, cross_fitted.f1_per_class, strict=True):
         metrics[f"val/expression_f1/{name}@blend_crossfit"] = float(value)
     folds = "people" if known else "images"
     return BlendReport(space, best.best_weight, curves, preds, target, metrics, folds)

@@ -27,7 +27,7 @@ STAGES: Final = {
     "synthetic": (
         "blend_curve.png",
         ["val/expression_f1@pretrained", "val/expression_f1@classifier_only", "val/expression_f1@finetuned",
-         "val/expression_f1@blend", "blend/weight"],
+         "val/expression_f1@blend", "val/expression_f1@blend_crossfit", "blend/weight"],
     ),
 }  # fmt: skip
 """Per experiment, the figure and the metrics to show."""

@@ -46,7 +46,11 @@ def blend_curve(blend: BlendReport) -> Figure:
     for space, curve in blend.curves.items():
         axes.plot(curve.weights, curve.f1, marker="o", markersize=4, label=space)
     axes.axvline(blend.weight, color="0.6", linestyle=":", label=f"best, {blend.weight:.1f} on {blend.space}")
-    axes.set(xlabel="weight of the pre-trained network", ylabel="macro F1", title="Blend, validation")
+    axes.set(
+        xlabel="weight of the pre-trained network",
+        ylabel="macro F1",
+        title="Blend, validation (the best weight is in-sample)",
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
