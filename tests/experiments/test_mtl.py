@@ -152,7 +152,7 @@ def test_a_test_set_that_was_not_unpacked_is_refused(
     names = load_test_names(aff_wild2)
     for name in names[len(names) // 4 :]:
         (aff_wild2 / "cropped_aligned" / name).unlink(missing_ok=True)
-    with pytest.raises(UnreadableImageError, match="Unpack the images again"):
+    with pytest.raises(UnreadableImageError, match="Is the set unpacked in"):
         submit(tmp_path / "runs" / "mtl" / "latest")
 
 
