@@ -142,7 +142,11 @@ def test_an_unreadable_test_face_has_a_line_if_it_may_be_skipped(
     shutil.copytree(folder / "set" / TEST_FOLDER, tmp_path / "images")
     listed = read_test_list(folder / "set" / TEST_LIST)
     (tmp_path / "images" / listed[2]).write_bytes(b"broken")
-    more = f"data.test_images={tmp_path / 'images'}", f"output={tmp_path / 'out.txt'}", f"output_dir={tmp_path}"
+    more = (
+        f"data.test_images={tmp_path / 'images'}",
+        f"output={tmp_path / 'out.txt'}",
+        f"output_dir={tmp_path}",
+    )
     with pytest.raises(UnreadableImageError, match=r"data\.on_corrupt=skip"):
         submit(submission(run, *more))
     path = submit(submission(run, *more, "data.on_corrupt=skip"))
@@ -316,7 +320,11 @@ def test_missing_test_faces_are_listed_before_any_is_read(folder: Path, run: Pat
     absent = [f"{tmp_path / 'images' / name}: No such file or directory" for name in (listed[1], listed[3])]
     (tmp_path / "images" / listed[1]).unlink()
     (tmp_path / "images" / listed[3]).unlink()
-    more = f"data.test_images={tmp_path / 'images'}", f"output={tmp_path / 'out.txt'}", f"output_dir={tmp_path}"
+    more = (
+        f"data.test_images={tmp_path / 'images'}",
+        f"output={tmp_path / 'out.txt'}",
+        f"output_dir={tmp_path}",
+    )
     with pytest.raises(UnreadableImageError, match=r"2 of 5 listed images are missing") as error:
         submit(submission(run, *more))
     assert all(line in str(error.value) for line in absent)
