@@ -23,7 +23,7 @@ ON_BACKBONE = $(OPTIONS) $(or $(call key,backbone,BACKBONE),backbone=$(DEFAULT_B
 # $(call without,VARIABLE): stops if a variable is set that the command would ignore.
 without = $(if $(value $(1)),$(error $(1)= has no meaning for `make $@`; see `make help`))
 
-.PHONY: help setup lint format test bench sheets dashboard clean demo demo-seeds faces pretrain
+.PHONY: help setup lint format test mutation bench sheets dashboard clean demo demo-seeds faces pretrain
 .PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale
 
 help: ## list the commands
@@ -50,8 +50,18 @@ format: $(READY) ## lay out the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-test: $(READY) ## run the tests
-	OMP_WAIT_POLICY=passive $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+# Another processor's instructions sum in another order: SSE41 (any x86-64), AVX2, AVX512_CORE if this one has them.
+OTHER_PROCESSOR = ONEDNN_MAX_CPU_ISA=$(ISA) ATEN_CPU_CAPABILITY=$(or $(ATEN_$(ISA)),default)
+ATEN_AVX2 = avx2
+ATEN_AVX512_CORE = avx512
+
+test: $(READY) ## run the tests [ISA=SSE41 or AVX2: with an older processor's instructions]
+	OMP_WAIT_POLICY=passive $(if $(ISA),$(OTHER_PROCESSOR)) $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+
+mutation: $(READY) ## change affect/ line by line and see which changes no test notices [ARGS="affect.losses*"]
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable '.[mutation]'
+	OMP_WAIT_POLICY=passive nice -n 19 $(VENV)/bin/mutmut run --max-children 2 $(ARGS)
+	$(VENV)/bin/mutmut results
 
 faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
 	$(PYTHON) -m experiments.faces $(OPTIONS) $(call key,weights,WEIGHTS)

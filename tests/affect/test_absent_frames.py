@@ -31,3 +31,10 @@ def test_present_rows_stay_and_nothing_crosses_videos() -> None:
 def test_no_rows() -> None:
     empty = np.empty(0, np.int64)
     assert fill_absent(np.empty((0, 3)), empty, empty, np.zeros(3)).shape == (0, 3)
+
+
+def test_the_type_stays() -> None:
+    values = np.array([[np.nan, np.nan], [1, 2]], np.float32)
+    filled = fill_absent(values, np.array([0, 1]), np.array([1, 1]), np.array([0.5, 0.5]))
+    assert filled.dtype == np.float32
+    np.testing.assert_array_equal(filled, [[0.5, 0.5], [1, 2]])

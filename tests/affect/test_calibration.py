@@ -9,7 +9,7 @@ from affect.errors import InvalidFileError
 from affect.expression_bias import apply_log_bias
 from affect.mtl_metrics import multi_task_score
 from affect.smoothing import Smoothing, smooth
-from affect.thresholds import tune_thresholds
+from affect.thresholds import GRID, tune_thresholds
 
 Arrays = dict[str, np.ndarray]
 
@@ -101,6 +101,31 @@ def test_cross_fitting_shows_that_noise_cannot_be_calibrated() -> None:
     assert honest["expression_f1"] < in_sample["expression_f1"]
     assert honest["au_f1"] < in_sample["au_f1"]
     assert honest["va_ccc"] == in_sample["va_ccc"]
+
+
+@pytest.mark.parametrize("grid", [GRID, None])
+def test_a_video_is_judged_by_numbers_of_the_other_videos_alone(grid: np.ndarray | None) -> None:
+    """Two videos of opposite habits: each gets the other's threshold and bias, which are wrong for it."""
+    rows = np.random.default_rng(0).permutation(80)  # of both videos in no order
+    video = np.tile([0, 1], 40)[rows]
+    units = np.tile(np.repeat([[0.05], [0.35], [0.65], [0.95]], 2, 0), (10, 12))[rows]
+    edge = np.where(video == 0, 0.5, 0.8)[:, None]  # active from .65 in the first, from .95 in the second
+    # Expressions: the first video's Neutral rows look like Anger, the second's Anger rows like Neutral.
+    expression = np.full((80, 8), 1e-6)
+    expression[:, :2] = np.where(video[:, None] == 0, [0.4, 0.6], [0.6, 0.4])
+    preds = {
+        "valence_arousal": np.zeros((80, 2)), "expression": expression, "action_units": units,
+    }  # fmt: skip
+    target = {
+        "valence_arousal": np.zeros((80, 2)), "expression": np.where(video == 0, 0, 1),
+        "action_units": (units > edge).astype(float),
+    }  # fmt: skip
+    treated = cross_fit_predictions(preds, target, video, num_folds=2, grid=grid)
+    other = np.where(video == 0, 0.8, 0.5)[:, None]
+    np.testing.assert_array_equal(treated["action_units"], units > other)
+    # The first video is taken for what the second teaches, Anger, and the other way round.
+    np.testing.assert_array_equal(treated["expression"].argmax(1), np.where(video == 0, 1, 0))
+    np.testing.assert_array_equal(treated["valence_arousal"], preds["valence_arousal"])
 
 
 def test_without_bias_expressions_stay() -> None:

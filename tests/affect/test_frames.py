@@ -5,7 +5,7 @@ from affect.frames import frame_of, locate_frames, name_fault, video_of
 
 
 @pytest.mark.parametrize(
-    "name", ["video1/00001.jpg", "10-60-1280x720_right/02411.jpg", "a b/c/7.png", ".v/1.jpg"]
+    "name", ["video1/00001.jpg", "10-60-1280x720_right/02411.jpg", "a b/c/7.png", ".v/1.jpg", "v/7.face.jpg"]
 )
 def test_sound_names_have_no_fault(name: str) -> None:
     assert name_fault(name) is None
@@ -25,6 +25,9 @@ def test_sound_names_have_no_fault(name: str) -> None:
         ("video\\00001.jpg", "backslash"),
         ("video/0\t1.jpg", "unprintable"),
         ("00001.jpg", "no video folder"),
+        ("C:", "absolute"),
+        ("7", "no video folder"),
+        ("video/..", "inside"),
         ("video/first.jpg", "no frame number"),
         ("video/9999999999999999999.jpg", "more than 18 digits"),
         ("video/.jpg", "no frame number"),
@@ -41,3 +44,5 @@ def test_frames_are_located_by_video_and_number() -> None:
     np.testing.assert_array_equal(frame, [10, 2, 9])
     assert video_of("x/y/1.jpg") == "x/y"
     assert frame_of("x/y/00012.jpg") == 12
+    assert frame_of("x/y/00012.face.jpg") == 12
+    assert video.dtype == frame.dtype == np.int64

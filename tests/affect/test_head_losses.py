@@ -40,6 +40,40 @@ def test_unit_weights_make_both_sides_weigh_as_much() -> None:
     np.testing.assert_array_equal(weights[:, 5:7], [[0.5, 0], [0, 0]])
 
 
+def test_a_single_label_counts() -> None:
+    target = torch.full((4, 12), torch.nan)
+    target[:, 0] = torch.tensor([1.0, 0, 0, 0])
+    weights = balanced_unit_weights(target)
+    torch.testing.assert_close(weights[:, 0], torch.tensor([4 / 6, 4 / 2]))
+    alone = torch.full((4, 12), torch.nan)
+    alone[2, 0] = 1
+    logits = torch.linspace(-1, 1, 48).reshape(4, 12)
+    expected = 2 * np.log1p(np.exp(-logits[2, 0].item()))
+    assert float(balanced_unit_loss(logits, alone, weights)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_loss_of_all_tasks_has_the_weights_it_was_given() -> None:
+    logits, target = random_units(3)
+    weights = torch.rand(2, 12) + 0.5
+    found = HeadLoss(torch.ones(8), weights)("action_units", logits, target)
+    torch.testing.assert_close(found, balanced_unit_loss(logits, target, weights))
+    plain = HeadLoss()("action_units", logits, target)
+    known = ~target.isnan()
+    chance = torch.sigmoid(logits[known].double()).numpy()
+    assert float(plain) == pytest.approx(log_loss(target[known].numpy(), chance), rel=1e-5)
+    assert HeadLoss().unit_weights.shape == (2, 12)
+    assert not HeadLoss(torch.ones(8), weights).state_dict(), "weights belong to the data"
+
+
+def test_two_labelled_rows_have_a_correlation() -> None:
+    target = torch.tensor([[0.1, -0.4], [0.5, 0.2], [torch.nan, 0.0]])
+    preds = torch.tensor([[0.2, 0.1], [0.4, -0.1], [0.9, 0.9]])
+    # Valence: means .3 and .3, variances .01 and .04, covariance .02; arousal: 0, -.1, .01, .09, -.03.
+    expected = 1 - (2 * 0.02 / 0.05 + 2 * -0.03 / (0.1 + 0.01)) / 2
+    assert float(valence_arousal_loss(preds, target)) == pytest.approx(expected, rel=1e-5)
+    assert float(valence_arousal_loss(preds[1:], target[1:])) == 0
+
+
 def test_missing_labels_have_no_gradient() -> None:
     logits, target = random_units(2)
     logits.requires_grad_()

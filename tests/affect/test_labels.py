@@ -44,3 +44,4 @@ def test_a_name_that_the_target_lacks_is_an_error_unless_a_value_is_given():
         -1,
     ]
     assert index_map(["b"], ["a"], missing=7).tolist() == [7]
+    assert index_map([], ["a"]).dtype == np.int64

@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from affect.errors import UserError
-from affect.losses import MultiTaskLoss, concordance, inverse_frequency_weights
+from affect.losses import MultiTaskLoss, concordance, inverse_frequency_weights, mean_frequency_weights
 
 
 def reference_concordance(x: np.ndarray, y: np.ndarray) -> float:
@@ -75,8 +75,16 @@ def test_concordance_refuses_unequal_flat_and_empty_input(shapes: tuple[tuple[in
 def test_weights_are_inverse_counts_divided_by_the_smallest():
     assert inverse_frequency_weights([10, 5, 2, 10]).tolist() == [1, 2, 5, 1]
     assert inverse_frequency_weights([4, 0, 1]).tolist() == [1, 0, 4]
+    assert inverse_frequency_weights([1, 0, 1]).tolist() == [1, 0, 1]
     with pytest.raises(UserError, match="no class"):
         inverse_frequency_weights([0, 0])
+
+
+def test_weights_by_the_mean_count_are_1_for_a_class_of_average_frequency():
+    assert mean_frequency_weights([10, 20, 30]).tolist() == pytest.approx([2, 1, 2 / 3])
+    assert mean_frequency_weights([8, 0, 1]).tolist() == pytest.approx([3 / 8, 0, 3])
+    with pytest.raises(UserError, match="no class"):
+        mean_frequency_weights([0, 0])
 
 
 def batch(count: int = 32, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -118,6 +126,43 @@ def test_the_loss_is_the_published_sum_over_labelled_samples(smoothing: float):
     found = loss(outputs, expression, valence_arousal)
     expected = reference_loss(outputs, expression, valence_arousal, weights, smoothing)
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "valences", "arousals", "expected"),
+    [
+        (6, 0, 0, {"expression"}),
+        (0, 2, 0, {"valence"}),
+        (0, 0, 2, {"arousal"}),
+        (1, 1, 5, {"expression", "arousal"}),
+        (6, 5, 1, {"expression", "valence"}),
+        (6, 6, 4, {"expression", "valence", "arousal"}),
+        (4, 3, 6, {"expression", "valence", "arousal"}),
+    ],
+)
+def test_each_task_counts_its_own_labels(expressions: int, valences: int, arousals: int, expected: set[str]):
+    outputs, expression, valence_arousal = batch(6)
+    expression[expressions:] = -1
+    valence_arousal[valences:, 0] = torch.nan
+    valence_arousal[arousals:, 1] = torch.nan
+    found = MultiTaskLoss(8)(outputs, expression, valence_arousal)
+    assert set(found) == {"loss", *expected}
+    for column, (name, count) in enumerate((("valence", valences), ("arousal", arousals))):
+        if name in expected:
+            pair = outputs[:count, 8 + column].numpy(), valence_arousal[:count, column].numpy()
+            assert found[name].item() == pytest.approx((1 - reference_concordance(*pair)) / 2, rel=1e-4)
+
+
+def test_without_valence_and_arousal_labels_the_plain_cross_entropy_is_left():
+    outputs, expression, _ = batch()
+    found = MultiTaskLoss(8)(outputs, expression)
+    assert set(found) == {"loss", "expression"}
+    chances = torch.softmax(outputs[:, :8].double(), 1).numpy()
+    assert found["loss"].item() == pytest.approx(log_loss(expression, chances, labels=range(8)), rel=1e-5)
+
+
+def test_class_weights_belong_to_the_data_and_not_to_a_checkpoint():
+    assert not MultiTaskLoss(8, torch.ones(8)).state_dict()
 
 
 def test_unlabelled_samples_get_no_gradient():

@@ -29,3 +29,19 @@ def test_streams_are_mixed_where_the_second_has_the_frame() -> None:
 def test_wrong_weights_are_named(weight: dict) -> None:
     with pytest.raises(ValueError, match=f"cannot blend '{next(iter(weight))}'"):
         blend_streams(*streams(), np.ones(3, bool), weight)
+
+
+def test_the_whole_range_of_weights_is_allowed() -> None:
+    first, second = streams()
+    for weight, expected in ((0, second), (1, first)):
+        blended = blend_streams(first, second, np.ones(3, bool), {"expression": weight})
+        np.testing.assert_array_equal(blended["expression"], expected["expression"])
+
+
+def test_a_task_that_one_stream_lacks_cannot_be_blended() -> None:
+    first, second = streams()
+    for lacking in (first, second):
+        kept = lacking.pop("expression")
+        with pytest.raises(ValueError, match="cannot blend 'expression'"):
+            blend_streams(first, second, np.ones(3, bool), {"expression": 0.5})
+        lacking["expression"] = kept
