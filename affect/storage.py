@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import fcntl
+import os
 import shutil
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,10 @@ from affect.errors import UserError
 
 class StorageError(UserError):
     """A file could not be written, for instance because the disk is full; nothing of it is left."""
+
+
+class LockedError(UserError):
+    """Another process holds a lock; the message says which."""
 
 
 @contextlib.contextmanager
@@ -84,3 +90,56 @@ def _locked(lock: TextIO, operation: int) -> bool:
                 raise
             warnings.warn(f"{lock.name}: no locks on this file system; run one at a time", stacklevel=4)
     return True
+
+
+class ProcessLock:
+    """A lock that this process holds until it ends, however it ends; its forked workers do not hold it.
+
+    Args:
+        path: Of the lock file, which `release` removes.
+
+    Raises:
+        LockedError: If another process holds it.
+        StorageError: If there can be no such file, or no lock on it for another reason than that the file system has
+            none: then a warning says so.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with storage_errors(self.path):
+            self._file = self._locked_file()
+            while not self._is_in_place():  # its holder has removed it in between
+                self._file.close()
+                self._file = self._locked_file()
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()
+
+    def release(self) -> None:
+        """Let others in."""
+        if not self._file.closed:
+            if self._is_in_place():
+                self.path.unlink()
+            self._file.close()
+
+    def _locked_file(self) -> TextIO:
+        file = self.path.open("a+", encoding="utf-8")
+        try:
+            # Unlike flock, lockf is not inherited by forked loader workers, which may outlive a killed process.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                with file:
+                    file.seek(0)
+                    raise LockedError(file.read().strip() or "another process") from None
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                file.close()
+                raise
+            warnings.warn(f"{self.path}: no locks on this file system; run one at a time", stacklevel=4)
+        return file
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False

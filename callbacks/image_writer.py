@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 from pytorch_lightning.callbacks import BasePredictionWriter
 
+from affect.interruption import Interruption
 from affect.upscaled_tree import UpscaledTree
 
 
@@ -79,7 +80,9 @@ class UpscaledImageWriter(BasePredictionWriter):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Let images that are being written finish, and drop the others."""
+        """Write all finished images where a signal stops the pass; after an error only those being written."""
+        if isinstance(exception, Interruption):
+            self._collect(0)
         self._stop()
 
     def _collect(self, allowed: int) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from affect.storage import storage_errors
 from callbacks.staged_training import StagedTraining
 
 
@@ -25,7 +26,8 @@ class StageCheckpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make the folder, by which a run that began to train is known."""
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with storage_errors(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write; the best first, since a run killed in between does this epoch again."""
@@ -34,8 +36,4 @@ class StageCheckpoints(Checkpoint):
         self._save(trainer, "last.ckpt")
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
-        # Lightning's own way writes elsewhere and moves: between file systems, a copy that a kill leaves half done.
-        temporary = self.folder / f".{name}.part"
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.folder / name)
+        trainer.save_checkpoint(self.folder / name)  # atomic, with the Trainer's AtomicCheckpointIO

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from affect.errors import InvalidOptionError, UserError
+from affect.interruption import ignore_stop_signals
 
 SHARED_MEMORY: Final = Path("/dev/shm")
 PREFETCH: Final = 2
@@ -48,7 +49,13 @@ def build_loader(
     if num_workers:
         check_shared_memory(num_workers, batch_bytes, sharing, key)
         options |= {"prefetch_factor": PREFETCH, "timeout": TIMEOUT}
-    return DataLoader(dataset, num_workers=num_workers, pin_memory=torch.cuda.is_available(), **options)
+    return DataLoader(
+        dataset,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=ignore_stop_signals,
+        **options,
+    )
 
 
 def check_shared_memory(

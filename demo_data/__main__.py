@@ -1,10 +1,12 @@
 """Command line of the demo data: `python -m demo_data faces --root DIR`, and so on for each set."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from affect.errors import UserError
+from affect.interruption import STOP_SIGNALS, Interruption
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.faces import write_faces
@@ -16,10 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Draw what the command line names."""
     options = vars(_parser().parse_args(arguments))
     write, root = options.pop("write"), options.pop("root")
-    try:
-        written = write(root, **options)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    with STOP_SIGNALS.listen():
+        try:
+            written = write(root, **options)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except Interruption as interruption:
+            print(f"stopped by {interruption.name}; the same command starts again", file=sys.stderr)
+            raise SystemExit(interruption.exit_status) from None
     if isinstance(written, bool):
         print(f"{root}: {'drawn' if written else 'up to date'}")
     else:

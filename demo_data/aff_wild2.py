@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from affect.atomic import write_text
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from demo_data.geometry import Pose
 from demo_data.identity import generator, person
@@ -218,4 +219,4 @@ def _write_test_list(root: Path, lines: list[str], rng: np.random.Generator) -> 
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+    write_text(path, "\n".join([HEADER, *lines]) + "\n")

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from affect.atomic import write_array, write_text
 from affect.labels import AFFECTNET_CODES
 from demo_data.expressions import annotate, express
 from demo_data.geometry import Pose
@@ -105,7 +106,7 @@ def write_affectnet(
         if layout == "a":
             for split, (name, _) in _SPLITS.items():
                 own = [row for photo, row in zip(photos, rows, strict=True) if photo.split == split]
-                (folder / name).write_text(_to_csv(own), encoding="utf-8")
+                write_text(folder / name, _to_csv(own))
 
     return build(root, recipe, write)
 
@@ -212,4 +213,4 @@ def _write_npy(path: Path, code: int, valence: float, arousal: float, landmarks:
         "lnd": landmarks.ravel().astype(np.float64),
     }  # fmt: skip
     for kind, value in values.items():
-        np.save(folder / f"{path.stem}_{kind}.npy", value)
+        write_array(folder / f"{path.stem}_{kind}.npy", value)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from affect.atomic import write_text
 from demo_data.action_units import RENDERED_UNITS, UNIT_INDEX
 from demo_data.geometry import Pose
 from demo_data.identity import generator, person
@@ -105,4 +106,4 @@ def _draw_person(job: _Person) -> None:
             lines.append(
                 ",".join([f"{number:04d}.jpg", *(f"{value:.2f}" for value in face.landmarks.ravel())])
             )
-        (folder / LANDMARK_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(folder / LANDMARK_FILE, "\n".join(lines) + "\n")

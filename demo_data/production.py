@@ -47,6 +47,7 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
 
     Raises:
         UserError: If `root` holds something that this package did not draw.
+        StorageError: If it cannot be written; nothing of it is left then.
     """
     root = Path(root)
     stamp = {**recipe, "renderer": RENDERER_VERSION}
@@ -62,12 +63,16 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
             )
         unfinished = root.parent / f".{root.name}.part"
         shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        write(unfinished)
-        write_json(unfinished / STAMP, stamp)
-        if root.exists():
-            shutil.rmtree(root)
-        unfinished.rename(root)
+        try:
+            with storage_errors(root):
+                unfinished.mkdir()
+                write(unfinished)
+                write_json(unfinished / STAMP, stamp)
+                if root.exists():
+                    shutil.rmtree(root)
+                unfinished.rename(root)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return True
 
 

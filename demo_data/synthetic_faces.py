@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from affect.atomic import write_text
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
 from demo_data.action_units import UNIT_INDEX
 from demo_data.expressions import express
@@ -113,7 +114,7 @@ def write_synthetic_faces(
             (TEST_TRUTH, [TEST_HEADER, *truth]),
             (PEOPLE_FILE, ["image,person", *people]),
         ):
-            (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_text(folder / file, "\n".join(lines) + "\n")
 
     return build(root, recipe, write)
 

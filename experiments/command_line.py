@@ -1,20 +1,28 @@
 """An experiment as a command: configuration from the words, messages for its user."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from affect.errors import UserError
+from affect.interruption import STOP_SIGNALS, Interruption
 from datamodules.loading import loader_errors
 from experiments.config import ConfigT, parse_command_line, stop
 from experiments.option_values import expand_home
 from experiments.options import ConfigError
-from experiments.tables import replace_unencodable_output
+from experiments.process_group import end_children, lost_process, watch_processes
+from experiments.runner import Run
+from experiments.tables import BrokenOutputError, replace_unencodable_output, warn
 
 TRACEBACK_VARIABLE: Final = "MT_EMOTIEFFNET_TRACEBACK"
 """Environment variable that, set to anything, shows the traceback of a UserError too."""
+
+
+BROKEN_PIPE_STATUS: Final = 141
+"""Exit status of a program that SIGPIPE has ended, as shells give it."""
 
 
 def run_experiment(
@@ -24,7 +32,10 @@ def run_experiment(
     default_recipe: str | None = "demo",
     recipes: str | None = None,
 ) -> None:
-    """Run an experiment from the command line; a UserError ends it with a message and exit status 2.
+    """Run an experiment from the command line.
+
+    A UserError ends it with a message and exit status 2, a signal with the command that goes on and exit status 130 or
+    143. A run folder in which there is nothing to go on with is removed.
 
     Args:
         schema: Dataclass with its keys.
@@ -34,14 +45,53 @@ def run_experiment(
         recipes: Name of the folder of its recipes; by default the experiment's.
     """
     replace_unencodable_output()
-    config = parse_command_line(schema, experiment, default_recipe, recipes)
-    try:
-        with loader_errors():
-            function(config)
-    except UserError as error:
-        if os.environ.get(TRACEBACK_VARIABLE):
+    Run.current = None
+    with STOP_SIGNALS.listen(), watch_processes(experiment, how_to_go_on):
+        try:
+            config = parse_command_line(schema, experiment, default_recipe, recipes)
+            with loader_errors():
+                function(config)
+            STOP_SIGNALS.check()
+        except SystemExit:
             raise
-        stop(message_of(error))
+        except BaseException as error:
+            _end(error, experiment)
+
+
+def _end(error: BaseException, experiment: str) -> NoReturn:
+    """End the program as an error or a signal asks."""
+    is_child = STOP_SIGNALS.is_child
+    if (
+        STOP_SIGNALS.number is not None
+    ):  # also where a library has turned the Interruption into something else
+        interruption = Interruption(STOP_SIGNALS.number)
+        end_children(patience=10.0)
+        if not is_child:
+            warn(f"stopped by {interruption.name}. {how_to_go_on(experiment)}")
+        raise SystemExit(interruption.exit_status)
+    if lost := lost_process(error):
+        end_children()
+        if not is_child:
+            warn(f"{lost}. {how_to_go_on(experiment)}")
+        raise SystemExit(1)
+    if isinstance(error, BrokenOutputError):
+        warn(f"nobody reads the output any more. {how_to_go_on(experiment)}")
+        raise SystemExit(BROKEN_PIPE_STATUS)
+    if Run.current is not None:
+        Run.current.close()
+    end_children()
+    if not isinstance(error, UserError) or os.environ.get(TRACEBACK_VARIABLE):
+        raise error
+    stop(message_of(error))
+
+
+def how_to_go_on(experiment: str) -> str:
+    """Close the current run; give the command that goes on: `resume=` if there is a checkpoint, else the same again."""
+    run, words = Run.current, sys.argv[1:]
+    command = sys.orig_argv[: len(sys.orig_argv) - len(words)]
+    if run is not None and run.close() and run.can_be_resumed:
+        words = [f"resume={run.folder}"]
+    return f"What is done is kept; go on with\n{shlex.join([*command, *words])}"
 
 
 def run_on_finished_run(

@@ -15,6 +15,7 @@ from affect.backbone_file import file_digest
 from affect.frames import locate_frames, video_of
 from affect.head_file import HeadsSpec, save_heads
 from datamodules.aff_wild2 import LISTS, is_official_set, load_splits
+from experiments.backbone_choice import settled
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
@@ -32,7 +33,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("aff_wild2", config.data.root)
     # `latest` moves on: the run keeps the network that it is made with.
-    config = replace(config, backbone=str(Path(config.backbone).resolve()))
+    config = replace(config, backbone=settled(config.backbone))
     run = Run("mtl", config, config.data.root)
     stream = SecondStream(run, config.stream) if config.stream.root else None
 

@@ -27,6 +27,7 @@ from affect.frames import locate_frames
 from affect.head_file import HeadsSpec
 from datamodules.aff_wild2 import is_official_set, load_splits
 from datamodules.feature_table import FeatureTable
+from experiments.backbone_choice import settled
 from experiments.baseline_run import find_baseline, identify_data
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data
@@ -103,6 +104,7 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
     if config.stream.root or config.heads.refit:
         raise ConfigError("the ablation has neither a second stream (stream.root) nor refits (heads.refit)")
     ensure_demo_data("aff_wild2", config.data.root)
+    config = replace(config, backbone=settled(config.backbone))
     run = Run("mtl_ablation", config, config.data.root)
     annotations = load_splits(config.data.root, config.data.check_counts)
     extractor = FeatureExtractor(run, config.backbone, config.data, config.features)

@@ -18,13 +18,14 @@ from affect.mtl_submission import write_mtl_submission
 from datamodules.aff_wild2 import load_test_names
 from datamodules.aff_wild2_annotations import read_annotations
 from datamodules.feature_table import feature_table
+from experiments.backbone_choice import find_backbone
 from experiments.command_line import run_on_finished_run
 from experiments.demo import ensure_demo_data
 from experiments.extraction import FeatureExtractor, goes_on_alone
 from experiments.head_training import predict_rows
 from experiments.mtl_config import MtlConfig
 from experiments.mtl_scores import score
-from experiments.options import ConfigError, option
+from experiments.options import option
 from experiments.runner import Run
 from experiments.second_stream import SecondStream
 
@@ -49,15 +50,13 @@ def mtl_submit(config: MtlSubmitConfig) -> Path:
     heads, spec = load_heads(folder / f"heads{refit}.safetensors")
     calibrator = Calibrator.load(folder / "calibrator.json")
     names = load_test_names(config.data.root, config.data.check_counts)
+    # The run's own backbone, by its digest: `latest` may have moved on, and folders may have been moved.
+    config = replace(config, backbone=find_backbone(config.backbone, spec.features_from, folder))
     run = Run("mtl_submit", config, config.data.root)
 
     # The challenge wants a line for every image; yet with most of them gone, the set was not unpacked.
     data = replace(config.data, max_missing=max(config.data.max_missing, len(names) // 2))
     extractor = FeatureExtractor(run, config.backbone, data, config.features)
-    if extractor.digest != spec.features_from:
-        raise ConfigError(
-            f"backbone={config.backbone} is not the network that the heads of {folder} were trained on"
-        )
     store = extractor.store("test", names)
     if not goes_on_alone(run):
         return run.folder

@@ -1,12 +1,13 @@
 """What every experiment's run has in common: seed, run folder, logger, trainer, and how it closes."""
 
-import datetime
+import json
 import os
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -15,24 +16,29 @@ from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+from rich.markup import escape
 
-from affect.atomic import write_json, write_text
+from affect.atomic import write_json
+from affect.storage import storage_errors
 from callbacks.wall_clock import WallClock
-from experiments.config import RunConfig, resumed_folder, save_config
+from experiments.config import RunConfig, save_config
 from experiments.demo import is_demo
 from experiments.figures import save_figure
-from experiments.options import ConfigError
 from experiments.provenance import describe_environment
+from experiments.resume_changes import changes_on_resume
+from experiments.run_folder import FINISHED, FOLDER_VARIABLE, RunFolder, link_latest
 from experiments.tables import say
 from experiments.trainers import build_trainer, check_limits
+from experiments.wandb_run import choose_mode, start_wandb
 
-_FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
+_RESUMES = "resumes.json"
 
 
 class Run:
     """One run of an experiment and its folder, `<output_dir>/<experiment>/<time>`.
 
-    Only the first process writes there. `latest` beside the folder points to the last run that finished.
+    Only the first process writes there. `latest` beside the folder points to the newest run that finished and is no
+    debug run. A resumed run may change only what its result does not depend on, and writes nothing before it computes.
 
     Args:
         experiment: Name of the experiment.
@@ -42,10 +48,15 @@ class Run:
     Attributes:
         folder: The run folder.
         log_images: Whether images of the data set may be sent to W&B: drawn ones always, others if the user says so.
+        current: The run of this process that has not finished; None if there is none.
 
     Raises:
-        ConfigError: If the configuration cannot run, or there is nothing to resume; no folder is made then.
+        ConfigError: If the configuration cannot run, there is nothing to resume, another process uses the folder, or a
+            key is changed that a resumed run must keep; no folder is made then.
+        StorageError: If the folder cannot be made.
     """
+
+    current: ClassVar["Run | None"] = None
 
     def __init__(self, experiment: str, config: RunConfig, data_root: str | Path) -> None:
         self.experiment = experiment
@@ -53,28 +64,54 @@ class Run:
         self.log_images = config.wandb.log_images or is_demo(data_root)
         self._clock = WallClock()
         check_limits(config.trainer)
-        self._wandb_mode = self._choose_wandb_mode()
+        self._wandb_mode, offline_because = choose_mode(config.wandb)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         if config.trainer.num_threads:
             torch.set_num_threads(config.trainer.num_threads)
-        self.folder = self._make_folder()
-        if self.is_first:
-            self.folder.joinpath("figures").mkdir(exist_ok=True)
-            save_config(config, self.folder / "config.yaml")
+        self._place = RunFolder(config.output_dir, experiment, config.resume, self.is_first)
+        self.folder = self._place.path
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
         self.say(f"[bold]{experiment}[/] · recipe {config.recipe} · {self.folder}")
+        if offline_because:
+            self._say_offline(offline_because)
 
-    def _make_folder(self) -> Path:
-        if self.config.resume:
-            return resumed_folder(self.config.output_dir, self.experiment, self.config.resume)
-        # Processes that Lightning starts for DDP inherit the first one's choice.
-        chosen = os.environ.get(_FOLDER_VARIABLE)
-        if chosen and "LOCAL_RANK" in os.environ:
-            return Path(chosen)
-        folder = Path(self.config.output_dir, self.experiment, f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
-        if self.is_first:
-            folder = _make_unused(folder)
-        os.environ[_FOLDER_VARIABLE] = str(folder)
-        return folder
+    def _open(self) -> None:
+        self._changes: dict[str, list[Any]] = {}
+        if not self._place.is_new and self.is_first:
+            self._changes = changes_on_resume(self.config, self.folder, self._place.was_finished)
+        Run.current = self
+        self._config_is_saved = False
+        if self._place.is_new:
+            self._save_config()
+        if self._wandb_mode == "online":
+            _ = self.logger  # now, since a server that does not answer should not end a run that has begun
+
+    def _save_config(self) -> None:
+        """Write the configuration, and on a resume what it changes."""
+        if self._config_is_saved or not self.is_first or not self._computes:
+            return
+        self._config_is_saved = True
+        with storage_errors(self.folder):
+            self.folder.joinpath("figures").mkdir(exist_ok=True)
+        save_config(self.config, self.folder / "config.yaml")
+        if not self._place.is_new:
+            # The provenance names the last command only.
+            write_json(
+                self.folder / _RESUMES, [*self._resumes(), {"words": sys.argv[1:], "changes": self._changes}]
+            )
+
+    @property
+    def _computes(self) -> bool:
+        """Whether there is anything new to record: a finished run that is not prolonged keeps its files."""
+        return bool(self._changes) or not self._place.was_finished
+
+    def _resumes(self) -> list[Any]:
+        path = self.folder / _RESUMES
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
     @property
     def is_first(self) -> bool:
@@ -90,42 +127,26 @@ class Run:
         last = self.folder / name / "checkpoints" / "last.ckpt"
         return last if self.config.resume and last.is_file() else None
 
-    def _choose_wandb_mode(self) -> Literal["online", "offline", "disabled"]:
-        os.environ.setdefault("WANDB_SILENT", "true")
-        mode: Any = self.config.wandb.mode
-        if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-        if mode not in ("online", "offline", "disabled"):
-            raise ConfigError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
-        return mode
-
     @cached_property
     def logger(self) -> WandbLogger | None:
         """The W&B logger, made when first asked for; None when disabled and in all processes but the first."""
         if self._wandb_mode == "disabled" or not self.is_first:
             return None
-        settings = self.config.wandb
-        # All runs lie in one W&B folder, so that one command browses them; each run folder links to its own.
-        shared = Path(self.config.output_dir) / "wandb"
-        shared.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("WANDB_DATA_DIR", str(shared.resolve()))
-        identity = self.folder / "wandb_id"
-        # Started here because WandbLogger would start it with a deprecated setting, and W&B warn of it.
-        run = wandb.init(
-            id=identity.read_text(encoding="utf-8") if identity.is_file() else None, resume="allow",
-            name=self.folder.name, dir=self.config.output_dir, project=settings.project, entity=settings.entity,
-            group=self.experiment, job_type=self.experiment, mode=self._wandb_mode, config=asdict(self.config),
-        )  # fmt: skip
-        write_text(identity, run.id)
-        _link(self.folder / "wandb", Path(os.path.relpath(Path(run.dir).parent, self.folder)))
-        run.define_metric("trainer/global_step")
-        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        automatic = self.config.wandb.mode == "auto"
+        run = start_wandb(self.config, self.experiment, self.folder, self._wandb_mode, automatic)
+        if self._wandb_mode == "online" and run.offline:
+            self._say_offline("the server does not answer")
         return WandbLogger(experiment=run, save_dir=self.config.output_dir)
+
+    def _say_offline(self, reason: str) -> None:
+        self.say(f"[yellow]W&B is offline: {escape(reason)}; `wandb sync` can send the run later[/]")
 
     def trainer(self, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
         """Build a Trainer for this run; `overrides` are Trainer arguments."""
         overrides = {"logger": self.logger or False, **overrides}
-        return build_trainer(self.config.trainer, [*callbacks, self._clock], **overrides)
+        trainer = build_trainer(self.config.trainer, [*callbacks, self._clock], **overrides)
+        self._save_config()  # of a resumed run only now, when all that can be checked has been
+        return trainer
 
     def save_figure(self, name: str, figure: Figure, shows_images: bool = False) -> None:
         """Write a figure to `figures/<name>.png`, and to W&B unless it shows images that must stay here."""
@@ -156,9 +177,11 @@ class Run:
         metrics = {**metrics, "wall_seconds": round(self._clock.seconds, 1)}
         if not self.is_first:
             return metrics
-        write_json(self.folder / "metrics.json", metrics)
+        if self._computes:
+            write_json(self.folder / "metrics.json", metrics)
         environment = describe_environment(self.config.seed, self.config.trainer.accelerator)
-        write_json(self.folder / "provenance.json", {**environment, **provenance})
+        if resumes := self._resumes():
+            environment["resumes"] = resumes
         if self.logger is not None:
             run = self.logger.experiment
             run.summary.update(metrics)
@@ -171,24 +194,29 @@ class Run:
                     item.add_file(str(path.resolve()), policy="immutable", skip_cache=True)
                 run.log_artifact(item)
             wandb.finish()
-        os.environ.pop(_FOLDER_VARIABLE, None)
-        _link(self.folder.parent / "latest", Path(self.folder.name))
+        os.environ.pop(FOLDER_VARIABLE, None)
+        if self._computes:
+            write_json(self.folder / FINISHED, {**environment, **provenance})
+        link_latest(self.folder.parent)
+        self.close()
         return metrics
 
+    def close(self) -> bool:
+        """Let go of the folder; remove one that holds no result. Tell whether it is still there."""
+        if Run.current is self:
+            Run.current = None
+        removed = self.is_first and self._place.remove_if_useless()
+        self._place.release()
+        logger = self.__dict__.get("logger")
+        if removed and logger is not None:
+            run = logger.experiment
+            files = Path(run.dir).parent
+            wandb.finish(exit_code=1)
+            if run.offline:
+                shutil.rmtree(files, ignore_errors=True)
+        return not removed
 
-def _make_unused(folder: Path, number: int = 1) -> Path:
-    """Make a folder, under another name if a run of the same second has it."""
-    candidate = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
-    try:
-        candidate.mkdir(parents=True)
-    except FileExistsError:
-        return _make_unused(folder, number + 1)
-    return candidate
-
-
-def _link(link: Path, target: Path) -> None:
-    """Point a symbolic link, new or old, to a target, atomically."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether the folder holds a checkpoint to go on from."""
+        return self._place.has_checkpoint

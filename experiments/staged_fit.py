@@ -15,6 +15,7 @@ from callbacks.staged_training import Stage, StagedTraining
 from callbacks.throughput import Throughput
 from callbacks.validation_outputs import ValidationOutputs
 from datamodules.image_datamodule import ImageDataModule
+from experiments.checkpoint_io import check_resumable
 from experiments.runner import Run
 from experiments.skipped_images import check_images, report_skipped
 
@@ -68,12 +69,15 @@ def fit_in_stages(
     limit = run.config.trainer.max_epochs
     if cut := describe_cut_stages(staged.stages, limit):
         run.say(f"[yellow]{cut}[/]")
+    last = run.resume_checkpoint(name)
+    if last is not None:
+        check_resumable(last, module, [staged, history])
     trainer = run.trainer(
         [staged, FiniteLoss(), throughput, history, outputs, *callbacks, checkpoints],
         max_epochs=staged.num_epochs if limit is None else min(limit, staged.num_epochs),
         logger=fit_logger(run, name) if logged else False,
     )
-    trainer.fit(module, data, ckpt_path=run.resume_checkpoint(name), weights_only=True)
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
     staged.restore_best(module)  # fit does it too, unless a resumed run had nothing left to train
     metrics = validated(trainer, module, data)
     if throughput.images_per_second is not None:

@@ -29,6 +29,7 @@ from datamodules.synthetic_faces import (
     SyntheticFacesDataModule,
     list_classes,
 )
+from experiments.backbone_choice import settled
 from experiments.blend_report import BlendReport, report_blend
 from experiments.command_line import run_experiment
 from experiments.demo import ensure_demo_data, is_demo
@@ -77,6 +78,7 @@ class Parts:
 def synthetic(config: SyntheticConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("synthetic", config.data.root)
+    config = replace(config, backbone=settled(config.backbone))
     pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
     run = Run("synthetic", config, config.data.root)
     if warning := drawn_backbone_warning(pretrained, config.data.root):

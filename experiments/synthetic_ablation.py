@@ -21,6 +21,7 @@ from affect.backbone_file import BackboneSpec, file_digest, load_backbone
 from affect.backbones import Backbone
 from affect.checkpoints import load_encoder_weights
 from affect.errors import UserError
+from experiments.backbone_choice import settled
 from experiments.command_line import run_experiment
 from experiments.demo import drawn_weights_warning, ensure_demo_data, is_drawn_weights
 from experiments.options import ConfigError, option
@@ -115,6 +116,7 @@ enlarged validation faces: the .551 of the paper, down from .597, is of another 
 def ablate(config: AblationConfig) -> pd.DataFrame:
     """Train every variant and return the table that was written."""
     ensure_demo_data("synthetic", config.data.root)
+    config = replace(config, backbone=settled(config.backbone))
     pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
     # Now, not when its turn comes: weights that do not fit would end hours of training.
     baseline = replace(pretrained, backbone=untrained(pretrained.spec, config))

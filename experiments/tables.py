@@ -1,6 +1,7 @@
 """What the experiments print: lines, and their closing tables."""
 
 import io
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +10,24 @@ from rich.console import Console
 from rich.table import Table
 
 
+class BrokenOutputError(Exception):
+    """Standard output is a pipe that nobody reads any more."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise, so that the command line can tell how to go on; Rich would exit with status 1."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise BrokenOutputError
+
+
 def say(message: Any) -> None:
-    """Print a line or a table to the terminal; a table keeps its width where nobody sees it but a log."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    """Print a line or a table to the terminal; a table keeps its width where nobody sees it but a log.
+
+    Raises:
+        BrokenOutputError: If standard output is a closed pipe.
+    """
+    console = _Console(width=None if sys.stdout.isatty() else 120)
     console.print(message, highlight=False, soft_wrap=isinstance(message, str))
 
 
@@ -25,6 +41,11 @@ def replace_unencodable_output() -> None:
 def published_if_official(published: Mapping[str, float], official: bool) -> Mapping[str, float]:
     """Return published values if the set is the one that they are of; beside results on other data they mislead."""
     return published if official else {}
+
+
+def warn(message: str) -> None:
+    """Print a line to standard error as it is."""
+    Console(stderr=True).print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def results_table(title: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:

@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
 
+from callbacks.graceful_stop import GracefulStop
+from experiments.checkpoint_io import AtomicCheckpointIO
 from experiments.config import TrainerConfig
 from experiments.options import ConfigError, check_options
 
@@ -19,6 +21,7 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
     """Build a Trainer from its configuration; `overrides` are Trainer arguments and come last.
 
     A progress bar among the callbacks takes the usual one's place; `trainer.progress_bar=false` leaves out either.
+    A signal stops the Trainer after a step; checkpoints are written atomically.
     """
     _quieten()
     bars = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
@@ -33,7 +36,8 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[Callback] = (), **o
         "precision": config.precision,
         "limit_train_batches": _batches(config.limit_train_batches),
         "limit_val_batches": _batches(config.limit_val_batches),
-        "callbacks": callbacks,
+        "callbacks": [*callbacks, GracefulStop()],  # last: it stops when the others have done their part
+        "plugins": [AtomicCheckpointIO()],
         "enable_progress_bar": config.progress_bar,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,

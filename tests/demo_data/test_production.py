@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from affect.errors import UserError
+from affect.storage import StorageError
 from demo_data import production
 from demo_data.production import STAMP, build, draw_all
 from demo_data.renderer import RENDERER_VERSION
@@ -69,9 +70,10 @@ def test_an_interrupted_redraw_leaves_the_old_set(tmp_path):
     def fail(folder):
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StorageError, match="set cannot be written: disk full"):
         build(root, {"seed": 2}, fail)
     assert (root / "face.txt").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".set.lock", "set"]
     assert not build(root, {"seed": 1}, must_not_write)
 
 

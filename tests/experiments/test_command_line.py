@@ -1,3 +1,6 @@
+import os
+import shlex
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +11,7 @@ from torch._utils import ExceptionWrapper
 
 import experiments.config
 from affect.backbones import input_statistics
-from affect.errors import MissingFileError
+from affect.errors import MissingFileError, UserError
 from affect.feature_store import FeatureStoreError
 from datamodules.annotation_errors import AnnotationError
 from datamodules.images import UnreadableImageError
@@ -16,7 +19,9 @@ from experiments.command_line import TRACEBACK_VARIABLE, run_experiment, run_on_
 from experiments.config import RunConfig
 from experiments.options import option
 from experiments.preparation import prepare_faces
+from experiments.runner import Run
 from experiments.synthetic_config import PreparationConfig
+from experiments.tables import say
 
 
 @dataclass
@@ -135,3 +140,67 @@ def test_a_finished_runs_configuration_takes_the_recipes_place(
     with pytest.raises(SystemExit):
         run_on_finished_run(Config, "story_submit", found.append, "story")
     assert "nowhere is no finished run of story; `make story` makes one" in capsys.readouterr().err
+
+
+def test_a_signal_outside_a_trainer_ends_with_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    words = [f"output_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
+    monkeypatch.setattr(sys, "argv", ["story", *words])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.story", *words])
+
+    def read_for_ever(config: Config) -> None:
+        run = Run("story", config, tmp_path)
+        assert run.folder.is_dir()
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        run_experiment(Config, "story", read_for_ever)
+    assert caught.value.code == 143
+    assert capsys.readouterr().err.splitlines() == [
+        "stopped by SIGTERM. What is done is kept; go on with",
+        shlex.join(["python", "-m", "experiments.story", *words]),
+    ]
+    assert not any((tmp_path / "runs" / "story").iterdir()), "a folder with nothing to go on with is removed"
+
+
+def test_a_signal_that_a_library_turns_into_an_error_is_still_a_signal(capsys: pytest.CaptureFixture) -> None:
+    def swallow(_: Config) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException as error:
+            raise RuntimeError("worker exited unexpectedly") from error
+
+    with pytest.raises(SystemExit) as caught:
+        run_experiment(Config, "story", swallow)
+    assert caught.value.code == 130
+    assert "stopped by SIGINT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [UserError("no"), ValueError("bug")])
+def test_a_failed_run_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["story", f"output_dir={tmp_path / 'runs'}", "wandb.mode=disabled"])
+
+    def fail(config: Config) -> None:
+        Run("story", config, tmp_path)
+        raise error
+
+    with pytest.raises((SystemExit, ValueError)):
+        run_experiment(Config, "story", fail)
+    assert not any((tmp_path / "runs" / "story").iterdir())
+
+
+def test_a_closed_pipe_ends_with_a_message(
+    capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        with pytest.raises(SystemExit) as caught:
+            run_experiment(Config, "story", lambda _: say("a line"))
+        monkeypatch.undo()
+    assert caught.value.code == 141
+    assert "nobody reads the output any more" in capfd.readouterr().err

@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another(run_pretrain: 
 def test_the_data_is_identified_by_content(through: Path):
     fingerprint = json.loads((through / "provenance.json").read_text())["data_fingerprint"]
     assert load_backbone(through / "backbone.safetensors")[1].notes == {
-        "recipe": "debug",
+        "recipe": "tiny",
         "data": fingerprint,
     }
 

@@ -13,6 +13,7 @@ import yaml
 from matplotlib.figure import Figure
 
 import experiments.config
+import experiments.run_folder
 import experiments.runner
 from callbacks.wall_clock import WallClock
 from experiments.config import RunConfig, TrainerConfig, WandbConfig
@@ -47,7 +48,7 @@ def test_a_run_makes_its_folder_and_finishing_makes_it_the_latest(tmp_path: Path
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = datetime.datetime(2024, 1, 2, 3, 4, 5)
-    monkeypatch.setattr(experiments.runner.datetime, "datetime", SimpleNamespace(now=lambda: now))
+    monkeypatch.setattr(experiments.run_folder.datetime, "datetime", SimpleNamespace(now=lambda: now))
     # What a process sees just before another makes the folder.
     monkeypatch.setattr(Path, "exists", lambda path: False)
     names = [Run("story", config(tmp_path), tmp_path).folder.name for _ in range(3)]

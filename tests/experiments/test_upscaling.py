@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from affect.errors import InvalidOptionError
+from affect.interruption import STOP_SIGNALS, Interruption
 from affect.storage import StorageError
 from affect.super_resolution.networks import SRVGGNetCompact
 from affect.upscaled_tree import StaleTreeError, UpscaledTree, read_manifest
@@ -106,6 +107,29 @@ def test_a_killed_pass_goes_on_to_the_same_tree(source, options, expected, tmp_p
         assert any(".part." in name for name in contents(destination)), "it was killed while writing"
     upscale_tree(source, destination, options, TRAINER)
     assert contents(destination) == expected
+
+
+def test_a_signal_stops_the_pass_after_a_batch_that_is_kept(source, options, expected, tmp_path, monkeypatch):
+    original, calls = UpscaledTree.write, []
+
+    def signal_once(self, name, image):
+        calls.append(name)
+        original(self, name, image)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(UpscaledTree, "write", signal_once)
+    destination = tmp_path / "stopped"
+    with STOP_SIGNALS.listen(), pytest.raises(Interruption) as caught:
+        upscale_tree(source, destination, options, TRAINER)
+    assert caught.value.exit_status == 143
+    stopped = list(calls)
+    assert 5 <= len(stopped) < 23
+    assert set(stopped) <= set(contents(destination)), "finished images are kept"
+    upscale_tree(source, destination, options, TRAINER)
+    assert contents(destination) == expected
+    again = set(stopped) & set(calls[len(stopped) :])
+    assert len(again) < options.batch_size, "at most the batch of the unreadable image is computed again"
 
 
 def test_a_pass_stopped_by_an_error_goes_on_to_the_same_tree(
