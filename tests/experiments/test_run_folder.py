@@ -174,7 +174,7 @@ def test_a_finished_run_keeps_its_files_and_refuses_changes(tmp_path: Path) -> N
 
     for settings in (
         TrainerConfig(max_epochs=1, num_threads=1),
-        TrainerConfig(max_epochs=1, precision="16-true"),
+        TrainerConfig(max_epochs=1, precision="bf16-mixed"),
     ):
         with pytest.raises(ConfigError, match="has finished"):
             Run("story", config(tmp_path, trainer=settings, resume=str(first.folder)), tmp_path)
