@@ -1,12 +1,12 @@
 """Which backbone file a run takes, when names such as `latest` move on."""
 
-import json
 from pathlib import Path
-
-from omegaconf import OmegaConf
+from typing import Any
 
 from affect.backbone_file import file_digest
 from affect.errors import MissingFileError
+from affect.json_file import read_json
+from experiments.config_sources import read_saved_text
 from experiments.options import ConfigError
 
 
@@ -27,15 +27,14 @@ def find_backbone(wanted: str, digest: str, run: Path) -> str:
         ConfigError: If another backbone is asked for.
         MissingFileError: If there is no such file any more; the message names all that was looked at.
     """
-    own = OmegaConf.select(OmegaConf.load(run / "config.yaml"), "backbone")
-    if wanted != own:
+    if wanted != read_saved_text(run / "config.yaml", "backbone"):
         if Path(wanted).is_file() and file_digest(wanted) != digest:
             raise ConfigError(f"backbone={wanted} is not the network that the heads of {run} were trained on")
         return wanted
     provenance = run / "provenance.json"
-    recorded = (
-        json.loads(provenance.read_text(encoding="utf-8")).get("backbone") if provenance.is_file() else None
-    )
+    recorded = None
+    if provenance.is_file():
+        recorded = read_json(provenance, dict[str, Any], "remove the file").get("backbone")
     named = list(dict.fromkeys(str(path) for path in (wanted, recorded) if path))
     runs = sorted({Path(path).parent.parent for path in named})
     others = [str(path) for folder in runs for path in sorted(folder.glob("[0-9]*/backbone.safetensors"))]

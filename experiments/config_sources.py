@@ -1,5 +1,6 @@
 """Where values of options come from: words `key=value` of the command line, and recipes."""
 
+import dataclasses
 import difflib
 import typing
 from collections.abc import Mapping
@@ -80,6 +81,19 @@ def read_recipe(options: Mapping[str, Option], path: Path) -> dict[str, Any]:
     if root is not None:
         walk(root, "")
     return values
+
+
+def read_saved_text(path: Path, key: str) -> str | None:
+    """Read one text option from the top level of a run's `config.yaml`; None without the file or the key.
+
+    Raises:
+        ConfigError: If the file cannot be read.
+    """
+    root = read_yaml(path) if path.is_file() else None
+    for name, node in mapping_items(root, f"{path}: ") if isinstance(root, yaml.MappingNode) else ():
+        if name.value == key:
+            return from_node(Option(key, str | None, dataclasses.field()), node, str(path))
+    return None
 
 
 def _unknown_key(options: Mapping[str, Option], key: str, source: str) -> ConfigError:

@@ -80,6 +80,12 @@ class Option(NamedTuple):
         return self.field.metadata.get("path", False)
 
     @property
+    def default(self) -> Any:
+        """Its default as the dataclass declares it."""
+        factory = self.field.default_factory
+        return self.field.default if factory is dataclasses.MISSING else factory()
+
+    @property
     def required(self) -> bool:
         """Whether it has to be given."""
         return self.field.default == REQUIRED

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, Final
 
-from omegaconf import OmegaConf
-
-from experiments.config import RunConfig, iterate_keys
-from experiments.options import ConfigError
+from experiments.config import RunConfig
+from experiments.config_sources import read_recipe
+from experiments.options import ConfigError, iterate_options, option_value
 
 _RESOURCES: Final = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_threads",
@@ -38,12 +37,11 @@ def changes_on_resume(config: RunConfig, folder: Path, was_finished: bool) -> di
     Raises:
         ConfigError: If a key changes that must not.
     """
-    schema = type(config)
-    before = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(folder / "config.yaml"))
-    after = OmegaConf.structured(config)
+    options = {option.key: option for option in iterate_options(type(config))}
+    before = read_recipe(options, folder / "config.yaml")
     changes: dict[str, list[Any]] = {}
-    for key, _ in iterate_keys(schema):
-        old, new = (_plain(OmegaConf.select(layer, key)) for layer in (before, after))
+    for key, option in options.items():
+        old, new = before.get(key, option.default), option_value(config, key)
         if old != new and key not in _UNRELATED:
             changes[key] = [old, new]
     more_epochs = EPOCHS in changes and _raised(*changes[EPOCHS])
@@ -63,7 +61,3 @@ def changes_on_resume(config: RunConfig, folder: Path, was_finished: bool) -> di
 
 def _raised(old: int | None, new: int | None) -> bool:
     return old is not None and (new is None or new > old)
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from omegaconf import OmegaConf
-
 from affect.atomic import is_temporary
 from affect.storage import LockedError, ProcessLock, storage_errors
 from experiments.config import resumed_folder
+from experiments.config_sources import read_saved_text
 from experiments.options import ConfigError
 
 FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
@@ -115,9 +114,7 @@ def _start(folder: Path) -> tuple[str, int]:
 
 
 def _is_debug(folder: Path) -> bool:
-    config = folder / "config.yaml"
-    recipe = OmegaConf.select(OmegaConf.load(config), "recipe") if config.is_file() else None
-    return Path(str(recipe)).stem == "debug"
+    return Path(read_saved_text(folder / "config.yaml", "recipe") or "").stem == "debug"
 
 
 def _make_unused(folder: Path, number: int = 1) -> Path:
