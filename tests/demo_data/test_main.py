@@ -21,10 +21,12 @@ def test_each_set_is_drawn_once(tmp_path, capsys, command):
     assert capsys.readouterr().out.rstrip().endswith("up to date")
 
 
-def test_foreign_folder_is_refused_in_a_sentence(tmp_path):
+def test_foreign_folder_is_refused_in_a_sentence(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(SystemExit, match="not drawn by demo_data"):
+    with pytest.raises(SystemExit) as error:
         main(["faces", "--root", str(tmp_path)])
+    assert error.value.code == 2
+    assert "not drawn by demo_data" in capsys.readouterr().err
 
 
 def test_help_names_every_set(capsys):

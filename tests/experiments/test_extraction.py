@@ -21,7 +21,6 @@ from datamodules.transforms import DeviceTransform
 from experiments.config import TrainerConfig, WandbConfig
 from experiments.extraction import FeatureExtractor, _first_says
 from experiments.mtl_config import DataConfig, FeaturesConfig, MtlConfig
-from experiments.options import ConfigError
 from experiments.runner import Run
 
 
@@ -234,11 +233,6 @@ def test_stores_of_other_backbones_are_kept_apart(
     np.testing.assert_allclose(
         np.abs(stores[0].features[:, -10:] - stores[1].features[:, -10:]), 1, rtol=1e-4
     )
-
-
-def test_unknown_engines_are_named(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"features\.engine"):
-        make_extractor(aff_wild2, tiny_backbone, tmp_path, engine="tensorrt")
 
 
 def test_a_set_that_is_not_unpacked_is_no_reason_to_allow_missing_images(

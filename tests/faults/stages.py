@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -120,7 +121,8 @@ def train(
     try:
         config = load_config(schema, experiment, ["resume=latest", place], recipe)
     except ConfigError:
-        config = load_config(schema, experiment, [*words, place], recipe)
+        # `latest` passes over runs of the recipe named debug.
+        config = replace(load_config(schema, experiment, [*words, place], recipe), recipe="tiny")
     story(config)
     return result(folder / "runs" / experiment / "latest")
 
