@@ -81,8 +81,8 @@ class BatchedUpscaler(Upscaler):
         }
 
     @torch.inference_mode()
-    def forward(self, images: Tensor) -> Tensor:
-        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.forward`."""
+    def enlarge(self, images: Tensor) -> Tensor:
+        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.enlarge`."""
         height, width = images.shape[2:]
         budget = _CHUNK_PIXELS.get(images.device.type, _CHUNK_PIXELS["cuda"])
         per_chunk = max(1, budget // min(height * width, self.tile**2))

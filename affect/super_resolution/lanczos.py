@@ -23,8 +23,8 @@ class LanczosUpscaler(Upscaler):
         """Return every setting that changes the picture."""
         return {"engine": "lanczos", "outscale": self.outscale}
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.forward`."""
+    def enlarge(self, images: Tensor) -> Tensor:
+        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.enlarge`."""
         arrays = images.permute(0, 2, 3, 1).cpu().contiguous().numpy()
         return torch.from_numpy(resize_lanczos(arrays, *self.output_size(*images.shape[2:]))).permute(
             0, 3, 1, 2

@@ -80,8 +80,8 @@ class RealESRGANUpscaler(Upscaler):
             "face_enhancer_digest": self.face_enhancer_digest,
         }
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.forward`.
+    def enlarge(self, images: Tensor) -> Tensor:
+        """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.enlarge`.
 
         Raises:
             NetworkError: If a network fails, for instance for want of memory.

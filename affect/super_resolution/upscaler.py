@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,9 +29,10 @@ class Upscaler(nn.Module, ABC):
         if self.outscale <= 0:
             raise InvalidOptionError(f"outscale must be positive, not {outscale}")
 
-    @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Enlarge a batch.
+
+        Where an image is grey, the luminance of the network's picture is taken, as Real-ESRGAN does.
 
         Args:
             images: RGB, uint8, shape (B, 3, H, W), on any device.
@@ -38,6 +40,18 @@ class Upscaler(nn.Module, ABC):
         Returns:
             RGB, uint8, shape (B, 3, int(H outscale), int(W outscale)), on the CPU, in channels-last memory order.
         """
+        enlarged = self.enlarge(images)
+        grey = ((images[:, 0] == images[:, 1]) & (images[:, 1] == images[:, 2])).flatten(1).all(1).cpu()
+        if grey.any():
+            pixels = enlarged.permute(0, 2, 3, 1).contiguous().numpy()
+            for index in grey.nonzero().flatten().tolist():
+                pixels[index] = cv2.cvtColor(pixels[index], cv2.COLOR_RGB2GRAY)[..., None]
+            enlarged = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return enlarged
+
+    @abstractmethod
+    def enlarge(self, images: Tensor) -> Tensor:
+        """Enlarge a batch as the engine does, grey or not; shapes as in `forward`."""
 
     @abstractmethod
     def describe(self) -> dict[str, str | int | float | bool]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from affect.errors import InvalidOptionError, MissingFileError
+from affect.super_resolution import realesrgan_engine
 from affect.super_resolution.batched import BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler, resize_lanczos
 from affect.super_resolution.realesrgan_engine import NetworkError, RealESRGANUpscaler
@@ -57,6 +58,28 @@ def test_a_batch_is_its_images_in_order(anime, pictures):
     images = pictures(30, 24, 24)
     alone = torch.cat([upscaler(image[None]) for image in images])
     assert difference(upscaler(images), alone) <= 1
+
+
+@pytest.mark.parametrize("engine", [BatchedUpscaler, RealESRGANUpscaler])
+def test_grey_images_stay_grey_beside_coloured_ones(anime, pictures, engine):
+    images = pictures(3, 14, 12)
+    images[1] = images[1, :1]
+    enlarged, coloured = engine(anime, 2)(images), engine(anime, 2).enlarge(images)
+    assert difference(enlarged[::2], coloured[::2]) == 0
+    assert torch.equal(enlarged[1], enlarged[1, :1].expand(3, -1, -1))
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    assert (enlarged[1, 0] - (coloured[1] * weights).sum(0)).abs().max() <= 1
+    assert difference(coloured[1], enlarged[1]) > 2, "the network alone does not keep it grey"
+
+
+def test_grey_comes_near_to_what_the_package_makes_of_it(anime, pictures):
+    grey = pictures(1, 14, 12)[0, 0].numpy()
+    peer = RealESRGANUpscaler(anime, 2)
+    package = realesrgan_engine._upsampler(peer.network, peer.scale, torch.device("cpu"), False, 0, 10)
+    expected = package.enhance(grey, outscale=2)[0]
+    assert expected.shape == (28, 24)
+    found = BatchedUpscaler(anime, 2)(torch.from_numpy(grey).expand(1, 3, -1, -1))[0, 0].numpy()
+    assert np.abs(found.astype(int) - expected).max() <= 3
 
 
 def test_one_pixel_images_are_enlarged(small_rrdb):
