@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from affect.atomic import is_temporary, write_bytes, write_json
 from affect.errors import MissingFileError, UserError
+from affect.image_files import JPEG_SUFFIXES, SUFFIXES
 from affect.json_file import read_json
 from affect.storage import StorageError, storage_errors
 
 MANIFEST: Final = "manifest.json"
 JPEG_QUALITY: Final = 95
-SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+_JPEG_LARGEST_SIDE: Final = 65_500
+_PIXELS: Final = "upright, transparency on white, 8 bits, grey kept"
 _FORMAT: Final = "upscaled-tree-1"
 _KINDS: Final[dict[str, type]] = {"settings": dict, "source": dict, "complete": bool, "unreadable": list}
 _ENDS: Final = {".png": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"), ".jpg": (b"\xff\xd8", b"\xff\xd9")}
+"""First and last bytes by format: JPEG where the name has a suffix of JPEG, otherwise PNG."""
 
 
 class StaleTreeError(UserError):
@@ -46,7 +49,7 @@ class UpscaledTree:
         self.names = names
         self._identity = {
             "format": _FORMAT,
-            "settings": {**settings, "jpeg_quality": JPEG_QUALITY},
+            "settings": {**settings, "jpeg_quality": JPEG_QUALITY, "pixels": _PIXELS},
             "source": {"digest": source_digest, "images": len(names)},
         }
 
@@ -114,7 +117,7 @@ class UpscaledTree:
 
     def is_finished(self, name: str) -> bool:
         """Tell whether an image is there, and whole as far as its first and last bytes show."""
-        start, end = _ENDS[".png" if name.lower().endswith(".png") else ".jpg"]
+        start, end = _ENDS[_format_of(name)]
         try:
             with (self.root / name).open("rb") as file:
                 if file.read(len(start)) != start:
@@ -131,8 +134,16 @@ class UpscaledTree:
             return {}
         return {entry["name"]: entry["reason"] for entry in found["unreadable"]}
 
+    def known_reduced(self) -> list[str]:
+        """Return the names of images whose samples a finished pass reduced to 8 bits."""
+        found = self._own_manifest()
+        return [] if found is None else found.get("reduced_to_8_bits", [])
+
     def write(self, name: str, image: NDArray[np.uint8]) -> None:
-        """Write one image, JPEG or PNG by its name; safe to call from several threads and processes.
+        """Write one image; safe to call from several threads and processes.
+
+        It keeps its name, by which lists and other trees refer to it. JPEG holds it where the name has a suffix of
+        JPEG, otherwise PNG, whatever the suffix: readers go by the content.
 
         Args:
             name: Path relative to the root.
@@ -147,18 +158,25 @@ class UpscaledTree:
             raise ValueError(f"{name} has none of the suffixes {', '.join(SUFFIXES)}")
         if not path.parent.resolve().is_relative_to(self.root):
             raise ValueError(f"{name} leaves the folder {self.root}")
-        options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        encoded, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+        file_format = _format_of(name)
+        if file_format == ".jpg" and max(image.shape) > _JPEG_LARGEST_SIDE:
+            raise StorageError(
+                f"{path} would have {image.shape[1]} x {image.shape[0]} pixels, but a side of a JPEG may have "
+                f"{_JPEG_LARGEST_SIDE:,}; leave the image out, or make it smaller"
+            )
+        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if file_format == ".jpg" else []
+        encoded, content = cv2.imencode(file_format, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
         if not encoded:
             raise StorageError(f"{path} of shape {image.shape} cannot be encoded")
         write_bytes(path, content.tobytes())
 
-    def finish(self, unreadable: Iterable[tuple[str, str]]) -> None:
+    def finish(self, unreadable: Iterable[tuple[str, str]], reduced: Sequence[str] = ()) -> None:
         """Complete the manifest; for one process, after all have written.
 
         Args:
             unreadable: Names and reasons of the source's files that could not be read, repeated or not; what an
                 earlier pass found, and this one skipped, stays listed.
+            reduced: Names of the source's files whose samples of over 8 bits were reduced.
 
         Raises:
             StorageError: If an image that could be read is missing, or the manifest cannot be written.
@@ -176,7 +194,10 @@ class UpscaledTree:
             for name, reason in sorted(reasons.items())
             if name not in present
         ]
-        write_json(self.root / MANIFEST, {**self._identity, "complete": True, "unreadable": entries})
+        write_json(
+            self.root / MANIFEST,
+            {**self._identity, "complete": True, "unreadable": entries, "reduced_to_8_bits": list(reduced)},
+        )
 
     def _own_manifest(self) -> dict[str, Any] | None:
         """Read the manifest; None while the folder has none, or that of a tree made otherwise."""
@@ -186,8 +207,14 @@ class UpscaledTree:
     def _remove_files(self, partial_only: bool) -> None:
         """Remove what interrupted writers left, or all images."""
         for path in [each for each in self.root.rglob("*") if each.suffix.lower() in (*SUFFIXES, ".json")]:
-            if is_temporary(path) or (not partial_only and path.suffix.lower() in SUFFIXES):
+            if path.is_file() and (
+                is_temporary(path) or (not partial_only and path.suffix.lower() in SUFFIXES)
+            ):
                 path.unlink(missing_ok=True)
+
+
+def _format_of(name: str) -> str:
+    return ".jpg" if Path(name).suffix.lower() in JPEG_SUFFIXES else ".png"
 
 
 def read_manifest(root: str | Path) -> dict[str, Any] | None:

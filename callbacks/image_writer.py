@@ -21,6 +21,7 @@ class UpscaledImageWriter(BasePredictionWriter):
     Args:
         tree: Where they go; opened before the pass.
         rejected: Names and reasons of source entries that were not even tried, for the manifest.
+        reduced: Names of source images whose samples are reduced to 8 bits, for the manifest.
         num_threads: Writing threads of each process; by default one per processor core, at most 8.
         max_waiting: Images that may wait to be written before the pass waits for them.
     """
@@ -29,6 +30,7 @@ class UpscaledImageWriter(BasePredictionWriter):
         self,
         tree: UpscaledTree,
         rejected: Sequence[tuple[str, str]] = (),
+        reduced: Sequence[str] = (),
         num_threads: int | None = None,
         max_waiting: int = 256,
     ) -> None:
@@ -37,6 +39,7 @@ class UpscaledImageWriter(BasePredictionWriter):
         self.num_threads = num_threads or min(os.cpu_count() or 1, 8)
         self.max_waiting = max_waiting
         self.rejected = rejected
+        self.reduced = reduced
         self._unreadable: list[tuple[str, str]] = []
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[Future[None]] = deque()
@@ -74,7 +77,7 @@ class UpscaledImageWriter(BasePredictionWriter):
             parts = parts * dist.get_world_size()
             dist.all_gather_object(parts, self._unreadable)
         if trainer.is_global_zero:
-            self.tree.finish(itertools.chain(self.rejected, *parts))
+            self.tree.finish(itertools.chain(self.rejected, *parts), self.reduced)
         trainer.strategy.barrier("upscaled tree finished")
 
     def on_exception(

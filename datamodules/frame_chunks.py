@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from affect.feature_store_writer import FeatureStoreWriter
 from datamodules.frame_survey import NO_FILE, FrameSurvey, check_unchanged
-from datamodules.images import InaccessibleImageError, UnreadableImageError, crop_and_resize, read_image
+from datamodules.images import InaccessibleImageError, UnreadableImageError, read_image, resize
 from datamodules.loading import build_loader
 from datamodules.samplers import process_share
 from datamodules.transforms import DeviceTransform
@@ -74,8 +74,7 @@ class FrameChunks(Dataset[dict[str, Any]]):
             surveyed = True
 
         try:
-            # As stored, without EXIF's turns: so the network was trained.
-            return crop_and_resize(read_image(path, upright=False, on_read=check), None, self.size)
+            return resize(read_image(path, on_read=check), self.size)
         except UnreadableImageError as error:
             if surveyed or isinstance(error, InaccessibleImageError):
                 raise

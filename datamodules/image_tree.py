@@ -18,8 +18,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from affect.errors import InvalidOptionError, MissingFileError
-from affect.upscaled_tree import SUFFIXES
-from datamodules.images import UnreadableImageError, read_image
+from affect.image_files import JPEG_SUFFIXES, SUFFIXES, has_image_suffix, is_hidden
+from datamodules.image_decoding import UnreadableImageError, is_deep, read_image
 from datamodules.loading import build_loader
 from datamodules.samplers import process_share
 
@@ -33,6 +33,7 @@ class ImageTree:
         names: Paths relative to it, `/`-separated, sorted.
         rejected: Names and reasons of entries that are not read: what is no file, dead links, and links that lead back
             to a folder above them.
+        ignored: Names of files without the suffix of an image.
         digest: SHA-256 over names, sizes and times of change.
         linked: Folders and files, resolved, that links below `root` lead to.
     """
@@ -40,6 +41,7 @@ class ImageTree:
     root: Path
     names: tuple[str, ...]
     rejected: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]
     digest: str
     linked: tuple[Path, ...] = ()
 
@@ -58,28 +60,55 @@ def scan_images(root: str | Path) -> ImageTree:
         raise MissingFileError(f"no folder {root}")
     found: list[tuple[str, int, int]] = []
     rejected: list[tuple[str, str]] = []
+    ignored: list[str] = []
     linked: set[Path] = set()
     above = frozenset(_identity(folder.stat()) for folder in root.parents)
     for path, state in _walk(root, above, linked):
         name = path.relative_to(root).as_posix()
         if isinstance(state, str):
             rejected.append((name, state))
+        elif state is None:
+            ignored.append(name)
         else:
             found.append((name, state.st_size, state.st_mtime_ns))
     if not found:
-        raise MissingFileError(f"no images in {root} (looked for {', '.join(SUFFIXES)} at any depth)")
+        other = f"; other files are there, for example {ignored[0]}" if ignored else ""
+        raise MissingFileError(f"no images in {root} (looked for {', '.join(SUFFIXES)} at any depth){other}")
     found.sort()
     digest = hashlib.sha256()
     for name, size, changed in found:
         digest.update(os.fsencode(name) + f"\0{size}\0{changed}\0".encode())
     names = tuple(name for name, _, _ in found)
-    return ImageTree(root, names, tuple(sorted(rejected)), digest.hexdigest(), tuple(sorted(linked)))
+    return ImageTree(
+        root,
+        names,
+        tuple(sorted(rejected)),
+        tuple(sorted(ignored)),
+        digest.hexdigest(),
+        tuple(sorted(linked)),
+    )
+
+
+def deep_images(tree: ImageTree) -> list[str]:
+    """Name the images with samples of over 8 bits, which reading reduces; JPEGs are taken to have none."""
+    return [
+        name
+        for name in tree.names
+        if Path(name).suffix.lower() not in JPEG_SUFFIXES and _is_deep(tree.root / name)
+    ]
+
+
+def _is_deep(path: Path) -> bool:
+    try:
+        return is_deep(path)
+    except UnreadableImageError:  # reported when it is read
+        return False
 
 
 def _walk(
     folder: Path, above: frozenset[tuple[int, int]], linked: set[Path]
-) -> Iterator[tuple[Path, os.stat_result | str]]:
-    """Yield the images below a folder with their status, and what is not to be read with the reason.
+) -> Iterator[tuple[Path, os.stat_result | str | None]]:
+    """Yield what is below a folder: images with status, what cannot be read with the reason, other files with None.
 
     Args:
         folder: Where to look.
@@ -88,7 +117,7 @@ def _walk(
     """
     try:
         status = folder.stat()
-        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        paths = [path for path in folder.iterdir() if not is_hidden(path.name)]
         folders = {path for path in paths if path.is_dir()}
     except OSError as error:
         raise UnreadableImageError(
@@ -99,14 +128,14 @@ def _walk(
         yield folder, "a link back to a folder above it"
         return
     for path in paths:
-        if path.is_symlink() and path.exists() and (path in folders or path.suffix.lower() in SUFFIXES):
+        if path.is_symlink() and path.exists() and (path in folders or has_image_suffix(path.name)):
             target = path.resolve()
             if path not in folders or _identity(target.stat()) not in above | {identity}:
                 linked.add(target)
         if path in folders:
             yield from _walk(path, above | {identity}, linked)
-        elif path.suffix.lower() in SUFFIXES:
-            yield path, _status(path)
+        else:
+            yield path, _status(path) if has_image_suffix(path.name) else None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -1,6 +1,5 @@
-"""Images on disk to uint8 arrays: read, checked, cropped and resized with OpenCV."""
+"""Samples of images with labels: read, cut out and resized to uint8 arrays."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,86 +8,46 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 from torch.utils.data import Dataset
 
-from affect.errors import InvalidOptionError, UserError
+from affect.errors import InvalidOptionError
+from datamodules.image_decoding import InaccessibleImageError, UnreadableImageError, read_image
 from datamodules.image_files import missing_images
 
 # OpenCV's own threads bring nothing to small images, and those started before a fork hang the workers after it.
 cv2.setNumThreads(0)
 
+__all__ = [
+    "ON_CORRUPT",
+    "ImageDataset",
+    "InaccessibleImageError",
+    "UnreadableImageError",
+    "collate_images",
+    "read_image",
+    "resize",
+]  # fmt: skip
+
 ON_CORRUPT: Final = ("raise", "skip")
 
 
-class UnreadableImageError(UserError):
-    """An image is missing, truncated or no image; the message names the file."""
+def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize bilinearly; where an image shrinks, the kernel widens, so that no pixel is passed over (antialiasing).
 
-
-class InaccessibleImageError(UnreadableImageError):
-    """An image may be there, but the system does not give it, for now: no permission, a disk or network failure."""
-
-
-def read_image(
-    path: str | Path, upright: bool = True, on_read: Callable[[os.stat_result], None] | None = None
-) -> NDArray[np.uint8]:
-    """Decode an image file.
-
-    Args:
-        path: The file.
-        upright: Turn the image as its EXIF data say; otherwise give the pixels as they are stored.
-        on_read: Called with the state of the opened file after its content was read and before it is decoded.
-
-    Returns:
-        RGB values, shape (H, W, 3).
-
-    Raises:
-        UnreadableImageError: If the file is missing, no image, or a JPEG that ends early (OpenCV would fill the rest of
-            it with grey and say nothing).
-        InaccessibleImageError: If the system does not give it.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read()
-            status = os.fstat(file.fileno())
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise UnreadableImageError(f"{path}: {error.strerror}") from error
-    except OSError as error:
-        raise InaccessibleImageError(f"{path}: {error.strerror or error}") from error
-    if on_read is not None:
-        on_read(status)
-    if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise UnreadableImageError(
-            f"{path}: truncated JPEG ({len(content)} bytes); copy it again from the source"
-        )
-    mode = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
-    if image is None:
-        raise UnreadableImageError(f"{path}: not an image that OpenCV can decode ({len(content)} bytes)")
-    return image
-
-
-def crop_and_resize(image: NDArray[np.uint8], box: Sequence[int] | None, size: int) -> NDArray[np.uint8]:
-    """Cut a box out of an image, clipped to its borders, and resize it bilinearly.
+    The result is that of Pillow's bilinear filter to within one grey level, in a third of its time.
 
     Args:
         image: RGB values, shape (H, W, 3).
-        box: Left, top, width and height in pixels; None takes the whole image.
         size: Side of the square result in pixels.
-
-    Raises:
-        ValueError: If the box lies outside the image.
     """
-    if box is not None:
-        left, top, width, height = (int(value) for value in box)
-        clipped = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
-        if not clipped.size:
-            raise ValueError(
-                f"face box {left},{top} {width} x {height} lies outside an image of {image.shape[:2][::-1]}"
-            )
-        image = clipped
-    if image.shape[:2] != (size, size):
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(image)
+    if image.shape[:2] == (size, size):
+        return image
+    if max(image.shape[:2]) > size:
+        # A batch of one in channels-last order, which PyTorch resizes in two thirds of the time.
+        pixels = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
+        resized = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+        return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 class ImageDataset(Dataset[dict[str, Any]]):
@@ -100,8 +59,9 @@ class ImageDataset(Dataset[dict[str, Any]]):
         size: Side of the square images in pixels.
         labels: Columns by batch key, each of length N (for the keys see the batch contract in the README).
         names: One image id per sample; by default the paths.
-        boxes: Face boxes in pixels (left, top, width, height), shape (N, 4); by default whole images.
-        augment: Maps an RGB uint8 array to another before resizing, for instance an albumentations pipeline.
+        boxes: Face boxes in pixels as stored (left, top, width, height), shape (N, 4); by default whole images.
+        augment: Maps an RGB uint8 array, cut out by the box, to another before resizing; for instance an albumentations
+            pipeline.
         on_corrupt: `raise` stops at an unreadable image; `skip` gives a black one, with the reason as `skipped`.
 
     Attributes:
@@ -164,15 +124,8 @@ class ImageDataset(Dataset[dict[str, Any]]):
         name = str(self.paths[index])
         if name in self.unreadable:
             raise UnreadableImageError(self.unreadable[name])
-        path = self.root / name
-        # As stored: the boxes and landmarks of published sets were made with tools that knew nothing of EXIF.
-        image = read_image(path, upright=False)
-        if self.augment is not None:
-            image = self.augment(image)
-        try:
-            return crop_and_resize(image, None if self.boxes is None else self.boxes[index], self.size)
-        except ValueError as error:
-            raise UnreadableImageError(f"{path}: {error}") from error
+        image = read_image(self.root / name, None if self.boxes is None else self.boxes[index])
+        return resize(image if self.augment is None else self.augment(image), self.size)
 
 
 def collate_images(samples: list[dict[str, Any]]) -> dict[str, Any]:

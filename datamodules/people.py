@@ -3,7 +3,7 @@
 <root>/train/<person>/<image>, <root>/val/<person>/<image>     `val` shows the people of `train`
 <root>/train/<person>/<image>                                  without `val`, every 20th image is held out
 <root>/<person>/<image>                                        the same
-.../<person>/landmarks.csv                                     header `file,x0,y0,...`; pixels of that image
+.../<person>/landmarks.csv                                     header `file,x0,y0,...`; pixels of that image as stored
 
 VGGFace2's own `test` shows other people, which a network of these cannot name: it is not read.
 """
@@ -14,15 +14,18 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_warn
 
 from affect.csv_text import read_csv_text
+from affect.image_files import describe_ignored, is_hidden, list_images
 from affect.text_files import parse_numbers
-from affect.upscaled_tree import SUFFIXES
 from datamodules.annotation_errors import AnnotationError, raise_for_problems
 from datamodules.image_datamodule import ImageDataModule
+from datamodules.image_decoding import UnreadableImageError, read_header
 from datamodules.images import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
+from datamodules.orientation import turn_points_upright
 from datamodules.split_overlap import warn_of_copies
 
 LANDMARK_FILE: Final = "landmarks.csv"
@@ -59,6 +62,7 @@ class PeopleDataModule(ImageDataModule):
             return
         folders = list(self._folders())
         self.fingerprint = fingerprint((folder for _, folder in folders), self.root)
+        self._warn_of_ignored([folder for _, folder in folders])
         splits = " ".join(sorted({split for split, _ in folders}))
         key = f"people {splits} {self.root.resolve()}"
         index = cached_table(self.cache_dir, key, self.fingerprint, lambda: read_people(self.root, folders))
@@ -96,8 +100,20 @@ class PeopleDataModule(ImageDataModule):
             parts = [("", train if train.is_dir() else self.root)]
         for split, part in parts:
             for folder in sorted(part.iterdir()):
-                if folder.is_dir():
+                if folder.is_dir() and not is_hidden(folder.name):
                     yield split, folder
+
+    def _warn_of_ignored(self, folders: list[Path]) -> None:
+        """Warn in every run, whether the index comes from the cache or not."""
+        loose = [name for part in sorted({folder.parent for folder in folders}) for name in _files(part)]
+        others = [path / name for path in folders for name in list_images(path, known=(LANDMARK_FILE,))[1]]
+        ignored = [path.relative_to(self.root).as_posix() for path in (*loose, *others)]
+        if ignored:
+            rank_zero_warn(describe_ignored(self.root, ignored))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and not path.is_dir())
 
 
 def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
@@ -114,7 +130,7 @@ def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
     parts = []
     annotated: tuple[Path, int] | None = None
     for split, folder in folders:
-        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        names, _ = list_images(folder)
         part = pd.DataFrame({"path": [f"{folder.relative_to(root)}/{name}" for name in names]}, index=names)
         held_out = (np.arange(len(names)) + 1) % HELD_OUT_EVERY == 0
         part["split"] = split or np.where(held_out, "val", "train")
@@ -165,15 +181,16 @@ def _read_landmarks(folder: Path) -> pd.DataFrame:
         for row in np.flatnonzero(wrong)
     ]
     raise_for_problems(path, problems)
-    sizes = np.array([_image_size(folder / name) for name in files], np.float32).reshape(-1, 1, 2)
-    scaled = values.reshape(len(files), -1, 2) / sizes * 2 - 1
-    return pd.DataFrame(scaled.reshape(len(files), -1), files, points)
+    faces = values.reshape(len(files), len(points) // 2, 2)
+    scaled = [_upright(folder / name, face) for name, face in zip(files, faces, strict=True)]
+    return pd.DataFrame(np.reshape(scaled, values.shape), files, points)
 
 
-def _image_size(path: Path) -> tuple[int, int]:
-    """Read width and height, as stored, from the file's head, without decoding."""
+def _upright(path: Path, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale pixels as stored, shape (K, 2), to [-1, 1], and turn them as the image is turned when it is read."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
+        header = read_header(path)
+    except UnreadableImageError as error:
         raise AnnotationError(f"{path} has landmarks but is no image that can be read ({error})") from error
+    scaled = (points / np.array([header.width, header.height]) * 2 - 1).astype(np.float32)
+    return turn_points_upright(scaled, header.orientation)

@@ -1,7 +1,7 @@
 """The synthetic set of ABAW-4 (LSD): generated faces to learn from, real ones to validate and test on.
 
-<root>/training_set_synthetic_images/<CLASS>/*.jpg     CLASS as officially spelt, ANGRER included
-<root>/validation_set_real_images/<CLASS>/*.jpg
+<root>/training_set_synthetic_images/<CLASS>/*         CLASS as officially spelt, ANGRER included
+<root>/validation_set_real_images/<CLASS>/*            images of any format in affect.image_files
 <root>/validation_people.csv                           header `image,person`, not in the official set: who is on which
                                                        validation image, named `<CLASS>/<file>`
 <root>/LSD_Challenge_test_set_release.txt              header `image,expression`, then names
@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from pytorch_lightning.utilities import rank_zero_warn
 
+from affect.image_files import describe_ignored, has_image_suffix, list_images
 from affect.labels import MISSING_EXPRESSION, SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
 from affect.text_files import read_text
-from affect.upscaled_tree import SUFFIXES
 from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
 from datamodules.augmentation import ColourJitter
 from datamodules.image_datamodule import ImageDataModule
@@ -136,7 +137,7 @@ class SyntheticFacesDataModule(ImageDataModule):
 
 
 def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
-    """List the images of the class folders.
+    """List the images of the class folders; warns of what else is there, and not read.
 
     Returns:
         Paths relative to `folder`, sorted within each class, and their labels, shape (N,), int64.
@@ -146,16 +147,21 @@ def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
     """
     paths: list[str] = []
     labels: list[int] = []
+    ignored: list[str] = []
     for label, name in enumerate(SYNTHETIC_FOLDERS):
         if not (folder / name).is_dir():
             raise AnnotationError(
                 f"{folder / name} is missing; the set has the class folders {SYNTHETIC_FOLDERS}"
             )
-        found = sorted(path.name for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
+        found, others = list_images(folder / name)
+        ignored += [f"{name}/{other}" for other in others]
         if not found:
-            raise AnnotationError(f"{folder / name} holds no image")
+            reason = f"; {describe_ignored(folder / name, others)}" if others else ""
+            raise AnnotationError(f"{folder / name} holds no image{reason}")
         paths += [f"{name}/{file}" for file in found]
         labels += [label] * len(found)
+    if ignored:
+        rank_zero_warn(describe_ignored(folder, ignored))
     return paths, np.array(labels, np.int64)
 
 
@@ -216,7 +222,7 @@ def read_test_list(path: Path) -> list[str]:
     for number, line in enumerate(read_text(path, AnnotationError).split("\n"), start=1):
         name, *others = (field.strip(" \t") for field in line.split(","))
         if number == 1:
-            if Path(name).suffix.lower() in SUFFIXES:
+            if has_image_suffix(name):
                 problems.append((1, "an image stands where the header line should; put the header back"))
         elif any((name, *others)):
             if reason := _name_fault(name, others):

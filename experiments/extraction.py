@@ -231,8 +231,9 @@ class FeatureExtractor:
         spec = self.spec
         return {
             "size": spec.image_size,
-            "orientation": "as stored",
-            "resize": "cv2 bilinear",
+            "orientation": "upright",
+            "transparency": "on white",
+            "resize": "antialiased bilinear",
             "mean": list(spec.mean),
             "std": list(spec.std),
         }

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from affect.errors import InvalidOptionError
+from affect.image_files import describe_ignored
 from affect.super_resolution.batched import PRECISIONS, BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
@@ -27,7 +28,7 @@ from affect.super_resolution.weights import load_network
 from affect.upscaled_tree import UpscaledTree
 from callbacks.image_progress import ImageProgressBar
 from callbacks.image_writer import UpscaledImageWriter
-from datamodules.image_tree import ImageTree, ImageTreeDataModule, scan_images
+from datamodules.image_tree import ImageTree, ImageTreeDataModule, deep_images, scan_images
 from experiments.command_line import run_experiment
 from experiments.config import TrainerConfig
 from experiments.options import REQUIRED, option
@@ -86,7 +87,7 @@ class UpscalingConfig:
     """Everything that can be set."""
 
     recipe: str = option(REQUIRED, "name of a recipe, or path of a YAML file with values of keys", path=True)
-    source: str = option(REQUIRED, "folder with images at any depth (.jpg, .jpeg, .png)", path=True)
+    source: str = option(REQUIRED, "folder with images at any depth; hidden files are passed over", path=True)
     destination: str = option(REQUIRED, "folder for the enlarged images, outside the source", path=True)
     upscaling: UpscalingOptions = field(default_factory=UpscalingOptions)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -128,10 +129,13 @@ def upscale_tree(
             )
     if upscaler is None:
         upscaler = build_upscaler(options, trainer_config.accelerator)
+    if tree.ignored:
+        _warn(describe_ignored(tree.root, tree.ignored))
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
     bar = ImageProgressBar(options.batch_size, len(tree.names))
+    writer = UpscaledImageWriter(output, tree.rejected)
     trainer = build_trainer(
-        trainer_config, [UpscaledImageWriter(output, tree.rejected), bar],
+        trainer_config, [writer, bar],
         precision="32-true", logger=False, enable_checkpointing=False,
     )  # fmt: skip
     # Started by torchrun or SLURM, processes do not wait for the first one here. All come to the same decision all the
@@ -145,6 +149,8 @@ def upscale_tree(
         if trainer.is_global_zero:
             _tell_left_out(output)
         return destination
+    if trainer.is_global_zero:
+        writer.reduced = deep_images(tree)
     left_out = output.known_unreadable()
     data = ImageTreeDataModule(
         tree,
@@ -161,14 +167,20 @@ def upscale_tree(
 
 
 def _tell_left_out(output: UpscaledTree) -> None:
-    left_out = output.known_unreadable()
+    left_out, reduced = output.known_unreadable(), output.known_reduced()
+    listed = f"(all are in {output.root}/manifest.json)"
     if left_out:
         name, reason = next(iter(left_out.items()))
-        Console(stderr=True).print(
-            f"[yellow]{len(left_out)} files were left out, for example {escape(name)}: {escape(reason)} "
-            f"(all are in {output.root}/manifest.json)[/]",
-            soft_wrap=True,
+        _warn(f"{len(left_out)} files were left out, for example {name}: {reason} {listed}")
+    if reduced:
+        _warn(
+            f"{len(reduced)} images of over 8 bits were reduced to 8 bits, for example {reduced[0]} {listed}"
         )
+
+
+@rank_zero_only
+def _warn(message: str) -> None:
+    Console(stderr=True).print(f"[yellow]{escape(message)}[/]", soft_wrap=True)
 
 
 def build_upscaler(options: UpscalingOptions, accelerator: str) -> Upscaler:

@@ -5,11 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from affect.storage import StorageError
 from affect.upscaled_tree import MANIFEST, StaleTreeError, UpscaledTree, read_manifest
 
 NAMES = ("a/1.jpg", "a/2.PNG", "b/c/3.jpeg")
+PIXELS = "upright, transparency on white, 8 bits, grey kept"
 
 
 @pytest.fixture
@@ -33,6 +35,42 @@ def test_images_keep_their_names_formats_and_colours(tmp_path, picture):
     assert np.abs(jpeg.astype(int) - picture).mean() < 6
     expected = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     assert (tree.root / "a/1.jpg").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("x.jfif", b"\xff\xd8\xff"), ("x.JPE", b"\xff\xd8\xff"),
+        *((f"x.{suffix}", b"\x89PNG") for suffix in ("bmp", "gif", "TIF", "tiff", "webp", "jp2", "avif", "pgm")),
+    ],
+)  # fmt: skip
+def test_copies_of_other_formats_keep_their_names_and_hold_jpeg_or_png(tmp_path, picture, name, start):
+    tree = tree_in(tmp_path / "out", names=(name, "x.png", "x.jpg"))
+    tree.open()
+    assert not tree.is_finished(name)
+    tree.write(name, picture)
+    assert tree.is_finished(name)
+    content = (tree.root / name).read_bytes()
+    assert content.startswith(start)
+    if start == b"\x89PNG":
+        assert np.array_equal(np.asarray(Image.open(tree.root / name)), picture)
+    (tree.root / name).write_bytes(content[:-1])
+    assert not tree.is_finished(name)
+
+
+def test_a_side_too_long_for_jpeg_is_an_error_that_names_the_file(tmp_path):
+    tree = tree_in(tmp_path / "out")
+    tree.open()
+    with pytest.raises(StorageError, match=r"a/1.jpg would have 70000 x 1 pixels, .* 65,500; leave"):
+        tree.write("a/1.jpg", np.zeros((1, 70_000, 3), np.uint8))
+
+
+def test_a_folder_named_like_an_image_outlives_a_rebuild(tmp_path, picture):
+    tree = tree_in(tmp_path / "out", names=("album.jpg/1.jpg",))
+    tree.open()
+    tree.write("album.jpg/1.jpg", picture)
+    tree_in(tmp_path / "out", names=("album.jpg/1.jpg",), other=1).open(rebuild=True)
+    assert not tree.is_finished("album.jpg/1.jpg")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,7 +97,10 @@ def test_the_manifest_says_what_was_made_and_when_it_is_done(tmp_path, picture):
     assert manifest["complete"] is True
     assert manifest["unreadable"] == [{"name": NAMES[2], "reason": "empty"}]
     assert manifest["source"] == {"digest": "source-digest", "images": 3}
-    assert manifest["settings"] == {"outscale": 2.0, "jpeg_quality": 95}
+    assert manifest["settings"] == {"outscale": 2.0, "jpeg_quality": 95, "pixels": PIXELS}
+    assert manifest["reduced_to_8_bits"] == []
+    tree.finish([(NAMES[2], "empty")], [NAMES[1]])
+    assert tree.known_reduced() == [NAMES[1]]
     assert tree.known_unreadable() == {NAMES[2]: "empty"}
     assert tree.is_complete()
 

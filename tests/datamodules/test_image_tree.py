@@ -8,7 +8,7 @@ import pytest
 
 from affect.errors import MissingFileError
 from datamodules import image_tree
-from datamodules.image_tree import ImageBatches, ImageTreeDataModule, scan_images
+from datamodules.image_tree import ImageBatches, ImageTreeDataModule, deep_images, scan_images
 from datamodules.images import UnreadableImageError
 
 
@@ -34,6 +34,37 @@ def test_images_are_found_at_any_depth_and_sorted(root):
     tree = scan_images(root)
     assert tree.names == (*(f"ANGRER/{number}.jpg" for number in range(5)), "SAD/deep/wide.png", "top.JPEG")
     assert tree.rejected == ()
+    assert tree.ignored == ("notes.txt",)
+
+
+def test_system_files_are_no_data_and_a_folder_named_like_an_image_is_a_folder(root):
+    write(root / "album.jpg" / "1.bmp")
+    for name in ("._top.jpg", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints/1.jpg", "__MACOSX/1.jpg"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"x")
+    tree = scan_images(root)
+    assert len(tree.names) == 8
+    assert "album.jpg/1.bmp" in tree.names
+    assert tree.rejected == ()
+    assert tree.ignored == ("notes.txt",)
+
+
+def test_images_of_over_8_bits_are_named(root):
+    deep = np.full((8, 6), 40_000, np.uint16)
+    for name in ("deep.png", "deep.tif", "deep.pgm"):
+        assert cv2.imwrite(str(root / name), deep)
+    assert cv2.imwrite(str(root / "colour.png"), np.dstack([deep] * 3))
+    assert cv2.imwrite(str(root / "colour.ppm"), np.dstack([deep] * 3))
+    write(root / "plain.tif")
+    write(root / "plain.ppm")
+    (root / "broken.png").write_bytes(b"")
+    assert deep_images(scan_images(root)) == [
+        "colour.png",
+        "colour.ppm",
+        "deep.pgm",
+        "deep.png",
+        "deep.tif",
+    ]
 
 
 def test_the_digest_notices_every_change(root):
@@ -100,7 +131,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(root, monkeypatch):
 def test_a_folder_without_images_is_an_error(tmp_path):
     with pytest.raises(MissingFileError, match="no folder"):
         scan_images(tmp_path / "absent")
-    with pytest.raises(MissingFileError, match=r"no images in .*looked for .jpg, .jpeg, .png"):
+    with pytest.raises(MissingFileError, match=r"no images in .*looked for .avif, .bmp"):
         scan_images(tmp_path)
 
 

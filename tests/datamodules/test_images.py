@@ -5,11 +5,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
 from affect.errors import InvalidOptionError
-from datamodules.images import ImageDataset, UnreadableImageError, collate_images, crop_and_resize, read_image
+from datamodules.frame_chunks import FrameChunks
+from datamodules.frame_survey import survey_frames
+from datamodules.image_tree import ImageBatches, scan_images
+from datamodules.images import ImageDataset, UnreadableImageError, collate_images, resize
 
 
 def pixels(height: int = 24, width: int = 32, seed: int = 0) -> np.ndarray:
@@ -22,97 +25,21 @@ def write(path: Path, image: np.ndarray) -> Path:
     return path
 
 
-def test_pixels_are_rgb_and_exact_for_png(tmp_path: Path):
-    image = pixels()
-    assert np.array_equal(read_image(write(tmp_path / "a.png", image)), image)
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".webp"])
-def test_other_formats_come_near(tmp_path: Path, suffix: str):
-    image = pixels()
-    found = read_image(write(tmp_path / f"a{suffix}", image))
-    assert np.abs(found.astype(int) - image).mean() < 8
-
-
-def test_grey_and_transparent_images_have_three_channels(tmp_path: Path):
-    cv2.imwrite(str(tmp_path / "grey.png"), pixels()[:, :, 0])
-    cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([pixels(), pixels()[:, :, 0]]))
-    assert read_image(tmp_path / "grey.png").shape == (24, 32, 3)
-    assert read_image(tmp_path / "alpha.png").shape == (24, 32, 3)
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
-@pytest.mark.parametrize("progressive", [0, 1])
-def test_a_truncated_jpeg_is_named_wherever_it_ends(tmp_path: Path, share: float, progressive: int):
-    parameters = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_QUALITY, 95]
-    _, content = cv2.imencode(".jpg", pixels(96, 128), parameters)
-    whole = content.tobytes()
-    (tmp_path / "a.jpg").write_bytes(whole)
-    read_image(tmp_path / "a.jpg")
-    (tmp_path / "a.jpg").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(UnreadableImageError, match=r"a\.jpg: "):
-        read_image(tmp_path / "a.jpg")
-
-
-def test_a_whole_thumbnail_does_not_hide_a_truncated_jpeg(tmp_path: Path):
-    thumbnail = cv2.imencode(".jpg", pixels(8, 8))[1].tobytes()
-    whole = cv2.imencode(".jpg", pixels(96, 128))[1].tobytes()
-    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
-    with_thumbnail = whole[:2] + segment + whole[2:]
-    (tmp_path / "a.jpg").write_bytes(with_thumbnail)
-    assert read_image(tmp_path / "a.jpg").shape == (96, 128, 3)
-    (tmp_path / "a.jpg").write_bytes(with_thumbnail[:-50])
-    with pytest.raises(UnreadableImageError, match="truncated JPEG"):
-        read_image(tmp_path / "a.jpg")
-
-
-def test_a_truncated_png_is_named(tmp_path: Path):
-    path = write(tmp_path / "a.png", pixels())
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UnreadableImageError, match=r"a\.png"):
-        read_image(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"GIF?", b"\xff\xd8", b"<html></html>"])
-def test_what_is_no_image_is_named(tmp_path: Path, content: bytes):
-    (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(UnreadableImageError, match=rf"a\.jpg: not an image .*\({len(content)} bytes\)"):
-        read_image(tmp_path / "a.jpg")
-
-
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
-    with pytest.raises(UnreadableImageError, match=r"a\.jpg: No such file"):
-        read_image(tmp_path / "a.jpg")
-    with pytest.raises(UnreadableImageError, match="directory"):
-        read_image(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "box",
-    [(4, 6, 10, 12), (0, 0, 32, 24), (-5, -3, 20, 10), (25, 20, 50, 50), (31, 23, 1, 1), (-5, -5, 100, 100)],
-)
-def test_the_crop_is_the_plain_slice_of_the_part_inside(box: tuple[int, int, int, int]):
-    image = pixels()
-    left, top, width, height = box
-    rows = [row for row in range(top, top + height) if 0 <= row < 24]
-    columns = [column for column in range(left, left + width) if 0 <= column < 32]
-    part = np.ascontiguousarray(image[np.ix_(rows, columns)])
-    expected = cv2.resize(part, (16, 16), interpolation=cv2.INTER_LINEAR)
-    assert np.array_equal(crop_and_resize(image, box, 16), expected)
-
-
-def test_a_crop_of_the_right_size_is_not_resampled():
-    image = pixels()
-    found = crop_and_resize(image, (3, 2, 16, 16), 16)
-    assert np.array_equal(found, image[2:18, 3:19])
+@pytest.mark.parametrize("size", [(350, 350), (425, 330), (600, 224), (672, 672), (1000, 200)])
+def test_shrinking_gives_pillows_antialiased_picture(size: tuple[int, int]):
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(noise).resize((224, 224), Image.Resampling.BILINEAR))
+    found = resize(noise, 224)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    aliased = cv2.resize(noise, (224, 224), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(aliased.astype(int) - expected).mean() > 5
     assert found.flags["C_CONTIGUOUS"]
-    assert np.array_equal(crop_and_resize(pixels(16, 16), None, 16), pixels(16, 16))
 
 
-@pytest.mark.parametrize("box", [(32, 0, 5, 5), (0, 24, 5, 5), (-9, 0, 9, 5), (4, 4, 0, 5)])
-def test_a_box_outside_is_an_error(box: tuple[int, int, int, int]):
-    with pytest.raises(ValueError, match=r"outside an image of \(32, 24\)"):
-        crop_and_resize(pixels(), box, 16)
+def test_enlarging_is_bilinear_and_the_right_size_is_not_resampled():
+    image = pixels()
+    assert np.array_equal(resize(image, 64), cv2.resize(image, (64, 64), interpolation=cv2.INTER_LINEAR))
+    assert np.array_equal(resize(pixels(16, 16), 16), pixels(16, 16))
 
 
 @pytest.fixture
@@ -169,15 +96,41 @@ def test_a_batch_without_a_single_image_has_the_shapes_of_any_other_and_no_rows(
     ]
 
 
-def test_boxes_cut_the_pixels_as_they_are_stored_whatever_exif_says(folder: Path):
+def test_boxes_cut_the_pixels_as_stored_and_the_part_is_turned_upright(folder: Path):
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.fromarray(pixels()).save(folder / "0.jpg", exif=turned, quality=95)
-    assert read_image(folder / "0.jpg").shape == (32, 24, 3)
-    stored = read_image(folder / "0.jpg", upright=False)
-    assert np.array_equal(stored, np.asarray(Image.open(folder / "0.jpg")))
-    expected = crop_and_resize(stored, (5, 5, 10, 10), 8)
+    stored = np.asarray(Image.open(folder / "0.jpg"))
+    expected = resize(np.rot90(stored[5:15, 5:15], -1).copy(), 8)
     assert np.array_equal(dataset(folder)[0]["image"], expected)
+
+
+def test_training_extraction_and_upscaling_see_a_photo_alike(folder: Path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    (folder / "photos").mkdir()
+    Image.fromarray(pixels()).save(folder / "photos" / "0.jpg", exif=turned, quality=95)
+    upright = np.array(ImageOps.exif_transpose(Image.open(folder / "photos" / "0.jpg")))
+    upscaled = ImageBatches(scan_images(folder / "photos"), 1)[0]["groups"][0]["image"]
+    assert np.array_equal(upscaled[0].permute(1, 2, 0).numpy(), upright)
+    trained = dataset(folder / "photos", boxes=None)[0]["image"]
+    survey = survey_frames(folder, ["photos/0.jpg"])
+    extracted = FrameChunks(survey, [(0, slice(0, 1))], 8)[0]["image"][0].permute(1, 2, 0).numpy()
+    assert np.array_equal(trained, resize(upright, 8))
+    assert np.array_equal(trained, extracted)
+
+
+def test_the_face_in_view_is_the_same_whichever_way_it_is_stored(folder: Path):
+    """Also the box that is given for the pixels as stored."""
+    for orientation, stored in ((1, pixels()), (6, np.rot90(pixels())), (3, np.rot90(pixels(), 2))):
+        turned = Image.Exif()
+        turned[0x0112] = orientation
+        Image.fromarray(stored).save(folder / f"{orientation}.png", exif=turned)
+    boxes = np.array([[4, 2, 10, 12], [2, 18, 12, 10], [18, 10, 10, 12]], np.int32)
+    data = dataset(folder, paths=["1.png", "6.png", "3.png"], labels={}, boxes=boxes)
+    first, *others = (data[index]["image"] for index in range(3))
+    assert np.array_equal(first, resize(pixels()[2:14, 4:14], 8))
+    assert all(np.array_equal(first, other) for other in others)
 
 
 def test_batches_are_channels_last_without_a_copy(folder: Path):
@@ -190,7 +143,7 @@ def test_batches_are_channels_last_without_a_copy(folder: Path):
     assert "skipped" not in collate_images(samples)
 
 
-def test_augmentation_sees_the_image_before_it_is_cropped(folder: Path):
+def test_augmentation_sees_what_is_cut_out_before_it_is_resized(folder: Path):
     seen = []
 
     def invert(image: np.ndarray) -> np.ndarray:
@@ -198,7 +151,7 @@ def test_augmentation_sees_the_image_before_it_is_cropped(folder: Path):
         return 255 - image
 
     plain, inverted = dataset(folder)[0]["image"], dataset(folder, augment=invert)[0]["image"]
-    assert seen == [(24, 32, 3)]
+    assert seen == [(10, 10, 3)]
     np.testing.assert_allclose(inverted.astype(int), 255 - plain.astype(int), atol=1)
 
 

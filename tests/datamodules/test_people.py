@@ -1,4 +1,5 @@
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +97,41 @@ def test_a_validation_folder_that_comes_later_is_noticed(tree: Path, tmp_path: P
     assert build(tree, tmp_path).datasets["val"].names.tolist() == ["val/ada/0003.jpg", "val/bob/0003.jpg"]
 
 
-def test_landmarks_of_a_photo_that_lies_on_its_side_belong_to_the_stored_pixels(tree: Path, tmp_path: Path):
+def test_landmarks_of_a_photo_stored_on_its_side_are_turned_with_it(tree: Path, tmp_path: Path):
     turned = Image.Exif()
-    turned[0x0112] = 6  # "turn me by 90 degrees"
+    turned[0x0112] = 6  # shown turned clockwise by 90 degrees
     pixels = np.zeros((10, 20, 3), np.uint8)
     pixels[:, 10:] = 255
     Image.fromarray(pixels).save(tree / "train" / "ada" / "0000.jpg", exif=turned)
     sample = build(tree, tmp_path).datasets["train"][0]
-    assert sample["landmarks"].tolist() == [-1, -1, 1, 1]
-    assert sample["image"][:, :3].max() < 20
-    assert sample["image"][:, 5:].min() > 235
+    assert sample["landmarks"].tolist() == [1, -1, -1, 1], "top right, bottom left"
+    assert sample["image"][:3].max() < 20
+    assert sample["image"][5:].min() > 235
+
+
+def test_hidden_files_and_folders_are_no_data_and_others_are_reported_in_every_run(
+    tree: Path, tmp_path: Path
+):
+    expected = build(tree, tmp_path).datasets["train"].paths.tolist()
+    ada = tree / "train" / "ada"
+    for name in ("._0000.jpg", "Thumbs.db", ".DS_Store", "desktop.ini"):
+        (ada / name).write_bytes(b"x")
+    for folder in (".ipynb_checkpoints", "__MACOSX"):
+        draw(tree / "train" / folder, 1)
+    draw(ada / ".ipynb_checkpoints", 1)
+    with warnings.catch_warnings(action="error"):
+        data = build(tree, tmp_path)
+    assert data.people == ["ada", "bob"]
+    assert data.datasets["train"].paths.tolist() == expected
+    (ada / "album.jpg").mkdir()
+    (ada / "clip.mp4").write_bytes(b"x")
+    draw(tree / "train", 1)
+    for _ in range(2):
+        with pytest.warns(
+            UserWarning, match=r"3 entries are not read.*: train/0000.jpg, train/ada/album.jpg, tr"
+        ):
+            data = build(tree, tmp_path)
+    assert data.datasets["train"].paths.tolist() == expected
 
 
 def test_a_new_picture_is_noticed(tree: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,23 @@ def test_labels_follow_the_official_folders(root: Path) -> None:
     counts = [len(list((root / TRAIN_FOLDER / name).glob("*.jpg"))) for name in SYNTHETIC_FOLDERS]
     assert data.class_counts() == counts
     assert tuple(data.expressions) == SYNTHETIC_EXPRESSIONS
+
+
+def test_all_formats_are_listed_hidden_files_passed_over_and_the_rest_reported(tmp_path: Path) -> None:
+    for name in SYNTHETIC_FOLDERS:
+        (tmp_path / name).mkdir()
+        for file in ("1.jpg", "2.WEBP", "3.bmp", "._1.jpg", "Thumbs.db", ".DS_Store"):
+            (tmp_path / name / file).write_bytes(b"x")
+    (tmp_path / SYNTHETIC_FOLDERS[0] / ".ipynb_checkpoints").mkdir()
+    with warnings.catch_warnings(action="error"):
+        paths, labels = list_classes(tmp_path)
+    assert paths == [f"{name}/{file}" for name in SYNTHETIC_FOLDERS for file in ("1.jpg", "2.WEBP", "3.bmp")]
+    assert labels.tolist() == [label for label in range(6) for _ in range(3)]
+    (tmp_path / SYNTHETIC_FOLDERS[1] / "album.jpg").mkdir()
+    (tmp_path / SYNTHETIC_FOLDERS[2] / "clip.mp4").write_bytes(b"x")
+    names = rf"{SYNTHETIC_FOLDERS[1]}/album\.jpg, {SYNTHETIC_FOLDERS[2]}/clip\.mp4$"
+    with pytest.warns(UserWarning, match=rf"2 entries are not read.*: {names}"):
+        assert list_classes(tmp_path)[0] == paths
 
 
 def test_a_batch_keeps_the_contract(root: Path) -> None:

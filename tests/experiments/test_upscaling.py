@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from affect.errors import InvalidOptionError
 from affect.interruption import STOP_SIGNALS, Interruption
 from affect.storage import StorageError
 from affect.super_resolution.networks import SRVGGNetCompact
 from affect.upscaled_tree import StaleTreeError, UpscaledTree, read_manifest
+from datamodules.image_decoding import read_image
 from experiments import upscaling
 from experiments.config import TrainerConfig, load_config
 from experiments.upscaling import UpscalingConfig, UpscalingOptions, upscale_tree
@@ -72,6 +74,42 @@ def test_the_tree_is_mirrored_and_enlarged(source, expected, tmp_path):
     assert manifest["complete"]
     assert [entry["name"] for entry in manifest["unreadable"]] == ["class0/broken.jpg"]
     assert manifest["source"]["images"] == 24
+
+
+def test_odd_images_come_out_upright_grey_and_on_white_and_the_rest_is_reported(tmp_path, options, capsys):
+    source, destination = tmp_path / "odd", tmp_path / "enlarged"
+    source.mkdir()
+    colours = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(colours).save(source / "photo.png", exif=turned)
+    Image.fromarray(colours[..., 0]).save(source / "grey.png")
+    Image.fromarray(colours[..., 0].astype(np.uint16) * 257).save(source / "deep.tif")
+    Image.fromarray(np.full((12, 16, 4), (255, 0, 255, 0), np.uint8)).save(
+        source / "clear.webp", lossless=True
+    )
+    Image.fromarray(colours).save(source / "same.jpg")
+    Image.fromarray(255 - colours).save(source / "same.bmp")
+    (source / "film.mp4").write_bytes(b"x")
+    (source / "._photo.png").write_bytes(b"x")
+    upscale_tree(source, destination, options, TRAINER)
+    images = {path.name: read_image(path) for path in destination.iterdir() if path.suffix != ".json"}
+    assert set(images) == {"photo.png", "grey.png", "deep.tif", "clear.webp", "same.jpg", "same.bmp"}
+    assert images["photo.png"].shape == (32, 24, 3)
+    network = upscaling.build_upscaler(options, "cpu")
+    assert np.array_equal(images["photo.png"], network.upscale([np.rot90(colours, -1)])[0])
+    assert np.ptp(images["grey.png"].astype(int), axis=2).max() == 0
+    assert np.array_equal(images["deep.tif"], images["grey.png"])
+    assert np.array_equal(images["clear.webp"], network.upscale([np.full((12, 16, 3), 255, np.uint8)])[0])
+    assert np.array_equal(images["same.bmp"], network.upscale([255 - colours])[0])
+    assert read_manifest(destination)["reduced_to_8_bits"] == ["deep.tif"]
+    for _ in range(2):
+        errors = capsys.readouterr().err
+        assert "1 images of over 8 bits were reduced to 8 bits, for example deep.tif" in errors
+        assert "1 entries are not read" in errors
+        assert errors.rstrip().count("film.mp4") == 1
+        assert "left out" not in errors
+        upscale_tree(source, destination, options, TRAINER)
 
 
 def kill_while_writing(source: Path, destination: Path, options: UpscalingOptions, after: int) -> None:
