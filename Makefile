@@ -23,7 +23,7 @@ ON_BACKBONE = $(OPTIONS) $(or $(call key,backbone,BACKBONE),backbone=$(DEFAULT_B
 # $(call without,VARIABLE): stops if a variable is set that the command would ignore.
 without = $(if $(value $(1)),$(error $(1)= has no meaning for `make $@`; see `make help`))
 
-.PHONY: help setup lint format test mutation bench sheets dashboard clean demo demo-seeds faces pretrain
+.PHONY: help setup lint format test test-slow mutation bench sheets dashboard clean demo demo-seeds faces pretrain
 .PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale
 
 help: ## list the commands
@@ -55,8 +55,13 @@ OTHER_PROCESSOR = ONEDNN_MAX_CPU_ISA=$(ISA) ATEN_CPU_CAPABILITY=$(or $(ATEN_$(IS
 ATEN_AVX2 = avx2
 ATEN_AVX512_CORE = avx512
 
+PYTEST = OMP_WAIT_POLICY=passive $(if $(ISA),$(OTHER_PROCESSOR)) $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: $(READY) ## run the tests [ISA=SSE41 or AVX2: with an older processor's instructions]
-	OMP_WAIT_POLICY=passive $(if $(ISA),$(OTHER_PROCESSOR)) $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(READY) ## run the tests that start several processes or large networks
+	$(PYTEST) -m slow $(ARGS)
 
 mutation: $(READY) ## change affect/ line by line and see which changes no test notices [ARGS="affect.losses*"]
 	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable '.[mutation]'

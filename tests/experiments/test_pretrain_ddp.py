@@ -12,6 +12,8 @@ import pytest
 
 from affect.labels import BACKBONE_EXPRESSIONS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run_folders(shared_affectnet_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:

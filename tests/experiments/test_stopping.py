@@ -30,6 +30,7 @@ def wait_for(process: subprocess.Popen, out: Path, pattern: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_ctrl_c_with_workers_keeps_the_finished_epochs_and_tells_how_to_go_on(
     shared_affectnet_csv: Path, tmp_path: Path
 ) -> None:
@@ -51,6 +52,7 @@ def test_ctrl_c_with_workers_keeps_the_finished_epochs_and_tells_how_to_go_on(
     assert not any(".part" in path.name for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_others_with_a_message(shared_affectnet_csv: Path, tmp_path: Path) -> None:
     process = start(shared_affectnet_csv, tmp_path, "trainer.devices=2")
     try:

@@ -19,6 +19,7 @@ def difference(first: torch.Tensor, second: torch.Tensor) -> int:
     return int((first.int() - second.int()).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outscale", [4, 2, 1.5])
 def test_both_engines_give_the_same_picture_with_the_real_x4plus(x4plus, pictures, outscale):
     images = pictures(3, 19, 16)
@@ -87,6 +88,7 @@ def test_one_pixel_images_are_enlarged(small_rrdb):
     assert upscaler(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)).shape == (1, 3, 2, 2)
 
 
+@pytest.mark.slow
 def test_reduced_precision_stays_near(x4plus, pictures):
     images = pictures(1, 24, 24)
     exact = BatchedUpscaler(x4plus, 2)(images).int()
