@@ -1,6 +1,5 @@
 """What every experiment's run has in common: seed, run folder, logger, trainer, and how it closes."""
 
-import json
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.markup import escape
 
 from affect.atomic import write_json
+from affect.json_file import read_json
 from affect.storage import storage_errors
 from callbacks.wall_clock import WallClock
 from experiments.config import RunConfig, save_config
@@ -111,7 +111,7 @@ class Run:
 
     def _resumes(self) -> list[Any]:
         path = self.folder / _RESUMES
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return read_json(path, list[Any], "remove the file") if path.is_file() else []
 
     @property
     def is_first(self) -> bool:
