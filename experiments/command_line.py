@@ -1,9 +1,10 @@
 """An experiment as a command: configuration from the words, messages for its user."""
 
+import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -45,12 +46,22 @@ def run_experiment(
         recipes: Name of the folder of its recipes; by default the experiment's.
     """
     replace_unencodable_output()
+    with ending_as_a_command(experiment):
+        function(parse_command_line(schema, experiment, default_recipe, recipes))
+
+
+@contextlib.contextmanager
+def ending_as_a_command(experiment: str) -> Iterator[None]:
+    """End the program as `run_experiment` describes when the block is stopped or fails.
+
+    Args:
+        experiment: Name of the experiment.
+    """
     Run.current = None
     with STOP_SIGNALS.listen(), watch_processes(experiment, how_to_go_on):
         try:
-            config = parse_command_line(schema, experiment, default_recipe, recipes)
             with loader_errors():
-                function(config)
+                yield
             STOP_SIGNALS.check()
         except SystemExit:
             raise

@@ -1,8 +1,8 @@
-"""Kill every stage at every so many file changes, and print a table of what became of it.
+"""Disturb every stage at every so many file changes, and write docs/reliability.md's table of what became of it.
 
-    python -m tests.faults [kills per stage]
+    python -m tests.faults [trials per stage and kind of fault]
 
-Without a number, every change of every stage is tried, which takes an hour or so.
+Without a number, every change of every stage is tried, which takes hours.
 """
 
 import os
@@ -10,35 +10,52 @@ import os
 os.environ["WANDB_MODE"] = "disabled"
 
 import platform
+import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from tests.faults.kills import try_kills
+from affect.atomic import write_text
 from tests.faults.stages import make_stages
+from tests.faults.trials import FAULTS, run_undisturbed, try_fault
+
+REPORT: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
+COLUMNS: Final = ("stage", "file changes", "fault", "tried", "survived", "lost", "left over")
+_TABLE: Final = re.compile(r"(?<=<!-- trials -->\n).*(?=<!-- end of trials -->)", re.S)
 
 
 def main() -> None:
-    """Print the table as Markdown; exit with 1 if anything was lost."""
+    """Write the table; exit with 1 if anything was lost or left over."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else None
     command = " ".join(["python -m tests.faults", *sys.argv[1:]])
-    rows, lost = [], {}
+    rows = [_row(COLUMNS), _row(["---"] * len(COLUMNS))]
+    failures, leftovers = {}, []
     with tempfile.TemporaryDirectory() as name:
         for stage, work in make_stages(Path(name, "sources")).items():
-            trials = try_kills(work, Path(name, "trials", stage.replace(" ", "_")), count)
-            counts = trials.changes, len(trials.tried), trials.survived, len(trials.lost), trials.leftovers
-            rows.append(f"| {stage} | {' | '.join(map(str, counts))} |")
-            lost |= {f"{stage}, change {number}": reason for number, reason in trials.lost.items()}
-            print(rows[-1], file=sys.stderr, flush=True)
-    print(f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {processor()}\n")
-    print(
-        "| stage | file changes | tried | survived | lost | left over |\n| --- | --- | --- | --- | --- | --- |"
-    )
-    print("\n".join(rows))
-    for place, reason in lost.items():
-        print(f"\n{place}:\n{reason}", file=sys.stderr)
-    sys.exit(bool(lost))
+            folder = Path(name, stage.replace(" ", "_"))
+            expected = run_undisturbed(work, folder / "undisturbed")
+            for kind, fault in FAULTS.items():
+                trials = try_fault(fault, work, expected, folder / kind.replace(" ", "_"), count)
+                counts = len(trials.tried), trials.survived, len(trials.lost), len(trials.leftovers)
+                rows.append(_row([stage, expected.changes, kind, *counts]))
+                print(rows[-1], file=sys.stderr, flush=True)
+                failures |= {f"{stage}, {kind} at change {at}": why for at, why in trials.lost.items()}
+                leftovers += trials.leftovers
+    for place, reason in failures.items():
+        print(f"\n{place}: {reason}", file=sys.stderr)
+    for path in leftovers:
+        print(f"left over: {path}", file=sys.stderr)
+    title = f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {processor()}"
+    table = "\n".join([title, "", *rows, ""])
+    write_text(REPORT, _TABLE.sub(lambda _: table, REPORT.read_text(encoding="utf-8")))
+    sys.exit(bool(failures or leftovers))
+
+
+def _row(cells: Iterable[object]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def processor() -> str:

@@ -1,4 +1,4 @@
-"""The stages that processes are killed in, small enough for a second each."""
+"""The stages that processes are disturbed in, small enough for a second each."""
 
 import json
 from collections.abc import Mapping
@@ -18,18 +18,21 @@ from affect.backbone_file import BackboneSpec, save_backbone
 from affect.backbones import Backbone
 from affect.labels import BACKBONE_EXPRESSIONS, VALENCE_AROUSAL
 from affect.super_resolution.networks import SRVGGNetCompact
+from datamodules.aff_wild2 import load_splits
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.synthetic_faces import write_synthetic_faces
 from experiments.config import TrainerConfig, load_config
+from experiments.extraction import FeatureExtractor
 from experiments.mtl import mtl
 from experiments.mtl_config import MtlConfig
 from experiments.options import ConfigError
 from experiments.pretrain import PretrainConfig, pretrain
+from experiments.runner import Run
 from experiments.synthetic import synthetic
 from experiments.synthetic_config import SyntheticConfig
 from experiments.upscaling import UpscalingOptions, upscale_tree
-from tests.faults.kills import Work, digests
+from tests.faults.trials import Work, digests
 
 ARCHITECTURE: Final = "test_efficientnet.r160_in1k"
 QUIET: Final = ("trainer.accelerator=cpu", "trainer.progress_bar=false", "wandb.mode=disabled")
@@ -39,7 +42,8 @@ CLOCKS: Final = ("wall_seconds", "train/images_per_second")
 STAGES: Final = (
     "drawing the demo",
     "stage 1, pretraining",
-    "stage 2, features and heads",
+    "stage 2, features",
+    "stage 2, heads",
     "upscaling",
     "stage 3, fine-tuning and blend",
 )
@@ -60,7 +64,9 @@ def make_stages(root: Path) -> dict[str, Work]:
     (root / "faces").mkdir()
     for number in range(6):
         assert cv2.imwrite(str(root / "faces" / f"{number}.png"), rng.integers(0, 256, (12, 12, 3), np.uint8))
-    works: list[Work] = [draw, *(partial(work, root) for work in (pretraining, heads, upscaling, finetuning))]
+    extraction(root, root / "features")
+    stages = pretraining, extraction, heads, upscaling, finetuning
+    works: list[Work] = [draw, *(partial(work, root) for work in stages)]
     return dict(zip(STAGES, works, strict=True))
 
 
@@ -81,16 +87,32 @@ def pretraining(root: Path, folder: Path) -> Mapping[str, object]:
     return train("pretrain", PretrainConfig, pretrain, folder, words, "debug")
 
 
+def extraction(root: Path, folder: Path) -> Mapping[str, object]:
+    """Extract the features of both lists, or go on with what is there."""
+    config = mtl_config(root, folder, folder / "cache")
+    run = Run("mtl", config, config.data.root)
+    extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
+    for split, rows in load_splits(config.data.root, False).items():
+        extractor.store(split, rows.name)
+    run.close()
+    return digests(folder / "cache", "*.npy") | digests(folder / "cache", "names.txt")
+
+
 def heads(root: Path, folder: Path) -> Mapping[str, object]:
-    """Extract features, train heads, calibrate; begun anew, on the features that are there."""
+    """Train heads on features that are there, and calibrate; begun anew each time."""
+    leave_out_figures()
+    mtl(mtl_config(root, folder, root / "features" / "cache"))
+    return result(folder / "runs" / "mtl" / "latest")
+
+
+def mtl_config(root: Path, folder: Path, features: Path) -> MtlConfig:
+    """Configure stage 2 for runs below a folder."""
     words = [
         f"data.root={root / 'aff_wild2'}", f"backbone={root / 'backbone.safetensors'}", f"output_dir={folder / 'runs'}",
-        f"features.cache_dir={folder / 'cache'}", "features.engine=torch", "features.batch_size=16",
+        f"features.cache_dir={features}", "features.engine=torch", "features.batch_size=16",
         "trainer.max_epochs=2", "calibration.num_folds=2", *QUIET,
     ]  # fmt: skip
-    leave_out_figures()
-    mtl(load_config(MtlConfig, "mtl", words, "demo"))
-    return result(folder / "runs" / "mtl" / "latest")
+    return load_config(MtlConfig, "mtl", words, "demo")
 
 
 def upscaling(root: Path, folder: Path) -> Mapping[str, object]:
