@@ -98,6 +98,9 @@ class ProcessLock:
     Args:
         path: Of the lock file, which `release` removes.
 
+    Attributes:
+        is_exclusive: False on a file system without locks, where other processes may hold it too.
+
     Raises:
         LockedError: If another process holds it.
         StorageError: If there can be no such file, or no lock on it for another reason than that the file system has
@@ -106,6 +109,7 @@ class ProcessLock:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.is_exclusive = True
         with storage_errors(self.path):
             self._file = self._locked_file()
             while not self._is_in_place():  # its holder has removed it in between
@@ -135,6 +139,7 @@ class ProcessLock:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                 file.close()
                 raise
+            self.is_exclusive = False
             warnings.warn(f"{self.path}: no locks on this file system; run one at a time", stacklevel=4)
         return file
 

@@ -1,13 +1,15 @@
 """The folder of a run: made, locked, removed again if nothing came of it, and linked as the latest."""
 
+import contextlib
 import datetime
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Final
 
 from affect.atomic import is_temporary
-from affect.storage import LockedError, ProcessLock, storage_errors
+from affect.storage import LockedError, ProcessLock, StorageError, storage_errors
 from experiments.config import resumed_folder
 from experiments.config_sources import read_saved_text
 from experiments.options import ConfigError
@@ -19,6 +21,9 @@ FINISHED: Final = "provenance.json"
 """File that a run writes last."""
 
 _OF_NO_USE_ALONE: Final = ("config.yaml", "history.csv", "wandb_id", ".lock")
+
+_CLEARING_SECONDS: Final = 0.3
+"""How long another run may hold a folder's lock to clear up there, generously."""
 
 
 class RunFolder:
@@ -50,6 +55,7 @@ class RunFolder:
         self.was_finished = not self.is_new and (self.path / FINISHED).is_file()
         if is_first:
             self._take()
+            _clear_killed_runs(self.path)
 
     @staticmethod
     def _new(parent: Path, is_first: bool) -> Path:
@@ -67,13 +73,16 @@ class RunFolder:
     def _take(self) -> None:
         """Lock the folder and remove what killed processes were writing there."""
         try:
-            self._lock = ProcessLock(self.path / ".lock")
-        except LockedError as holder:
-            raise ConfigError(
-                f"{self.path} is used by {holder}: wait until that has ended, or resume another run"
-            ) from None
-        for path in filter(is_temporary, self.path.rglob(".*")):
-            path.unlink(missing_ok=True)
+            self._lock = _lock(self.path)
+        except LockedError:
+            time.sleep(_CLEARING_SECONDS)  # perhaps another run only clears up here
+            try:
+                self._lock = _lock(self.path)
+            except LockedError as holder:
+                raise ConfigError(
+                    f"{self.path} is used by {holder}: wait until that has ended, or resume another run"
+                ) from None
+        _remove_temporary_files(self.path)
 
     def release(self) -> None:
         """Let other processes use the folder."""
@@ -92,6 +101,30 @@ class RunFolder:
             return False
         shutil.rmtree(self.path, ignore_errors=True)
         return True
+
+
+def _lock(folder: Path) -> ProcessLock:
+    return ProcessLock(folder / ".lock")
+
+
+def _remove_temporary_files(folder: Path) -> None:
+    with storage_errors(folder):
+        for path in filter(is_temporary, folder.rglob(".*")):
+            path.unlink(missing_ok=True)
+
+
+def _clear_killed_runs(own: Path) -> None:
+    """Remove what killed runs of the same experiment were writing; only these have left their lock file."""
+    for lock_file in own.parent.glob("[0-9]*/.lock"):
+        if lock_file.parent.samefile(own):
+            continue
+        with contextlib.suppress(LockedError, StorageError):  # in use, or somebody else's
+            lock = _lock(lock_file.parent)
+            try:
+                if lock.is_exclusive:
+                    _remove_temporary_files(lock_file.parent)
+            finally:
+                lock.release()
 
 
 def link_latest(parent: Path) -> None:

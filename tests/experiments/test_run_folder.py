@@ -113,6 +113,27 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     assert (folder / "checkpoints" / "last.ckpt").exists()
 
 
+def test_a_new_run_clears_up_after_killed_ones_and_leaves_running_ones_alone(tmp_path: Path) -> None:
+    held = []
+
+    def write_half(folder: Path) -> None:
+        held.append(RunFolder(str(tmp_path), "story", str(folder), is_first=True))
+        (folder / ".heads.x1y2.part.safetensors").write_bytes(b"half")
+
+    killed, running = made(tmp_path, "2024-01-01_00-00-00"), made(tmp_path, "2024-01-02_00-00-00")
+    processes = [in_another_process(lambda folder=folder: write_half(folder)) for folder in (killed, running)]
+    try:
+        os.kill(processes[0].pid, signal.SIGKILL)
+        processes[0].join()
+        RunFolder(str(tmp_path), "story", None, is_first=True)
+        assert {path.name for path in killed.iterdir()} == {"config.yaml", "provenance.json"}
+        assert (running / ".heads.x1y2.part.safetensors").is_file()
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
 def test_a_folder_without_a_result_is_removed_and_one_with_a_result_stays(tmp_path: Path) -> None:
     run = Run("story", config(tmp_path), tmp_path)
     assert run.close() is False
