@@ -66,7 +66,7 @@ class MultiTaskScore(Metric):
             target: Labels of the tasks that `preds` holds, as in the batch contract: NaN or -1 where missing.
 
         Raises:
-            ValueError: If a prediction for a labelled frame is NaN.
+            ValueError: If a shape does not fit, or a prediction for a labelled frame is NaN.
         """
         if "valence_arousal" in preds:
             self._count_values(preds["valence_arousal"], target["valence_arousal"])
@@ -102,8 +102,8 @@ class MultiTaskScore(Metric):
 
     def _count_classes(self, preds: Tensor, target: Tensor) -> None:
         labelled = target != MISSING_EXPRESSION
-        _refuse_nan("expression", preds, labelled[:, None].expand_as(preds))
         size = len(AFFWILD2_EXPRESSIONS)
+        _refuse_nan("expression", preds, labelled[:, None].expand(-1, size))
         cells = target[labelled] * size + preds[labelled].argmax(1)
         self.confusion += torch.bincount(cells, minlength=size * size).view(size, size)
 

@@ -61,6 +61,24 @@ def test_published_shapes() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("num_hidden", "shapes"), [(7, [(7, 30), (7,), (12, 7), (12,)]), (0, [(12, 30), (12,)])]
+)
+def test_the_hidden_layer_of_the_units_has_the_given_width(
+    num_hidden: int, shapes: list[tuple[int, ...]]
+) -> None:
+    heads = create_heads("slice", "both", 20, 10, num_hidden)
+    assert [tuple(values.shape) for values in heads.heads["action_units"].parameters()] == shapes
+    assert heads(torch.randn(5, 30))["action_units"].shape == (5, 12)
+
+
+def test_inputs_name_all_columns_of_their_part() -> None:
+    row = list(range(30))
+    assert row[input_columns("features", 20, 10)] == list(range(20))
+    assert row[input_columns("outputs", 20, 10)] == list(range(20, 30))
+    assert row[input_columns("both", 20, 10)] == row
+
+
 def test_joint_expressions_and_units_see_valence_and_arousal() -> None:
     heads = create_heads("joint", "both", 20, 10)
     feature = torch.randn(4, 30)

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
-from affect.mtl_metrics import MultiTaskScore, multi_task_score
+from affect.mtl_metrics import TASKS, MultiTaskScore, multi_task_score
 
 Batch = dict[str, Tensor]
 
@@ -182,6 +182,18 @@ def test_nan_predictions_are_refused_only_where_there_is_a_label() -> None:
     preds["action_units"][:] = torch.nan
     with pytest.raises(ValueError, match="action_units: a prediction for a labelled frame is NaN"):
         multi_task_score(preds, target)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_errors_name_the_task(task: str) -> None:
+    preds, target = random_set(5, 20)
+    with pytest.raises(ValueError, match=f"^{task}: predictions of shape"):
+        multi_task_score({task: preds[task][1:]}, {task: target[task]})
+    with pytest.raises(ValueError, match=f"^{task}: predictions of shape"):
+        multi_task_score({task: preds[task].repeat(1, 2)}, {task: target[task]})
+    preds[task][:] = torch.nan
+    with pytest.raises(ValueError, match=f"^{task}: a prediction for a labelled frame is NaN"):
+        multi_task_score({task: preds[task]}, {task: target[task]})
 
 
 def test_perfect_predictions_reach_three() -> None:

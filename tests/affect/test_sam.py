@@ -174,6 +174,20 @@ def test_clearing_the_state_clears_the_inner_optimisers_also_after_a_resume():
     assert not sam.base.state
 
 
+def test_the_radius_is_that_of_the_paper_unless_given():
+    assert SAM(OPTIMIZERS["adam"](network().parameters())).rho == 0.05
+
+
+def test_gradients_are_cleared_as_by_any_optimiser_of_torch():
+    model = network()
+    sam = SAM(OPTIMIZERS["adam"](model.parameters()))
+    loss_of(model, batches(1)[0]).backward()
+    sam.zero_grad(set_to_none=False)
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
+    sam.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
 def test_misuse_is_named():
     model = network()
     sam = SAM(OPTIMIZERS["adam"](model.parameters()))

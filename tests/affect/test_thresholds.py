@@ -62,6 +62,37 @@ def test_ties_go_to_the_threshold_nearest_to_one_half() -> None:
     assert tune_thresholds(np.array([[0.61], [0.95]]), target, grid=None) == pytest.approx(0.78)
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "threshold"),
+    [
+        ([0.1, 0.6], 0.5),  # one half lies between them
+        ([0.1, 0.5], 0.5),  # and a probability equal to the threshold is active
+        ([0.5, 0.9], 0.7),  # as it would be here, wrongly
+        ([0.1, 0.3], 0.2),
+    ],
+)
+def test_the_exact_threshold_is_one_half_if_that_separates_and_else_midway(
+    probabilities: list[float], threshold: float
+) -> None:
+    found = tune_thresholds(np.array([probabilities]).T, np.array([[0.0], [1.0]]), grid=None)
+    assert found == pytest.approx(threshold, abs=1e-15)
+
+
+@pytest.mark.parametrize(("lowest", "threshold"), [(0.3, 0.15), (0.7, 0.5)])
+def test_where_all_are_positive_the_exact_threshold_is_below_the_lowest(
+    lowest: float, threshold: float
+) -> None:
+    found = tune_thresholds(np.array([[lowest], [0.9]]), np.ones((2, 1)), grid=None)
+    assert found == pytest.approx(threshold, abs=1e-15)
+
+
+def test_a_given_grid_is_searched_and_no_other() -> None:
+    probabilities, target = np.array([[0.42], [0.48]]), np.array([[0.0], [1.0]])
+    assert tune_thresholds(probabilities, target, np.array([0.41, 0.43, 0.7])) == 0.43
+    assert tune_thresholds(probabilities, target * 0, np.array([0.41, 0.43, 0.7])) == 0.5
+    assert tune_thresholds(probabilities, target * 0, grid=None) == 0.5
+
+
 @pytest.mark.parametrize("grid", [GRID, None])
 def test_a_label_without_positives_or_annotations_keeps_one_half(grid: np.ndarray | None) -> None:
     probabilities = np.random.default_rng(0).random((30, 2))
