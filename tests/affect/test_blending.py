@@ -81,6 +81,20 @@ def test_blended_scores_predict_what_the_curve_scores(scores, space):
         np.testing.assert_array_equal(preds, blended(first, second, weight, space))
 
 
+@pytest.mark.parametrize("space", SPACES)
+def test_scores_are_blended_in_float64_however_large_the_logits_are(space):
+    first = np.array([[900.1, 900, -5], [-900.1, -900.3, -1000]], np.float32)
+    second = np.array([[0.1, 0.2, 0.3], [700, 0, -700]], np.float32)
+    left, right = first.astype(np.float64), second.astype(np.float64)
+    if space == "probabilities":
+        left, right = softmax(left, 1), softmax(right, 1)
+    found = blend_scores(first, second, 0.3, space)
+    np.testing.assert_allclose(found, 0.3 * left + 0.7 * right, rtol=1e-12)
+    assert found.dtype == np.float64
+    if space == "logits":
+        np.testing.assert_array_equal(found, blend_scores(first, second, 0.3))  # the default
+
+
 def test_each_image_is_judged_with_the_weight_of_the_others(scores):
     first, second, target = scores
     group = np.arange(400) // 20
@@ -96,13 +110,24 @@ def test_each_image_is_judged_with_the_weight_of_the_others(scores):
     assert result.f1 == f1_score(target, result.preds, **options)
 
 
-def test_the_space_too_is_chosen_by_the_other_images():
+@pytest.mark.parametrize(
+    ("options", "expected_folds"),
+    [
+        ({}, lambda target: stratified_folds(target, 5)),
+        ({"seed": 3, "num_folds": 4}, lambda target: stratified_folds(target, 4, 3)),
+        ({"group": np.arange(60) % 9, "num_folds": 3}, lambda target: group_folds(np.arange(60) % 9, 3)),
+    ],
+    ids=["stratified", "another seed", "persons"],
+)
+def test_the_space_too_is_chosen_by_the_other_images(options, expected_folds):
     rng = np.random.default_rng(0)
     target = rng.integers(0, 3, 60)
     first, second = rng.normal(size=(60, 3)), 6 * rng.normal(size=(60, 3))
-    result = cross_fitted_blend(first, second, target)
-    assert set(result.fold_spaces) == set(SPACES)  # so that one space for all folds would be noticed
-    folds = stratified_folds(target, 5)
+    result = cross_fitted_blend(first, second, target, **options)
+    assert len(set(zip(result.fold_spaces, result.fold_weights, strict=True))) > 1  # folds do differ
+    if not options:
+        assert set(result.fold_spaces) == set(SPACES)
+    folds = expected_folds(target)
     for fold, (space, weight) in enumerate(zip(result.fold_spaces, result.fold_weights, strict=True)):
         rest, rows = folds != fold, folds == fold
         curves = {name: sweep_weights(first[rest], second[rest], target[rest], name) for name in SPACES}
@@ -132,6 +157,8 @@ def test_stratified_folds_spread_each_class():
         assert np.ptp(np.bincount(folds[target == label], minlength=5)) <= 1
     np.testing.assert_array_equal(folds, stratified_folds(target, 5))
     assert (folds != stratified_folds(target, 5, seed=1)).any()
+    assert np.bincount(stratified_folds(target, 2)).tolist() == [40, 40]
+    assert sorted(stratified_folds(target[-3:], 3)) == [0, 1, 2]  # as many folds as images
 
 
 @pytest.mark.parametrize(

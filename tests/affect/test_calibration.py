@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from affect.calibration import Calibrator, cross_fit_predictions, fit_calibrator
+from affect.cross_fitting import group_folds
 from affect.errors import InvalidFileError
-from affect.expression_bias import apply_log_bias
+from affect.expression_bias import apply_log_bias, fit_log_bias
 from affect.mtl_metrics import multi_task_score
 from affect.smoothing import Smoothing, smooth
 from affect.thresholds import GRID, tune_thresholds
@@ -81,6 +82,7 @@ def test_decisions_follow_the_metric() -> None:
     decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
     assert score(decided, target) == score(preds, target, calibrator.thresholds)
     assert np.isnan(calibrator.decide(np.full((1, 12), np.nan))).all()
+    assert calibrator.decide(preds["action_units"]).dtype == np.float32
 
 
 def test_what_is_fitted_gains_in_sample() -> None:
@@ -128,6 +130,39 @@ def test_a_video_is_judged_by_numbers_of_the_other_videos_alone(grid: np.ndarray
     np.testing.assert_array_equal(treated["valence_arousal"], preds["valence_arousal"])
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"num_folds": 3, "grid": None}, {"grid": np.array([0.2, 0.31, 0.4])}]
+)
+def test_each_fold_gets_bias_and_thresholds_of_the_other_folds(options: dict) -> None:
+    preds, target, video, _ = random_set(6, True)
+    treated = cross_fit_predictions(preds, target, video, **options)
+    folds = group_folds(video, options.get("num_folds", 5))
+    for fold in np.unique(folds):
+        rest, rows = folds != fold, folds == fold
+        bias = fit_log_bias(preds["expression"][rest], target["expression"][rest])
+        biased = apply_log_bias(preds["expression"][rows], bias)
+        np.testing.assert_array_equal(treated["expression"][rows], biased)
+        assert (biased.argmax(1) != preds["expression"][rows].argmax(1)).any()
+        thresholds = tune_thresholds(
+            preds["action_units"][rest], target["action_units"][rest], options.get("grid", GRID)
+        )
+        np.testing.assert_array_equal(
+            treated["action_units"][rows], preds["action_units"][rows].astype(np.float64) >= thresholds
+        )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"log_bias": (0.0,) * 7}, {"log_bias": (0.0,) * 7 + (np.nan,)}, {"log_bias": (-np.inf,) + (0.0,) * 7},
+        {"thresholds": (0.5,) * 11}, {"thresholds": (0.5,) * 11 + (1.1,)}, {"thresholds": (np.nan,) * 12},
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_or_missing_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        Calibrator(**wrong)
+
+
 def test_without_bias_expressions_stay() -> None:
     preds, target, video, _ = random_set(4, True)
     assert not any(fit_calibrator(preds, target, {}, with_bias=False).log_bias)
@@ -142,6 +177,7 @@ def test_the_file_gives_the_same_calibrator_back(tmp_path: Path) -> None:
         "valence_arousal": Smoothing(10, sigma=99.0),
     }
     calibrator = fit_calibrator(preds, target, smoothing, grid=None)
+    assert calibrator.smoothing == smoothing
     calibrator.save(tmp_path / "calibrator.json")
     assert Calibrator.load(tmp_path / "calibrator.json") == calibrator
 

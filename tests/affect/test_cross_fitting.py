@@ -16,6 +16,12 @@ def test_no_group_is_split_and_folds_are_even() -> None:
     np.testing.assert_array_equal(folds, group_folds(group, 5))
 
 
+def test_groups_of_the_same_size_are_dealt_out_in_their_order() -> None:
+    group = np.repeat(np.arange(60), 3)
+    np.testing.assert_array_equal(group_folds(group, 4), group % 4)
+    np.testing.assert_array_equal(group_folds(np.arange(2), 2), [0, 1])
+
+
 @pytest.mark.parametrize("num_folds", [1, 4])
 def test_impossible_folds_are_refused(num_folds: int) -> None:
     with pytest.raises(ValueError, match="cannot share 3 groups"):

@@ -144,6 +144,15 @@ def test_reset_forgets():
     assert by_value.compute() == {}
 
 
+def test_samples_are_counted_exactly_beyond_what_float32_can_count():
+    metrics = ExpressionMetrics(BACKBONE_EXPRESSIONS, "Contempt")
+    metrics.update(torch.eye(8)[[2]], torch.tensor([2]))
+    metrics.confusion *= 2**24
+    metrics.confusion_without *= 2**24
+    metrics.update(torch.eye(8)[[2]], torch.tensor([2]))
+    assert int(metrics.confusion.sum()) == int(metrics.confusion_without.sum()) == 2**24 + 1
+
+
 def test_f1_per_class_of_a_confusion_matrix():
     confusion = torch.tensor([[3, 1, 0], [2, 0, 0], [0, 0, 0]])
     assert f1_per_class(confusion).tolist() == pytest.approx([6 / 9, 0, 0])

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
@@ -35,6 +35,9 @@ def reference(preds: Batch, target: Batch, thresholds: np.ndarray | float = 0.5)
             known = ~np.isnan(label)
             units.append(f1_score(label[known], active[known], zero_division=0))
     scores["expression_f1"] = f1.mean()
+    scores["expression_accuracy"] = accuracy_score(
+        target["expression"].numpy()[keep], preds["expression"].argmax(1).numpy()[keep]
+    )
     scores |= {f"expression_f1/{name}": value for name, value in zip(AFFWILD2_EXPRESSIONS, f1, strict=True)}
     scores["au_f1"] = np.mean(units)
     scores |= {f"au_f1/{name}": value for name, value in zip(ACTION_UNITS, units, strict=True)}
@@ -107,6 +110,10 @@ def test_labels_that_do_not_vary_have_no_ccc() -> None:
     values[7, 1] += 1e-6  # one label of 10,001 a little off is enough
     scores = multi_task_score({"valence_arousal": preds}, {"valence_arousal": values})
     assert set(scores) == {"arousal_ccc"}
+    constant = multi_task_score(
+        {"valence_arousal": values[:1].expand_as(values)}, {"valence_arousal": values}
+    )
+    assert constant == {"arousal_ccc": 0}
     assert scores["arousal_ccc"] == pytest.approx(0, abs=1e-6)
 
 
@@ -182,6 +189,22 @@ def test_nan_predictions_are_refused_only_where_there_is_a_label() -> None:
     preds["action_units"][:] = torch.nan
     with pytest.raises(ValueError, match="action_units: a prediction for a labelled frame is NaN"):
         multi_task_score(preds, target)
+
+
+def test_frames_are_counted_exactly_beyond_what_float32_can_count() -> None:
+    metric = MultiTaskScore()
+    target = {"expression": torch.tensor([2]), "action_units": torch.ones(1, 12)}
+    preds = {"expression": torch.eye(8)[[2]], "action_units": torch.ones(1, 12)}
+    metric.update(preds, target)
+    metric.confusion *= 2**24
+    metric.detections *= 2**24
+    metric.update(preds, target)
+    assert int(metric.confusion.sum()) == 2**24 + 1
+    assert metric.detections.unique().tolist() == [2**24 + 1]
+
+
+def test_a_checkpoint_holds_nothing_of_the_metric() -> None:
+    assert not MultiTaskScore([0.3] * 12).state_dict()
 
 
 @pytest.mark.parametrize("task", TASKS)

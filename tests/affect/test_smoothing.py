@@ -45,6 +45,7 @@ def test_agrees_with_loops(kernel: str, window: int) -> None:
     )
 
 
+@pytest.mark.filterwarnings("error")
 def test_missing_values_take_no_part_and_are_filled() -> None:
     values, video, frame = random_rows(3)
     values[::4, 1] = np.nan
@@ -61,6 +62,22 @@ def test_pieces_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> N
     whole = smooth(values, video, frame, Smoothing(20))
     monkeypatch.setattr(affect.smoothing, "_PAIRS_AT_ONCE", 50)
     np.testing.assert_array_equal(smooth(values, video, frame, Smoothing(20)), whole)
+
+
+def test_pieces_hold_each_row_once_and_a_bounded_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affect.smoothing, "_PAIRS_AT_ONCE", 50)
+    sizes = np.random.default_rng(0).integers(1, 20, 200)
+    pieces = affect.smoothing._chunks(sizes)
+    assert np.concatenate([np.arange(200)[piece] for piece in pieces]).tolist() == list(range(200))
+    assert max(sizes[piece].sum() for piece in pieces) < 50 + 20
+    assert len(pieces) <= sizes.sum() / 50 + 1
+
+
+def test_a_video_of_one_frame_is_a_video() -> None:
+    values = np.array([[1.0], [2.0], [4.0]])
+    found = smooth(values, np.array([0, 1, 1]), np.array([5, 5, 6]), Smoothing(9, "box"))
+    np.testing.assert_array_equal(found, [[1], [3], [3]])
+    np.testing.assert_array_equal(smooth(values[:1], np.array([0]), np.array([5]), Smoothing(9)), [[1]])
 
 
 def test_constants_stay_constant() -> None:
@@ -113,7 +130,16 @@ def test_huge_frame_numbers_cost_nothing() -> None:
     np.testing.assert_array_equal(found, 1)
 
 
-@pytest.mark.parametrize("wrong", [{"window": -1}, {"sigma": 0.0}, {"kernel": "boxx"}, {"neighbours": -1}])
+def test_the_smallest_settings_are_allowed() -> None:
+    values, video, frame = random_rows(9)
+    frame = np.arange(90)  # each frame once, so that a frame without neighbours stays as it is
+    for how in (Smoothing(5, "box", neighbours=0), Smoothing(1, sigma=1e-3)):
+        np.testing.assert_allclose(smooth(values, video, frame, how), values)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"window": -1}, {"sigma": 0.0}, {"sigma": np.inf}, {"kernel": "boxx"}, {"neighbours": -1}]
+)
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="smoothing"):
         Smoothing(**wrong)
@@ -123,3 +149,7 @@ def test_wrong_shapes_are_refused() -> None:
     values, video, frame = random_rows(8)
     with pytest.raises(ValueError, match="shapes do not fit"):
         smooth(values, video[1:], frame, Smoothing(3))
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        smooth(values, video, frame[1:], Smoothing(3))
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        smooth(values[:, 0], video, frame, Smoothing(3))
