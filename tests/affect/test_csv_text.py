@@ -3,7 +3,11 @@ from pathlib import Path
 import pytest
 
 from affect.csv_text import read_csv_text
-from affect.errors import InvalidFileError
+from affect.errors import InvalidFileError, UserError
+
+
+class AnnotationError(UserError):
+    pass
 
 
 def write(tmp_path: Path, content: str) -> Path:
@@ -22,6 +26,26 @@ def test_rows_keep_their_line_numbers(tmp_path: Path) -> None:
 def test_a_file_without_header_has_the_default_columns(tmp_path: Path) -> None:
     text = read_csv_text(write(tmp_path, "1,2\n3,4\n"), first_column="a", default_columns=["a", "b"])
     assert (text.columns, text.rows, text.lines.tolist()) == (["a", "b"], ["1,2", "3,4"], [1, 2])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"first_column": "a", "default_columns": ["x", "y"]},
+        {"first_column": "b", "default_columns": ["x", "y"]},
+        {"first_column": "z"},  # what no header names makes no difference without columns to stand in
+        {"default_columns": ["x", "y"]},
+    ],
+)
+def test_a_header_is_used_even_where_default_columns_are_given(tmp_path: Path, options: dict) -> None:
+    text = read_csv_text(write(tmp_path, "a,b\n1,2\n"), **options)
+    assert (text.columns, text.rows, text.lines.tolist()) == (["a", "b"], ["1,2"], [2])
+
+
+def test_errors_of_reading_are_of_the_class_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\n\xff,2\n")
+    with pytest.raises(AnnotationError, match=r"a\.csv:2: not UTF-8"):
+        read_csv_text(tmp_path / "a.csv", AnnotationError)
 
 
 # Each of these is one line, or a pair of lines, that a CSV reader with quoting would read in another way.

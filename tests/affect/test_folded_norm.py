@@ -35,6 +35,17 @@ def test_folded_networks_give_the_same_features(architecture: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
 
 
+def test_a_bias_of_the_convolution_is_folded_too() -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+    nn.init.constant_(layers[0].bias, 0.7)
+    image = torch.randn(2, 3, 8, 8)
+    folded = fold_batch_norm(trained(layers), image)
+    torch.testing.assert_close(folded(image), layers(image))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+    assert all(parameter.requires_grad for parameter in layers.parameters())
+
+
 class Shared(nn.Module):
     """A convolution whose output goes another way too: folding would change that way."""
 
@@ -48,6 +59,10 @@ class Shared(nn.Module):
         return (self.norm(output) + output).mean((2, 3))
 
 
-def test_a_network_that_cannot_be_folded_stays() -> None:
+@pytest.mark.parametrize("scale", [1, 1e-4])  # features of any size
+def test_a_network_that_cannot_be_folded_stays(scale: float) -> None:
     encoder = trained(Shared())
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter *= scale
     assert fold_batch_norm(encoder, torch.randn(2, 3, 8, 8)) is encoder

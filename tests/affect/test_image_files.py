@@ -38,4 +38,5 @@ def test_what_is_ignored_is_counted_with_examples():
     names = [f"{number}.mp4" for number in range(5)]
     assert "faces: 5 entries are not read" in describe_ignored("faces", names)
     assert describe_ignored("faces", names).endswith(": 0.mp4, 1.mp4, 2.mp4, ...")
+    assert describe_ignored("faces", names[:3]).endswith(": 0.mp4, 1.mp4, 2.mp4")
     assert describe_ignored("faces", names[:1]).endswith(": 0.mp4")

@@ -24,6 +24,11 @@ def test_slices_are_even_and_fit(batch: int, side: int, multiple: int, sizes: li
     assert torch.cat(slices)[:, 0, 0, 0].tolist() == list(range(batch))
 
 
+def test_images_need_not_be_square() -> None:
+    assert [len(part) for part in cut_to_cache(torch.zeros(9, 3, 448, 112))] == [3, 3, 3]
+    assert [len(part) for part in cut_to_cache(torch.zeros(9, 3, 112, 112))] == [9]
+
+
 def test_an_encoder_in_slices_gives_the_same_rows() -> None:
     image = torch.randn(7, 3, 300, 300)
     encode = in_slices(lambda part: part.mean((2, 3)))

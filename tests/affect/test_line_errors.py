@@ -13,3 +13,6 @@ def test_twenty_are_shown_in_full():
     assert list_problems("file", problems, "mistakes").splitlines() == [
         "20 mistakes", *(f"file:{line}: wrong" for line in range(1, 21)),
     ]  # fmt: skip
+    assert list_problems("file", [*problems, (21, "wrong")], "mistakes").splitlines()[20:] == [
+        "file:20: wrong", "... and 1 more",
+    ]  # fmt: skip

@@ -39,6 +39,13 @@ def test_the_file_has_the_official_form(submission: Path) -> None:
         assert [int(value) for value in values[3:]] == expected["action_units"][row].tolist()
 
 
+def test_values_beyond_the_range_are_clipped(tmp_path: Path) -> None:
+    outside = np.array([[1.2, -1.3], [1.0001, -1], [-7, 7], [0, 1]])
+    write_mtl_submission(tmp_path / "p.txt", NAMES, **{**predictions(), "valence_arousal": outside})
+    rows = [line.split(",")[1:3] for line in (tmp_path / "p.txt").read_text().splitlines()[1:]]
+    assert np.array(rows, float).tolist() == [[1, -1], [1, -1], [-1, 1], [0, 1]]
+
+
 BROKEN = {
     "header": (lambda text: text.replace("aus", "AU"), ":1: the header must be"),
     "no header": (lambda text: text.split("\n", 1)[1], ":1: the header must be"),
@@ -72,6 +79,7 @@ def test_broken_files_are_named_by_line_and_reason(submission: Path, kind: str) 
         (1, "1.01", "valence must be a number from -1 to 1"),
         (2, "nan", "arousal must be a number"),
         (2, "", "arousal must be a number"),
+        (2, "0.1_1", "arousal must be a number"),
         (3, "8", "expression must be one of"),
         (3, "2.0", "expression must be one of"),
         (4, "-1", "AU1 must be 0 or 1"),

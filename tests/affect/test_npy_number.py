@@ -31,6 +31,13 @@ def header(text: str, version: bytes = b"\1\0") -> bytes:
     return b"\x93NUMPY" + version + size + text.encode("latin-1")
 
 
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_both_versions_of_the_format_are_read(tmp_path: Path, version: tuple[int, int]) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array(file, np.asarray(-0.75), version)
+    assert read_number(tmp_path / "a.npy") == -0.75
+
+
 def saved(value: object) -> bytes:
     file = io.BytesIO()
     np.save(file, np.asarray(value), allow_pickle=True)
@@ -46,6 +53,7 @@ ODD = {
     "other data": (b"not an array", "no npy file: other data"),
     "empty file": (b"", "no npy file: empty"),
     "word": (saved("happy"), "holds the text 'happy'; expected a number"),
+    "number and letter": (saved("4X"), "holds the text '4X'"),
     "text nan": (saved("nan"), "holds the text 'nan'"),
     "bytes": (saved(b"\xff"), "holds the text"),
     "empty text": (saved(np.array("", "<U0")), "holds "),

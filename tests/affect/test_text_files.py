@@ -43,6 +43,8 @@ def test_text_is_read_with_newlines_as_line_ends(tmp_path: Path, content: bytes,
         (b"a\rb\xff\r", 2, "not UTF-8 text: byte 0xFF"),
         (b"\xed\xa0\x80", 1, "not UTF-8"),
         (b"a\nb\nc\rd\n", 3, "a carriage return inside a line"),
+        (b"a\nb\rc\nd\re\n", 2, "a carriage return inside a line"),
+        (b"\ra\nb\n", 1, "a carriage return inside a line"),
         (b"a\r\nb\r\r\n", 2, "a carriage return inside a line"),
     ],
 )
@@ -55,6 +57,13 @@ def test_other_content_is_named_with_file_and_line(
         read_text(path, DomainError)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert reason in str(caught.value)
+
+
+def test_a_single_nul_byte_is_not_taken_for_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"some text\0\n")
+    with pytest.raises(DomainError, match=r":1: holds a NUL byte$"):
+        read_text(path, DomainError)
 
 
 @pytest.mark.timeout(20)
