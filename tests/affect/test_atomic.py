@@ -1,9 +1,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from affect.atomic import atomic_path, write_bytes, write_json, write_text
+from affect.atomic import atomic_path, is_temporary, write_array, write_bytes, write_json, write_text
+from affect.storage import StorageError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -41,3 +43,42 @@ def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path: Path, va
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"a": value})
     assert path.read_text() == '{\n  "a": 1\n}\n'
+
+
+@pytest.mark.parametrize("name", ["file", "file.tar.gz", ".hidden", "last.ckpt"])
+def test_what_a_kill_leaves_is_known_by_its_name(tmp_path: Path, name: str):
+    with atomic_path(tmp_path / name) as temporary:
+        assert is_temporary(temporary)
+        assert [entry.name for entry in tmp_path.iterdir()] == [temporary.name]
+    assert not is_temporary(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.part", "a.part.txt", ".a.txt", ".partial", ".a.parts"])
+def test_other_names_are_not_temporary(name: str):
+    assert not is_temporary(Path(name))
+
+
+def test_arrays_are_written_in_the_npy_format_without_pickles(tmp_path: Path):
+    values = np.arange(6, dtype=np.float16).reshape(2, 3)
+    write_array(tmp_path / "new" / "a.npy", values)
+    found = np.load(tmp_path / "new" / "a.npy", allow_pickle=False)
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == np.float16
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_array(tmp_path / "b.npy", np.array([{}], object))
+    assert not (tmp_path / "b.npy").exists()
+
+
+def test_text_is_written_as_utf_8(tmp_path: Path):
+    write_text(tmp_path / "a.txt", "é\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\n"
+
+
+def test_a_refused_write_tells_the_path_and_the_size(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").touch()
+    with pytest.raises(StorageError, match=r"folder \(1,000 bytes\) cannot be written"):
+        write_bytes(tmp_path / "folder", bytes(1000))
+    with pytest.raises(StorageError, match=r"folder cannot be written"), atomic_path(tmp_path / "folder"):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]

@@ -1,13 +1,20 @@
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from affect.backbone_file import BackboneSpec, file_digest, load_backbone, read_spec, save_backbone
+from affect.backbone_file import (
+    MAX_IMAGE_SIZE,
+    BackboneSpec,
+    file_digest,
+    load_backbone,
+    read_spec,
+    save_backbone,
+)
 from affect.backbones import Backbone
 from affect.errors import InvalidFileError, MissingFileError
 
@@ -69,6 +76,22 @@ def test_the_spec_must_name_each_output(tmp_path: Path, tiny_architecture: str, 
     with pytest.raises(ValueError, match="3 outputs, the network has 4"):
         save_backbone(tmp_path / "a.safetensors", Backbone(tiny_architecture, 4), spec)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wrong"),
+    [
+        ({"image_size": 1}, {"image_size": MAX_IMAGE_SIZE}, {"image_size": MAX_IMAGE_SIZE + 1}),
+        ({"mean": (0.0,) * 3}, {"mean": (1.0,) * 3}, {"mean": (0.5, 0.5, 1.01)}),
+        ({"std": (1e-6,) * 3}, {"std": (1.0,) * 3}, {"std": (0.5, 0.5, 1.01)}),
+        ({"mean": (0.5,) * 3}, {"std": (0.5,) * 3}, {"mean": (0.5,) * 4}),
+    ],
+)
+def test_values_at_the_ends_of_their_range_are_taken(spec: BackboneSpec, low: dict, high: dict, wrong: dict):
+    for inside in (low, high):
+        replace(spec, **inside)
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+        replace(spec, **wrong)
 
 
 def test_a_missing_file_says_what_makes_one(tmp_path: Path):

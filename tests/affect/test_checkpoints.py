@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from affect.backbone_file import BackboneSpec, load_backbone, save_backbone
 from affect.backbones import Backbone
-from affect.checkpoints import load_encoder_weights, read_state_dict
+from affect.checkpoints import ImportReport, load_encoder_weights, read_state_dict
 from affect.errors import InvalidFileError, MissingFileError
 
 
@@ -84,6 +84,11 @@ def test_the_report_names_what_became_of_each_tensor(tmp_path: Path, source: Bac
     assert report.unexpected == ["extra.weight"]
     assert f"{len(report.loaded)} tensors loaded" in str(report)
     assert "1 unexpected (extra.weight)" in str(report)
+
+
+def test_the_report_shows_the_first_five_names_of_each_kind():
+    report = ImportReport(list("abc"), missing=list("123456"), unexpected=list("12345"))
+    assert str(report) == "3 tensors loaded; 6 missing (1, 2, 3, 4, 5, ...); 5 unexpected (1, 2, 3, 4, 5)"
 
 
 def test_a_missing_and_a_mismatched_tensor_stop_the_import_and_leave_the_encoder(

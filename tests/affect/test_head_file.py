@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,8 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 from affect.errors import InvalidFileError, MissingFileError
-from affect.head_file import HeadsSpec, load_heads, save_heads
+from affect.head_file import MAX_WIDTH, HeadsSpec, load_heads, save_heads
 from affect.heads import NETWORKS, create_heads
+
+SPEC = HeadsSpec("slice", "both", 4, 2, 128, "abc")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -19,6 +22,41 @@ def test_the_file_gives_the_same_heads_back(tmp_path: Path, network: str) -> Non
     feature = torch.randn(3, 30)
     for task, values in heads(feature).items():
         assert torch.equal(values, loaded(feature)[task])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"network": "joined"}, "network must be one of"),
+        ({"inputs": "all"}, "network must be one of"),
+        ({"num_features": -1}, "widths must lie"),
+        ({"num_outputs": -1}, "widths must lie"),
+        ({"num_hidden": MAX_WIDTH + 1}, "widths must lie"),
+    ],
+)
+def test_a_description_out_of_range_is_refused(change: dict, reason: str) -> None:
+    fields = {
+        "network": "slice",
+        "inputs": "both",
+        "num_features": MAX_WIDTH,
+        "num_outputs": 0,
+        "num_hidden": 0,
+    }
+    assert HeadsSpec(**fields, features_from="abc").num_features == 2**15
+    with pytest.raises(ValueError, match=reason):
+        HeadsSpec(**{**fields, **change}, features_from="abc")
+
+
+def test_loaded_heads_are_in_evaluation_mode(tmp_path: Path) -> None:
+    save_heads(tmp_path / "a.safetensors", create_heads("slice", "both", 4, 2), SPEC)
+    assert not load_heads(tmp_path / "a.safetensors")[0].training
+
+
+def test_a_head_without_any_input_is_named(tmp_path: Path) -> None:
+    spec = replace(SPEC, num_outputs=0)  # `slice` shows valence/arousal the outputs
+    save_heads(tmp_path / "a.safetensors", create_heads("slice", "both", 4, 2), spec)
+    with pytest.raises(InvalidFileError, match=r"a\.safetensors: its description is damaged: a head sees"):
+        load_heads(tmp_path / "a.safetensors")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
