@@ -1,13 +1,16 @@
 import hashlib
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from affect.feature_store import FeatureStore, FeatureStoreError, StorePlan
-from affect.feature_store_writer import FeatureStoreWriter
+from affect.feature_store_writer import FeatureStoreWriter, lock_file, remove_leftovers
+from affect.storage import exclusive
 
 NAMES = [f"video{number % 3}/{number:05d}.jpg" for number in range(23)]
 
@@ -198,6 +201,11 @@ def test_impossible_plans_are_refused() -> None:
         make_plan(names=[*NAMES, NAMES[0]])
     with pytest.raises(ValueError, match="dtype must be"):
         make_plan(dtype="int8")
+    with pytest.raises(ValueError, match="each once"):
+        make_plan(names=[])
+    with pytest.raises(ValueError, match="chunk_rows positive"):
+        make_plan(chunk_rows=0)
+    assert make_plan(chunk_rows=1).num_chunks == 23
 
 
 def test_a_process_with_another_plan_is_refused(tmp_path: Path) -> None:
@@ -254,3 +262,50 @@ def test_a_store_of_the_published_format_still_loads(tmp_path: Path) -> None:
     }  # fmt: skip
     (folder / "metadata.json").write_text(json.dumps(metadata))
     assert FeatureStore.open(folder).names == ["a/1.jpg"]
+
+
+def test_the_metadata_is_that_of_the_published_format(store: Path) -> None:
+    metadata = json.loads((store / "metadata.json").read_text())
+    assert metadata == {
+        "format": "mt-emotieffnet-features/1", "rows": 23,
+        "names": hashlib.sha256("\n".join(NAMES).encode()).hexdigest(), "columns": {"features": 5, "outputs": 2},
+        "sources": {"backbone": "abc", "transform": {"image_size": 224, "mean": [0.5, 0.4]}, "images": "123"},
+        "dtype": "float32", "chunk_rows": 4, "missing": {NAMES[6]: "gone"},
+        "sha256": hashlib.sha256((store / "features.npy").read_bytes()).hexdigest(),
+    }  # fmt: skip
+    assert (store / "names.txt").read_text() == "\n".join(NAMES) + "\n"
+
+
+def test_how_the_work_was_cut_and_the_content_need_not_be_compared(store: Path) -> None:
+    assert FeatureStore.open(store, make_plan(chunk_rows=7)).names == NAMES
+    _flip_a_byte(store)
+    assert FeatureStore.open(store, make_plan(), check_content=False).names == NAMES
+
+
+def test_a_chunk_with_an_image_again_loses_its_reasons(tmp_path: Path) -> None:
+    plan = make_plan()
+    writer = FeatureStoreWriter(tmp_path / "store", plan)
+    writer.prepare()
+    fill(writer, writer.pending())
+    writer.write(1, rows_for(plan, 1), {})
+    assert writer.merge().missing == {}
+    assert np.isfinite(FeatureStore.open(tmp_path / "store").features).all()
+
+
+def test_chunks_of_a_finished_store_and_old_ones_beside_it_are_removed(tmp_path: Path) -> None:
+    own, stale, recent, locked = (
+        tmp_path / set_name / "train" for set_name in ("own", "stale", "recent", "locked")
+    )
+    for path, days in ((own, 0), (stale, 7.1), (recent, 6.9), (locked, 30)):
+        for suffix in ("partial", "merging"):
+            folder = path.with_name(f"train.{suffix}")
+            folder.mkdir(parents=True)
+            (folder / "000000.npy").touch()
+            os.utime(folder, (time.time() - days * 86400,) * 2)
+    with exclusive(lock_file(locked)):
+        remove_leftovers(own)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/train.*")}
+    assert left == {
+        f"{name}/train.{suffix}" for name in ("recent", "locked") for suffix in ("partial", "merging")
+    }
+    assert lock_file(own) == tmp_path / "own" / ".train.lock"

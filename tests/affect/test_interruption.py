@@ -1,8 +1,10 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from subprocess import Popen
 
 import pytest
 
@@ -106,3 +108,62 @@ def test_a_forked_worker_ends_by_sigterm_unless_it_ignores_it() -> None:
             assert os.waitpid(child, 0)[1] == status
 
     assert exit_status(fork_and_signal) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_of_the_same_run_are_stopped_by_sigterm(number: int) -> None:
+    signals = StopSignals()
+    with signals.listen(), Popen(["sleep", "60"]) as child:
+        signals.children.append(child)
+        with pytest.raises(Interruption):
+            signal.raise_signal(number)
+        assert child.wait(10) == -signal.SIGTERM
+    with signals.listen():
+        assert signals.children == []
+
+
+def test_a_deferred_signal_is_announced_and_waits_for_the_check(capfd: pytest.CaptureFixture) -> None:
+    signals = StopSignals()
+    with signals.listen():
+        signals.check()
+        signals.defer()
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.number == signal.SIGTERM
+        with pytest.raises(Interruption):
+            signals.check()
+    message = "\nSIGTERM: stopping after the current step; a second signal stops at once\n"
+    assert capfd.readouterr().err == message
+    with signals.listen():
+        signals.defer()
+        signals.undefer()
+        with pytest.raises(Interruption):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_process_started_by_another_leaves_messages_and_further_signals_to_it(
+    capfd: pytest.CaptureFixture,
+) -> None:
+    signals = StopSignals()
+    signals.is_child = True
+    with signals.listen():
+        signals.defer()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # would end a process that is no child
+        assert signals.number == signal.SIGTERM
+    assert capfd.readouterr().err == ""
+
+
+def test_outside_the_main_thread_nothing_is_handled() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    signals = StopSignals()
+    seen: list[object] = []
+
+    def listen() -> None:
+        with signals.listen():
+            seen.extend([signal.getsignal(signal.SIGINT), signals.is_listening])
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [before, False]
+    assert not signals.is_listening

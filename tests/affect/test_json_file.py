@@ -81,6 +81,27 @@ def test_other_content_is_named(tmp_path: Path, text: str, reason: str) -> None:
         read_json(tmp_path / "a.json", Content, "write it again")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"number": -1, "names": []}', "number must not be negative, got -1.0"),
+        ('{"number": 1}', "key names: Field required"),
+        ('{"number": 1, "names": 2, "count": 3.5, "more": 4}', r"key names: .* \(and 2 more\)"),
+    ],
+)
+def test_messages_name_the_first_key_and_count_the_others(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        parse_json(text, Content)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [('{"format": "x/2"}', "x/2"), ("{}", "None"), ("[]", "list"), ('"x/1"', "str")]
+)
+def test_another_format_is_named(text: str, found: str) -> None:
+    with pytest.raises(ValueError, match=f"^it has the format {found}, not 'x/1'$"):
+        parse_json(text, Content, "x/1")
+
+
 def test_what_is_no_readable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes('"é"'.encode("latin-1"))
     (tmp_path / "folder.json").mkdir()
