@@ -67,6 +67,7 @@ def test_split_outputs():
     assert torch.equal(logits, outputs[:, :8])
     assert torch.equal(valence_arousal, outputs[:, 8:])
     assert split_outputs(outputs, 10)[1].shape == (2, 0)
+    assert torch.equal(split_outputs(outputs, 6)[1], outputs[:, 6:8])  # what follows is neither
 
 
 def test_channels_last_changes_the_layout_not_the_values(tiny_architecture: str):

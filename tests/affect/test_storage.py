@@ -1,11 +1,12 @@
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import time
 from collections import namedtuple
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -141,6 +142,32 @@ def test_a_released_lock_leaves_a_file_that_another_has_put_there(tmp_path: Path
     (tmp_path / ".lock").write_text("another's")
     lock.release()
     assert (tmp_path / ".lock").read_text() == "another's"
+
+
+def test_a_lock_whose_file_is_gone_is_released_all_the_same(tmp_path: Path) -> None:
+    lock = ProcessLock(tmp_path / ".lock")
+    (tmp_path / ".lock").unlink()
+    lock.release()
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_file_that_its_holder_removes_in_between_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".lock"
+    take, calls = fcntl.lockf, []
+
+    def take_too_late(file: TextIO, operation: int) -> None:
+        calls.append(file)
+        take(file, operation)
+        if len(calls) < 3:
+            path.unlink()
+
+    monkeypatch.setattr("fcntl.lockf", take_too_late)
+    lock = ProcessLock(path)
+    assert path.read_text().startswith(f"process {os.getpid()} on ")
+    assert [file.closed for file in calls] == [True, True, False]
+    lock.release()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
