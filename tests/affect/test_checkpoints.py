@@ -106,6 +106,20 @@ def test_a_missing_and_a_mismatched_tensor_stop_the_import_and_leave_the_encoder
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", ["missing", "mismatched"])
+def test_one_tensor_that_is_missing_or_of_another_shape_stops_the_import(
+    tmp_path: Path, source: Backbone, encoder: nn.Module, kind: str
+):
+    tensors = source.encoder.state_dict()
+    name = next(key for key in tensors if key.endswith("weight"))
+    value = tensors.pop(name)
+    if kind == "mismatched":
+        tensors[name] = value[..., None]
+    torch.save(tensors, tmp_path / "a.pth")
+    with pytest.raises(InvalidFileError, match=rf"does not fit this encoder: .*1 {kind} \({name}"):
+        load_encoder_weights(encoder, tmp_path / "a.pth")
+
+
 def test_checkpoints_without_batch_counters_are_taken(tmp_path: Path, source: Backbone, encoder: nn.Module):
     tensors = {k: v for k, v in source.encoder.state_dict().items() if not k.endswith("num_batches_tracked")}
     torch.save(tensors, tmp_path / "old.pth")
@@ -236,6 +250,8 @@ def test_floating_point_weights_of_other_widths_are_taken(
     )
     report = load_encoder_weights(encoder, tmp_path / "a.pth")
     assert not report.missing
+    counters = [key for key in source.encoder.state_dict() if key.endswith("num_batches_tracked")]
+    assert sorted(report.ignored) == sorted(counters)  # of no use as such
     name = first_weight(encoder.state_dict())
     torch.testing.assert_close(
         encoder.state_dict()[name], source.encoder.state_dict()[name], atol=1e-2, rtol=1e-2

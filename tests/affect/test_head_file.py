@@ -70,5 +70,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         load_heads(tmp_path / "cut.safetensors")
     spec = HeadsSpec("slice", "both", 20, 10, 16, "abc")
     save_heads(tmp_path / "wrong.safetensors", create_heads("slice", "both", 21, 10, 16), spec)
-    with pytest.raises(InvalidFileError, match="does not hold"):
+    with pytest.raises(InvalidFileError, match="does not hold the heads that it describes"):
         load_heads(tmp_path / "wrong.safetensors")
