@@ -145,3 +145,20 @@ def test_weights_that_do_not_exist_or_cannot_be_fetched_are_named(monkeypatch: p
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(MissingFileError, match=r"weights of test_resnet cannot be fetched \(no connection\)"):
         Backbone("test_resnet", 0, hub_weights=True)
+
+
+@pytest.mark.parametrize("hub_weights", [False, True])
+def test_weights_are_fetched_if_asked_for_and_no_classifier_is_built(
+    monkeypatch: pytest.MonkeyPatch, hub_weights: bool
+) -> None:
+    asked: list[tuple] = []
+
+    def create(architecture: str, pretrained: bool, num_classes: int) -> torch.nn.Module:
+        asked.append((architecture, pretrained, num_classes))
+        network = torch.nn.Identity()
+        network.num_features = 7  # no width of its own before the classifier
+        return network
+
+    monkeypatch.setattr(timm, "create_model", create)
+    assert Backbone("test_resnet.r160_in1k", 0, hub_weights).num_features == 7
+    assert asked == [("test_resnet.r160_in1k", hub_weights, 0)]
