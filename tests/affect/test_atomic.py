@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,3 +83,19 @@ def test_a_refused_write_tells_the_path_and_the_size(tmp_path: Path):
     with pytest.raises(StorageError, match=r"folder cannot be written"), atomic_path(tmp_path / "folder"):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_signal_while_the_temporary_file_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = os.open
+
+    def open_and_stop(*arguments: Any, **options: Any) -> int:
+        os.close(opened(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", open_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "file.txt", "content")
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
