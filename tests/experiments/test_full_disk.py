@@ -1,4 +1,4 @@
-"""A real disk without room: a small tmpfs, where mounting is permitted."""
+"""A real disk without room, or read-only: a small tmpfs, where mounting is permitted."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from affect.atomic import write_array
+from affect.feature_store import StorePlan
+from affect.feature_store_writer import FeatureStoreWriter
 from affect.storage import StorageError
+from affect.upscaled_tree import UpscaledTree
 from datamodules.index_cache import cached_table
 from demo_data.affectnet import write_affectnet
 from experiments.checkpoint_io import AtomicCheckpointIO
@@ -65,3 +68,26 @@ def test_a_run_folder_that_does_not_fit_is_a_message(small_disk: Path) -> None:
     config = RunConfig("x", output_dir=str(small_disk), wandb=WandbConfig(mode="disabled"))
     with pytest.raises(StorageError, match=r"story/\S+ cannot be written: No space left"):
         Run("story", config, small_disk)
+
+
+@pytest.mark.parametrize("small_disk", ["size=4m"], indirect=True)
+def test_a_disk_that_became_read_only_is_a_message_for_every_writer(small_disk: Path, tmp_path: Path) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    tree = UpscaledTree(small_disk / "tree", {"scale": 2}, "digest", ["a.png"])
+    tree.open()
+    writer = FeatureStoreWriter(small_disk / "store", StorePlan(["v/1.jpg"], {"features": 2}, {}))
+    writer.prepare()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    config = RunConfig("x", output_dir=str(small_disk), wandb=WandbConfig(mode="disabled"))
+    for write in (
+        lambda: write_array(small_disk / "x.npy", np.zeros(3)),
+        lambda: AtomicCheckpointIO().save_checkpoint({"x": 1}, small_disk / "last.ckpt"),
+        lambda: tree.write("a.png", image),
+        lambda: writer.write(0, np.zeros((1, 2), np.float32), {}),
+        lambda: Run("story", config, small_disk),
+        lambda: write_affectnet(small_disk / "set", train=8, validation=8, workers=1),
+    ):
+        with pytest.raises(StorageError, match=r"cannot be written: Read-only file system\..*fix the cause"):
+            write()
+    with pytest.warns(UserWarning, match=r"cache cannot be kept: .*Read-only file system"):
+        cached_table(small_disk, "key", "state", lambda: pd.DataFrame({"x": [1]}))
