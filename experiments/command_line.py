@@ -36,7 +36,7 @@ def run_experiment(
     """Run an experiment from the command line.
 
     A UserError ends it with a message and exit status 2, a signal with the command that goes on and exit status 130 or
-    143. A run folder in which there is nothing to go on with is removed.
+    143. A run folder without a result or checkpoint is removed.
 
     Args:
         schema: Dataclass with its keys.
@@ -58,7 +58,7 @@ def ending_as_a_command(experiment: str) -> Iterator[None]:
         experiment: Name of the experiment.
     """
     Run.current = None
-    with STOP_SIGNALS.listen(), watch_processes(experiment, how_to_go_on):
+    with STOP_SIGNALS.listen(), watch_processes(experiment, how_to_continue):
         try:
             with loader_errors():
                 yield
@@ -78,15 +78,15 @@ def _end(error: BaseException, experiment: str) -> NoReturn:
         interruption = Interruption(STOP_SIGNALS.number)
         end_children(patience=10.0)
         if not is_child:
-            warn(f"stopped by {interruption.name}. {how_to_go_on(experiment)}")
+            warn(f"stopped by {interruption.name}. {how_to_continue(experiment)}")
         raise SystemExit(interruption.exit_status)
     if lost := lost_process(error):
         end_children()
         if not is_child:
-            warn(f"{lost}. {how_to_go_on(experiment)}")
+            warn(f"{lost}. {how_to_continue(experiment)}")
         raise SystemExit(1)
     if isinstance(error, BrokenOutputError):
-        warn(f"nobody reads the output any more. {how_to_go_on(experiment)}")
+        warn(f"standard output is closed. {how_to_continue(experiment)}")
         raise SystemExit(BROKEN_PIPE_STATUS)
     if Run.current is not None:
         Run.current.close()
@@ -96,13 +96,13 @@ def _end(error: BaseException, experiment: str) -> NoReturn:
     stop(message_of(error))
 
 
-def how_to_go_on(experiment: str) -> str:
+def how_to_continue(experiment: str) -> str:
     """Close the current run; give the command that goes on: `resume=` if there is a checkpoint, else the same again."""
     run, words = Run.current, sys.argv[1:]
     command = sys.orig_argv[: len(sys.orig_argv) - len(words)]
     if run is not None and run.close() and run.can_be_resumed:
         words = [f"resume={run.folder}"]
-    return f"What is done is kept; go on with\n{shlex.join([*command, *words])}"
+    return f"Finished work is kept; continue with\n{shlex.join([*command, *words])}"
 
 
 def run_on_finished_run(

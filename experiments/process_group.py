@@ -28,14 +28,14 @@ def is_child_process() -> bool:
 
 
 @contextlib.contextmanager
-def watch_processes(experiment: str, how_to_go_on: Callable[[str], str]) -> Iterator[None]:
+def watch_processes(experiment: str, how_to_continue: Callable[[str], str]) -> Iterator[None]:
     """End this process when another one of the run is lost, within the block.
 
     Without this, Lightning kills the first process without a word, or the others wait for ever.
 
     Args:
         experiment: Name of the experiment.
-        how_to_go_on: Gives the end of the message.
+        how_to_continue: Gives the end of the message.
     """
     STOP_SIGNALS.is_child = is_child_process()
     done = threading.Event()
@@ -49,7 +49,7 @@ def watch_processes(experiment: str, how_to_go_on: Callable[[str], str]) -> Iter
             if (orphaned or lost) and _ending.acquire(blocking=False):
                 end_children()
                 if lost or os.environ["LOCAL_RANK"] == "1":  # of several children, one tells
-                    warn(f"{_describe(lost)}. {how_to_go_on(experiment)}")
+                    warn(f"{_describe(lost)}. {how_to_continue(experiment)}")
                 os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="process-watch").start()

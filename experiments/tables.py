@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 class BrokenOutputError(Exception):
-    """Standard output is a pipe that nobody reads any more."""
+    """Standard output is a closed pipe."""
 
 
 class _Console(Console):

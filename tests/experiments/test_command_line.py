@@ -158,7 +158,7 @@ def test_a_signal_outside_a_trainer_ends_with_the_same_command(
         run_experiment(Config, "story", read_for_ever)
     assert caught.value.code == 143
     assert capsys.readouterr().err.splitlines() == [
-        "stopped by SIGTERM. What is done is kept; go on with",
+        "stopped by SIGTERM. Finished work is kept; continue with",
         shlex.join(["python", "-m", "experiments.story", *words]),
     ]
     assert not any((tmp_path / "runs" / "story").iterdir()), "a folder with nothing to go on with is removed"
@@ -203,4 +203,4 @@ def test_a_closed_pipe_ends_with_a_message(
             run_experiment(Config, "story", lambda _: say("a line"))
         monkeypatch.undo()
     assert caught.value.code == 141
-    assert "nobody reads the output any more" in capfd.readouterr().err
+    assert "standard output is closed" in capfd.readouterr().err

@@ -52,7 +52,7 @@ class Fault:
 
 FAULTS: Final = {
     "SIGKILL": Fault(_kill, -signal.SIGKILL, cleans_up=False),
-    "SIGTERM": Fault(_stop, 128 + signal.SIGTERM, "stopped by SIGTERM. What is done is kept; go on with"),
+    "SIGTERM": Fault(_stop, 128 + signal.SIGTERM, "stopped by SIGTERM. Finished work is kept; continue with"),
     "full disk": Fault(_fill_disk, 2, "cannot be written: "),
 }
 """By the name that the table gives them."""
