@@ -45,7 +45,7 @@ def test_ctrl_c_with_workers_keeps_the_finished_epochs_and_tells_how_to_continue
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "KeyboardInterrupt" not in err
-    assert "stopped by SIGINT. What is done is kept" in err
+    assert "stopped by SIGINT. Finished work is kept" in err
     command = shlex.split(err.strip().splitlines()[-1])
     assert command == [sys.executable, "-m", "experiments.pretrain", f"resume={folder}"]
     assert (folder / "checkpoints" / "last.ckpt").is_file()
