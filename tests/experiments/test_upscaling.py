@@ -21,6 +21,7 @@ from datamodules.image_decoding import read_image
 from experiments import upscaling
 from experiments.config import TrainerConfig, load_config
 from experiments.upscaling import UpscalingConfig, UpscalingOptions, upscale_tree
+from lightning_modules.upscaling import UpscalingModule
 
 TRAINER = TrainerConfig(accelerator="cpu", progress_bar=False)
 
@@ -148,25 +149,28 @@ def test_a_killed_pass_goes_on_to_the_same_tree(source, options, expected, tmp_p
 
 
 def test_a_signal_stops_the_pass_after_a_batch_that_is_kept(source, options, expected, tmp_path, monkeypatch):
-    original, calls = UpscaledTree.write, []
+    original, batches = UpscalingModule.predict_step, []
 
-    def signal_once(self, name, image):
-        calls.append(name)
-        original(self, name, image)
-        if len(calls) == 5:
+    def signal_in_the_second(self, batch, batch_idx):
+        batches.append([name for group in batch["groups"] for name in group["name"]])
+        if len(batches) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(UpscaledTree, "write", signal_once)
+    monkeypatch.setattr(UpscalingModule, "predict_step", signal_in_the_second)
     destination = tmp_path / "stopped"
     with STOP_SIGNALS.listen(), pytest.raises(Interruption) as caught:
         upscale_tree(source, destination, options, TRAINER)
     assert caught.value.exit_status == 143
-    stopped = list(calls)
-    assert 5 <= len(stopped) < 23
-    assert set(stopped) <= set(contents(destination)), "finished images are kept"
+    assert len(batches) == 2
+    assert {name for batch in batches for name in batch} <= set(contents(destination)), (
+        "finished images are kept"
+    )
     upscale_tree(source, destination, options, TRAINER)
     assert contents(destination) == expected
-    again = set(stopped) & set(calls[len(stopped) :])
+    again = {name for batch in batches[:2] for name in batch} & {
+        name for batch in batches[2:] for name in batch
+    }
     assert len(again) < options.batch_size, "at most the batch of the unreadable image is computed again"
 
 
