@@ -210,3 +210,18 @@ def test_a_finished_run_keeps_its_files_and_refuses_changes(tmp_path: Path) -> N
         {"val/f1": 0.75}, {}
     )
     assert json.loads((first.folder / "metrics.json").read_text())["val/f1"] == 0.75
+
+
+def test_a_signal_while_latest_is_moved_leaves_no_temporary_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "latest").symlink_to("old")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        link(tmp_path / "latest", Path("new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+    assert (tmp_path / "latest").readlink() == Path("old")
