@@ -20,7 +20,7 @@ import pandas as pd
 
 from affect.csv_text import read_csv_text
 from affect.errors import UserError
-from affect.labels import AFFECTNET_CODES, AFFECTNET_TO_BACKBONE, MISSING_EXPRESSION
+from affect.labels import AFFECTNET_CODES, AFFECTNET_TO_BACKBONE, BACKBONE_EXPRESSIONS, MISSING_EXPRESSION
 from affect.npy_number import read_number
 from affect.text_files import parse_numbers
 from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
@@ -126,6 +126,16 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
             column,
         )
     codes = numbers["expression"]
+    sides = [numbers[column] > 0 for column in _BOX[2:]]
+    for side, other, column in zip(sides, reversed(sides), _BOX[2:], strict=True):
+        half = (
+            other
+            & ~side
+            & ~is_null[column]
+            & ~np.isnan(numbers[column])
+            & (codes < len(BACKBONE_EXPRESSIONS))
+        )
+        check(half, "half a face box: the other side is positive", column)
     check(
         ~np.isin(codes, range(len(AFFECTNET_CODES))) & ~np.isnan(codes),
         f"not a code 0 to {len(AFFECTNET_CODES) - 1}",

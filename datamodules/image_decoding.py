@@ -35,6 +35,7 @@ MAX_PIXELS: Final = 100_000_000
 MAX_BYTES: Final = 8 * MAX_PIXELS
 """Largest file that is read: as many pixels of four 16-bit channels, uncompressed."""
 _FORMATS: Final = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _WHITE: Final = (255, 255, 255, 255)
 # About metadata that do not matter here, without the name of the file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -205,6 +206,10 @@ def _decode_jpeg(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], i
 
 def _decode_other(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], int]:
     """Give pixels as stored and the orientation; of formats other than JPEG."""
+    if content.startswith(_PNG_SIGNATURE):
+        # Pillow decodes damaged pixel data without complaint; only this compares them with their checksums.
+        with _pillows_errors(path), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            image.verify()
     with _pillows_errors(path), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         _check_size(path, *image.size)
         (pixels, orientation), printed = with_messages(lambda: _load(image))

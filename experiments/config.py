@@ -128,7 +128,8 @@ def resumed_folder(output_dir: str, experiment: str, resume: str) -> Path:
     """
     folder = Path(resume)
     if resume == "latest":
-        runs = sorted(path.parent for path in Path(output_dir, experiment).glob("[0-9]*/config.yaml"))
+        found = Path(output_dir, experiment).glob("[0-9]*/config.yaml")
+        runs = sorted((path.parent for path in found), key=start_of)
         if not runs:
             raise ConfigError(f"there is no run of {experiment} below {output_dir} to resume")
         began = [run for run in runs if any(run.rglob("checkpoints"))]
@@ -136,6 +137,13 @@ def resumed_folder(output_dir: str, experiment: str, resume: str) -> Path:
     if not os.path.isfile(folder / "config.yaml"):  # noqa: PTH113 - False for names that are too long
         raise ConfigError(f"{folder} is not a run folder to resume: it has no config.yaml")
     return folder
+
+
+def start_of(run: Path) -> tuple[str, int]:
+    """Return when a run folder was made, for sorting: its time as text, then its number within that second."""
+    date, _, rest = run.name.partition("_")
+    time, _, number = rest.partition("_")
+    return f"{date}_{time}", int(number) if number.isdecimal() else 1
 
 
 def recipe_path(experiment: str, recipe: str) -> Path:

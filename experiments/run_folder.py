@@ -10,7 +10,7 @@ from typing import Final
 
 from affect.atomic import is_temporary
 from affect.storage import LockedError, ProcessLock, StorageError, storage_errors
-from experiments.config import resumed_folder
+from experiments.config import resumed_folder, start_of
 from experiments.config_sources import read_saved_text
 from experiments.options import ConfigError
 
@@ -133,17 +133,10 @@ def link_latest(parent: Path) -> None:
     Args:
         parent: Folder of the experiment's runs.
     """
-    for folder in sorted(parent.glob("[0-9]*"), key=_start, reverse=True):
+    for folder in sorted(parent.glob("[0-9]*"), key=start_of, reverse=True):
         if (folder / FINISHED).is_file() and not _is_debug(folder):
             link(parent / "latest", Path(folder.name))
             return
-
-
-def _start(folder: Path) -> tuple[str, int]:
-    """Give a sortable time: its text, then the number among runs of the same second."""
-    date, _, rest = folder.name.partition("_")
-    time, _, number = rest.partition("_")
-    return f"{date}_{time}", int(number) if number.isdecimal() else 1
 
 
 def _is_debug(folder: Path) -> bool:

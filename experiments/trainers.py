@@ -89,6 +89,12 @@ def _check_slurm(config: TrainerConfig, available: int) -> None:
             f"SLURM started {tasks} processes by --ntasks={tasks}, from which the number per host does not follow: use "
             f"--ntasks-per-node={devices} and trainer.devices={devices}, or --ntasks=1"
         )
+    if per_node is None and devices * config.num_nodes > 1:
+        raise ConfigError(
+            f"SLURM started one process (--ntasks=1), but trainer.devices={config.devices} and "
+            f"trainer.num_nodes={config.num_nodes} mean {devices * config.num_nodes}: use --ntasks-per-node={devices} "
+            f"and --nodes={config.num_nodes}"
+        )
     if per_node is not None and per_node != devices:
         raise ConfigError(
             f"SLURM started {per_node} processes per host (--ntasks-per-node), but trainer.devices={config.devices} "

@@ -136,6 +136,14 @@ MALFORMED = {
         "0/0.jpg,4,4,NULL,24,1;2,1,0.5,0.5",
         "half a face box: another part is missing: face_x is '4'",
     ),
+    "box of negative width": (
+        "0/0.jpg,4,4,-24,24,1;2,1,0.5,0.5",
+        "half a face box: the other side is positive: face_width is '-24'",
+    ),
+    "box without height": (
+        "0/0.jpg,4,4,24,0,1;2,1,0.5,0.5",
+        "half a face box: the other side is positive: face_height is '0'",
+    ),
     "control character": ("0/\t0.jpg,4,4,24,24,1;2,1,0.5,0.5", "unprintable character"),
     "no path": (",4,4,24,24,1;2,1,0.5,0.5", "no image: subDirectory_filePath is ''"),
     "path upwards": ("../../x.jpg,4,4,24,24,1;2,1,0.5,0.5", "path leaves the image folder"),

@@ -367,3 +367,16 @@ def test_the_crop_is_the_plain_slice_of_the_part_inside(tmp_path: Path, box: tup
 def test_a_box_outside_is_an_error(tmp_path: Path, box: tuple[int, int, int, int]):
     with pytest.raises(UnreadableImageError, match=r"a\.png: face box .* lies outside an image of 32 x 24"):
         read_image(write(tmp_path / "a.png", pixels()), box)
+
+
+def test_a_png_whose_pixel_data_differ_from_their_checksum_is_refused(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    content = cv2.imencode(".png", image)[1].tobytes()
+    path = tmp_path / "face.png"
+    path.write_bytes(content + b"appended")
+    np.testing.assert_array_equal(read_image(path), image[..., ::-1])
+    flipped = content[:900] + bytes([content[900] ^ 1]) + content[901:]
+    for damaged in (flipped, content[:-12], content[:-20]):
+        path.write_bytes(damaged)
+        with pytest.raises(UnreadableImageError, match=r"face\.png"):
+            read_image(path)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import experiments.config
-from experiments.config import RunConfig, load_config, parse_command_line, save_config
+from experiments.config import RunConfig, load_config, parse_command_line, resumed_folder, save_config
 from experiments.options import REQUIRED, ConfigError, option
 
 
@@ -205,3 +205,11 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert "the nearest is 'data.root'" in message
+
+
+def test_the_tenth_run_of_a_second_is_newer_than_the_ninth(tmp_path: Path) -> None:
+    for name in ("2026-01-01_00-00-00", "2026-01-01_00-00-00_9", "2026-01-01_00-00-00_10"):
+        folder = tmp_path / "story" / name / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder.parent / "config.yaml").write_text("seed: 1\n")
+    assert resumed_folder(str(tmp_path), "story", "latest").name == "2026-01-01_00-00-00_10"

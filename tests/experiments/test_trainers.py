@@ -62,6 +62,8 @@ def test_float16_is_refused_everywhere(precision: str) -> None:
         ({"NTASKS": "4", "NTASKS_PER_NODE": "4"}, {"devices": "4"}, None),
         ({"NTASKS": "4", "NTASKS_PER_NODE": "2", "NNODES": "2"}, {"devices": "2", "num_nodes": 2}, None),
         ({"NTASKS": "1"}, {}, None),
+        ({"NTASKS": "1"}, {"devices": "2"}, r"one process .*trainer\.devices=2 .*--ntasks-per-node=2"),
+        ({"NTASKS": "1"}, {"num_nodes": 2}, r"one process .*trainer\.num_nodes=2 .*--nodes=2"),
         ({"NTASKS": "4", "JOB_NAME": "bash"}, {}, None),
         ({}, {"devices": "2"}, None),
     ],
