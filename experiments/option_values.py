@@ -177,6 +177,8 @@ def _as_path(option: Option, text: str, where: str = "") -> str:
     """Expand a leading `~` where the option is a path."""
     if not option.is_path:
         return text
+    if not text:
+        raise ConfigError(f"{where}{option.key} is empty; give a path, or . for the current folder")
     if "\0" in text:
         raise ConfigError(f"{where}{option.key} holds a NUL character, which no path can")
     try:

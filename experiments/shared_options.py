@@ -46,8 +46,11 @@ class TrainerConfig:
     progress_bar: bool = option(True, "show a progress bar with images per second and time left")
 
     def __post_init__(self) -> None:
-        if self.devices != "auto" and not (self.devices.isdecimal() and int(self.devices)):
-            raise ConfigError(f"trainer.devices must be auto or a number from 1, not {self.devices!r}")
+        is_number = self.devices.isascii() and self.devices.isdecimal() and len(self.devices) <= 4
+        if self.devices != "auto" and not (is_number and 1 <= int(self.devices) <= 1024):
+            raise ConfigError(
+                f"trainer.devices must be auto or a number from 1 to 1024, not {self.devices!r}"
+            )
         for name in ("limit_train_batches", "limit_val_batches"):
             limit = getattr(self, name)
             if limit is not None and limit > 1 and limit % 1:
@@ -69,6 +72,12 @@ class WandbConfig:
     log_images: bool = option(
         False, "send images of the data set to W&B; the demo's drawn images are always sent"
     )
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
+            raise ConfigError(
+                f"wandb.project={self.project}: W&B takes 1 to 128 characters without / \\ # ? % and :"
+            )
 
 
 @dataclass

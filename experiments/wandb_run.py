@@ -34,7 +34,8 @@ def choose_mode(settings: WandbConfig) -> tuple[Mode, str]:
     if automatic:
         mode = os.environ.get("WANDB_MODE") or "auto"
     if mode not in ("auto", "online", "offline", "disabled"):
-        raise ConfigError(f"wandb.mode must be auto, online, offline or disabled, not {mode!r}")
+        key = "the environment variable WANDB_MODE" if automatic else "wandb.mode"
+        raise ConfigError(f"{key} must be auto, online, offline or disabled, not {mode!r}")
     if mode in ("offline", "disabled"):
         return mode, ""
     reason = ""
