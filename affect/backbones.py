@@ -27,7 +27,7 @@ class Backbone(nn.Module):
         num_features: Width of the pooled features (1280 for EfficientNet-B0).
 
     Raises:
-        InvalidOptionError: If timm knows no such architecture, or no such weights of it.
+        InvalidOptionError: If timm has no such architecture, or no such weights of it.
         MissingFileError: If timm's published weights cannot be fetched.
     """
 
@@ -69,7 +69,7 @@ def input_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float,
     """Look up the channel mean and standard deviation, in [0, 1], that an architecture was published with.
 
     Raises:
-        InvalidOptionError: If timm knows no such architecture, or no such weights of it.
+        InvalidOptionError: If timm has no such architecture, or no such weights of it.
     """
     config = timm.get_pretrained_cfg(resolve_architecture(architecture))
     if config is None:  # an architecture without published weights
@@ -97,12 +97,12 @@ def resolve_architecture(architecture: str) -> str:
         The name itself unless it is deprecated.
 
     Raises:
-        InvalidOptionError: If timm knows no such architecture, has removed it, or knows no such weights of it.
+        InvalidOptionError: If timm has no such architecture, has removed it, or has no such weights of it.
     """
     name, _, tag = architecture.partition(".")
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
-        raise InvalidOptionError(f"timm knows no architecture {name!r}; the nearest are {', '.join(close)}")
+        raise InvalidOptionError(f"timm has no architecture {name!r}; the nearest are {', '.join(close)}")
     current = timm.models.get_deprecated_models().get(name, architecture)
     if current is None:
         raise InvalidOptionError(f"timm has removed the architecture {name!r}")
@@ -117,6 +117,6 @@ def resolve_architecture(architecture: str) -> str:
     except RuntimeError as error:
         tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
         raise InvalidOptionError(
-            f"timm knows no weights {tag!r} of {name}; it knows {', '.join(tags) or 'none'}"
+            f"timm has no weights {tag!r} of {name}; it has {', '.join(tags) or 'none'}"
         ) from error
     return current

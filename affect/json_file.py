@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from affect.errors import InvalidFileError, MissingFileError, UserError
+from affect.text_files import read_text
 
 Content = TypeVar("Content")
 
@@ -43,17 +44,12 @@ def read_json(
         MissingFileError: If there is no such file.
         UserError: An `error`, if it is not a regular file, no JSON, or holds something else.
     """
-    path = Path(path)
-    if not path.exists():
-        raise MissingFileError(f"there is no {path}; {remedy}")
-    if not path.is_file():
-        raise error(f"{path} is not a regular file; {remedy}")
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as reason:
-        raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
-    except UnicodeDecodeError as reason:
-        raise error(f"{path}: it is no UTF-8 text ({reason.reason}); {remedy}") from reason
+        text = read_text(path, error, exact=True)
+    except MissingFileError as reason:
+        raise MissingFileError(f"there is no {path}; {remedy}") from reason
+    except error as reason:
+        raise error(f"{reason}; {remedy}") from reason
     try:
         return parse_json(text, content, file_format)
     except ValueError as reason:

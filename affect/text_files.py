@@ -22,7 +22,7 @@ def _read_errors(path: str | Path, error: type[UserError]) -> Iterator[None]:
     """Turn the operating system's refusal to read a file into an error of the domain."""
     try:
         yield
-    except FileNotFoundError as cause:
+    except (FileNotFoundError, NotADirectoryError) as cause:
         raise MissingFileError(f"{path}: no such file") from cause
     except OSError as cause:
         raise error(f"{path}: cannot be read: {cause.strerror or cause}") from cause

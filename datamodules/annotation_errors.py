@@ -1,4 +1,4 @@
-"""Collect what is wrong with an annotation file, and say it in one error."""
+"""One error for all malformed lines of an annotation file."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath

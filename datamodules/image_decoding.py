@@ -86,7 +86,7 @@ def read_image(
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an image file tells beside its pixels.
+    """Size and orientation of an image, read without decoding it.
 
     Attributes:
         width: Columns as stored.

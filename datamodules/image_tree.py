@@ -14,12 +14,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from affect.errors import InvalidOptionError, MissingFileError
 from affect.image_files import JPEG_SUFFIXES, SUFFIXES, has_image_suffix, is_hidden
-from datamodules.image_decoding import UnreadableImageError, is_deep, read_image
+from datamodules.image_decoding import UnreadableImageError, is_deep, read_header, read_image
 from datamodules.loading import build_loader
 from datamodules.samplers import process_share
 
@@ -53,7 +52,7 @@ def scan_images(root: str | Path) -> ImageTree:
 
     Raises:
         MissingFileError: If there is no such folder, or no image in it.
-        UnreadableImageError: If a folder cannot be listed; how many images it holds, nobody knows.
+        UnreadableImageError: If a folder cannot be listed; the number of images in it is unknown.
     """
     root = Path(root).resolve()
     if not root.is_dir():
@@ -182,9 +181,9 @@ class ImageBatches(Dataset[dict[str, Any]]):
         """Estimate a batch's size in bytes from its files' headers."""
         pixels = 0
         for name in self.names(index):
-            unknown = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
-            with unknown, Image.open(self.root / name) as image:
-                pixels += image.width * image.height
+            with contextlib.suppress(UnreadableImageError):  # reported when it is read
+                header = read_header(self.root / name)
+                pixels += header.width * header.height
         return 3 * pixels
 
     def __getitem__(self, index: int) -> dict[str, Any]:

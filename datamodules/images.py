@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from affect.errors import InvalidOptionError
 from datamodules.image_decoding import InaccessibleImageError, UnreadableImageError, read_image
-from datamodules.image_files import missing_images
+from datamodules.missing_images import missing_images
 
 # OpenCV's own threads bring nothing to small images, and those started before a fork hang the workers after it.
 cv2.setNumThreads(0)

@@ -9,7 +9,7 @@ from affect.backbone_file import file_digest
 from affect.errors import UserError
 from affect.json_file import read_json
 from datamodules.aff_wild2 import LISTS, image_folder
-from datamodules.image_files import files_digest
+from datamodules.missing_images import files_digest
 from experiments.config_sources import read_recipe
 from experiments.mtl_config import MtlConfig
 from experiments.options import iterate_options, option_value

@@ -15,9 +15,9 @@ from affect.atomic import write_text
 from affect.backbone_file import file_digest
 from affect.errors import InvalidOptionError
 from affect.upscaled_tree import MANIFEST, StaleTreeError, read_manifest
-from datamodules.image_files import files_digest
 from datamodules.image_tree import ImageTree, scan_images
 from datamodules.images import UnreadableImageError
+from datamodules.missing_images import files_digest
 from datamodules.synthetic_faces import FaceCopy
 from datamodules.unreadable_images import unreadable_images
 from experiments.config import TrainerConfig

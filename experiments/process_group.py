@@ -48,7 +48,7 @@ def watch_processes(experiment: str, how_to_continue: Callable[[str], str]) -> I
             lost = None if STOP_SIGNALS.number else _ended_child()
             if (orphaned or lost) and _ending.acquire(blocking=False):
                 end_children()
-                if lost or os.environ["LOCAL_RANK"] == "1":  # of several children, one tells
+                if lost or os.environ["LOCAL_RANK"] == "1":  # one message is enough
                     warn(f"{_describe(lost)}. {how_to_continue(experiment)}")
                 os._exit(1)
 
@@ -72,7 +72,7 @@ def lost_process(error: BaseException) -> str:
         or not _LOST_CONNECTION.search(str(error))
     ):
         return ""
-    # The watching thread knows more: it tells and ends this process, unless nothing is found to have ended.
+    # The watching thread can name the lost process: give it time to do so and to end this one.
     time.sleep(6 * _POLL_SECONDS)
     _ending.acquire()  # never released: one message is enough
     return _describe(None)

@@ -115,7 +115,7 @@ class Run:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the first of the run's processes, the one that writes and speaks."""
+        """Whether this is rank 0, the process that writes files and prints."""
         return getattr(rank_zero_only, "rank", 0) == 0
 
     def resume_checkpoint(self, name: str = "") -> Path | None:

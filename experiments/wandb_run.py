@@ -63,7 +63,7 @@ def start_wandb(config: RunConfig, experiment: str, folder: Path, mode: Mode, ma
         may_go_offline: Whether the run goes on offline where the server does not answer.
 
     Returns:
-        The W&B run. Whether it is offline, its settings tell.
+        The W&B run; its `offline` attribute is the mode in effect.
 
     Raises:
         ConfigError: If the server does not answer and the run may not go on offline.

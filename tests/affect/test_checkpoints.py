@@ -298,5 +298,5 @@ def test_a_file_of_an_architecture_that_timm_lacks_is_named(tmp_path: Path, sour
     save_backbone(
         path, source, BackboneSpec("no_such_net", 32, (0.5,) * 3, (0.5,) * 3, outputs=tuple("abcde"))
     )
-    with pytest.raises(InvalidFileError, match=r"a\.safetensors: timm knows no architecture 'no_such_net'"):
+    with pytest.raises(InvalidFileError, match=r"a\.safetensors: timm has no architecture 'no_such_net'"):
         load_backbone(path)

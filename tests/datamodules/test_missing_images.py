@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules import image_files
-from datamodules.image_files import files_digest, missing_images
+from datamodules.missing_images import files_digest, missing_images
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_a_folder_that_cannot_be_listed_may_still_give_its_files(
     def refuse(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(image_files.os, "scandir", refuse)  # by hand: root may list everything
+    monkeypatch.setattr(os, "scandir", refuse)  # by hand: root may list everything
     assert missing_images(root, [*PRESENT, "a/9.jpg"]) == {"a/9.jpg": "No such file or directory"}
     monkeypatch.setattr(Path, "stat", refuse)
     assert missing_images(root, ["a/1.jpg"]) == {"a/1.jpg": "Permission denied"}
@@ -73,7 +72,7 @@ def test_folders_are_listed_once_and_files_are_not_asked_for(
 ) -> None:
     listed = []
     scandir = os.scandir
-    monkeypatch.setattr(image_files.os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])
+    monkeypatch.setattr(os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])
     monkeypatch.setattr(Path, "stat", lambda *arguments, **options: pytest.fail("a stat"))
     assert missing_images(root, PRESENT * 3) == {}
     assert sorted(listed) == sorted([root, root / "a", root / "a" / "b"])
