@@ -52,17 +52,23 @@ def read_csv_text(
     if '"' in text:
         marked = [number for number, line in enumerate(text.split("\n"), 1) if '"' in line]
         reason = "holds a quotation mark; fields are not quoted here: remove it"
-        raise error(list_problems(path, [(number, reason) for number in marked], "malformed lines"))
+        raise error(list_problems(path, [(number, reason) for number in marked], "malformed line"))
     lines = text.split("\n")
     del text
-    columns = [name.strip() for name in lines[0].split(",")]
+    first = next((number for number, line in enumerate(lines) if line.strip(", \t")), 0)
+    columns = [name.strip() for name in lines[first].split(",")]
+    where = f"{path}:{first + 1}"
+    if len(columns) == 1 and (separator := next((mark for mark in ";\t|" if mark in columns[0]), "")):
+        raise error(f"{where}: the fields are separated by {separator!r}; save the table with commas")
     has_header = first_column is None or default_columns is None or first_column in columns
     if not has_header and default_columns is not None:
+        if first_column.casefold() in [name.casefold() for name in columns]:
+            raise error(f"{where}: the header must spell {first_column!r} with these capital letters")
         columns = default_columns
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
-        raise error(f"{path}:1: the header names {', '.join(map(repr, twice))} more than once")
-    first = 1 if has_header else 0
+        raise error(f"{where}: the header names {', '.join(map(repr, twice))} more than once")
+    first += has_header
     commas = np.fromiter((line.count(",") for line in lines), np.int64, len(lines))
     wrong = commas != len(columns) - 1
     kept = np.fromiter((bool(line.strip(", \t")) for line in lines), bool, len(lines))
@@ -70,7 +76,7 @@ def read_csv_text(
     if (bad := np.flatnonzero(kept & wrong)).size:
         reason = "{} fields, expected {}"
         problems = [(int(row) + 1, reason.format(commas[row] + 1, len(columns))) for row in bad]
-        raise error(list_problems(path, problems, "malformed lines"))
+        raise error(list_problems(path, problems, "malformed line"))
     numbers = np.flatnonzero(kept)
     rows = lines if len(numbers) == len(lines) else [lines[number] for number in numbers]
     return CsvText(columns, rows, numbers + 1)

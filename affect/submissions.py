@@ -46,4 +46,4 @@ def validate_lines(
         elif reason := mistake_in(line, name):
             mistakes.append((number, reason))
     if mistakes:
-        raise SubmissionError(list_problems(path, mistakes, "mistakes in the submission"))
+        raise SubmissionError(list_problems(path, mistakes, "faulty line"))

@@ -22,7 +22,7 @@ def raise_for_problems(path: str | Path, problems: Sequence[tuple[int, str]]) ->
         AnnotationError: If there is any problem.
     """
     if problems:
-        raise AnnotationError(list_problems(path, problems, "malformed lines"))
+        raise AnnotationError(list_problems(path, problems, "malformed line"))
 
 
 def leaves_root(name: str) -> bool:

@@ -171,6 +171,8 @@ def _check_regular(path: str | Path) -> None:
         raise UnreadableImageError(f"{path}: is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableImageError(f"{path}: not a regular file")
+    if not status.st_size:
+        raise UnreadableImageError(f"{path}: the file is empty; copy it again from the source")
     if status.st_size > MAX_BYTES:
         raise UnreadableImageError(f"{path}: {status.st_size:,} bytes; an image may have {MAX_BYTES:,}")
 

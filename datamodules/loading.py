@@ -101,7 +101,7 @@ def loader_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
         if not reason.startswith("DataLoader ") or not ("worker" in reason or "timed out" in reason):
             raise
         _end_workers()

@@ -102,5 +102,6 @@ def _unknown_key(options: Mapping[str, Option], key: str, source: str) -> Config
     known = [other for other in MAKE_VARIABLES.get(key, ()) if other in options]
     if known:
         return ConfigError(f"{source}: {key}= is a variable of `make`; the key is {known[0]!r}")
-    close = difflib.get_close_matches(key, options, n=1, cutoff=0.0)[0]
-    return ConfigError(f"{source}: there is no key {key!r}; the nearest is {close!r}")
+    close = difflib.get_close_matches(key, options, n=1)
+    hint = f"the nearest is {close[0]!r}" if close else "--help lists the keys"
+    return ConfigError(f"{source}: there is no key {key!r}; {hint}")

@@ -127,15 +127,16 @@ def _clear_killed_runs(own: Path) -> None:
                 lock.release()
 
 
-def link_latest(parent: Path) -> None:
+def link_latest(own: Path) -> None:
     """Point `latest` to the newest finished run of an experiment, by the time it started; debug runs do not count.
 
     Args:
-        parent: Folder of the experiment's runs.
+        own: A run folder of the experiment, which this process has locked.
     """
+    parent = own.parent
     for folder in sorted(parent.glob("[0-9]*"), key=start_of, reverse=True):
         if (folder / FINISHED).is_file() and not _is_debug(folder):
-            link(parent / "latest", Path(folder.name))
+            link(parent / "latest", Path(folder.name), own)
             return
 
 
@@ -153,13 +154,18 @@ def _make_unused(folder: Path, number: int = 1) -> Path:
     return candidate
 
 
-def link(path: Path, target: Path) -> None:
+def link(path: Path, target: Path, own: Path) -> None:
     """Point a symbolic link, new or old, to a target, atomically.
+
+    Args:
+        path: The link.
+        target: What it points to.
+        own: A run folder on the same disk, in which it is made first: the next run removes what a kill leaves there.
 
     Raises:
         StorageError: If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = own / f".{path.name}.{os.getpid()}.part"
     with storage_errors(path):
         try:
             temporary.unlink(missing_ok=True)

@@ -197,7 +197,7 @@ class Run:
         os.environ.pop(FOLDER_VARIABLE, None)
         if self._computes:
             write_json(self.folder / FINISHED, {**environment, **provenance})
-        link_latest(self.folder.parent)
+        link_latest(self.folder)
         self.close()
         return metrics
 

@@ -43,7 +43,7 @@ def choose_mode(settings: WandbConfig) -> tuple[Mode, str]:
         if wandb.login(prompt=False):
             return "online", ""
     except Exception as error:  # a malformed or refused key, or whatever a network can do
-        reason = str(error) or type(error).__name__
+        reason = str(error).rstrip(". ") or type(error).__name__
     if mode == "auto":
         return "offline", reason
     raise ConfigError(
@@ -89,13 +89,14 @@ def start_wandb(config: RunConfig, experiment: str, folder: Path, mode: Mode, ma
             if mode != "online":
                 raise
             if not may_go_offline:
+                reason = str(error).rstrip(". ")
                 raise ConfigError(
-                    f"wandb.mode=online: {error}. Try again, or give wandb.mode=offline and send the run later with "
-                    "`wandb sync`"
+                    f"wandb.mode=online: {reason}. Try again, or give wandb.mode=offline and send the run later "
+                    "with `wandb sync`"
                 ) from error
             run = wandb.init(mode="offline", **arguments)
     write_text(identity, run.id)
-    link(folder / "wandb", Path(os.path.relpath(Path(run.dir).parent, folder)))
+    link(folder / "wandb", Path(os.path.relpath(Path(run.dir).parent, folder)), folder)
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return run

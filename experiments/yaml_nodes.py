@@ -81,6 +81,8 @@ def compose(text: str, source: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = " ".join(part for part in (error.problem, error.context) if part)
+        if error.context == "expected a single document in the stream":
+            reason = "a second document begins here; a file holds one"
         raise ConfigError(f"{source}:{mark.line + 1 if mark else 1}: invalid YAML: {reason}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -123,9 +125,9 @@ def mapping_items(node: yaml.MappingNode, where: str) -> Iterator[tuple[yaml.Sca
     """
     lines: dict[str, int] = {}
     for name, value in node.value:
-        if not isinstance(name, yaml.ScalarNode):
-            raise ConfigError(f"{where}a key must be a word, not a list or mapping")
         line = name.start_mark.line + 1
+        if not isinstance(name, yaml.ScalarNode):
+            raise ConfigError(f"{where}a key must be a word, not a list or mapping, in line {line}")
         if name.value in lines:
             raise ConfigError(
                 f"{where}the key {name.value!r} is there twice, in lines {lines[name.value]} and {line}"

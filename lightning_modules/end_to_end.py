@@ -28,6 +28,8 @@ class EndToEndModule(StagedTrainingModule):
         hub_weights: Start the encoder from timm's published weights.
     """
 
+    loss_terms = ("expression", "valence_arousal", "action_units")
+
     def __init__(
         self,
         architecture: str,

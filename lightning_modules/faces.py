@@ -25,6 +25,8 @@ class FacesModule(StagedTrainingModule):
         landmark_weight: Weight of the landmark loss beside cross entropy.
     """
 
+    loss_terms = ("identity", "landmarks")
+
     def __init__(
         self, architecture: str, num_people: int, num_landmarks: int, landmark_weight: float = 10.0
     ) -> None:

@@ -26,6 +26,8 @@ class PretrainingModule(StagedTrainingModule):
         hub_weights: Start the encoder from timm's published weights.
     """
 
+    loss_terms = ("expression", "valence", "arousal")
+
     def __init__(
         self,
         architecture: str,

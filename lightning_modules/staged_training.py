@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from affect.backbones import Backbone, channels_last
 from affect.errors import InvalidOptionError
@@ -25,9 +26,12 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         gradient_clip_norm: Clip the norm of the gradient that Adam sees; None does not.
 
     Attributes:
+        loss_terms: Names of the terms that `compute_losses` may return beside `loss`.
         encoder_frozen: Whether only the classifier trains. The encoder stays in training mode, so that its BatchNorm
             statistics move, as in the published training.
     """
+
+    loss_terms: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, backbone: Backbone, sam_rho: float, gradient_clip_norm: float | None = None) -> None:
         super().__init__()
@@ -36,10 +40,15 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         self.sam_rho = sam_rho
         self.gradient_clip_norm = gradient_clip_norm
         self.encoder_frozen = False
+        # Not Lightning's mean over the epoch: of a term that one process's batches lack, it would wait for ever or
+        # keep the first process's value. FiniteLoss has checked the values.
+        self.loss_means = nn.ModuleDict(
+            {name: MeanMetric(nan_strategy="disable") for name in ("loss", *self.loss_terms)}
+        )
 
     @abstractmethod
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Map outputs (B, K) and a batch to scalar terms; `loss` is what is minimised."""
+        """Map outputs (B, K) and a batch to scalars: `loss`, which is minimised, and those `loss_terms` it has."""
 
     def trainable_parameters(self) -> Iterable[torch.nn.Parameter]:
         """Give what the optimiser holds; by default everything."""
@@ -91,9 +100,22 @@ class StagedTrainingModule(pl.LightningModule, ABC):
             torch.nn.utils.clip_grad_norm_(self.trainable_parameters(), self.gradient_clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-        detached = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(detached, on_step=True, on_epoch=True, batch_size=len(batch["image"]))
+        self._log_losses({name: value.detach() for name, value in losses.items()}, len(batch["image"]))
         return checked
+
+    def _log_losses(self, losses: dict[str, Tensor], num_images: int) -> None:
+        """Log the step's terms, and add them to the epoch's means, once for each image."""
+        self.log_dict({f"train/{name}_step": value for name, value in losses.items()}, on_step=True)
+        for name, mean in self.loss_means.items():
+            # Repeated, not weighted: with nan_strategy="disable" torchmetrics 1.9 takes all weights for 1.
+            mean.update(losses[name].expand(num_images) if name in losses else torch.empty(0))
+
+    def on_train_epoch_end(self) -> None:
+        """Log each term's mean over the epoch's images in all processes; a term without labels is left out."""
+        means = {f"train/{name}_epoch": mean.compute() for name, mean in self.loss_means.items()}
+        self.log_dict({name: value for name, value in means.items() if not value.isnan()}, sync_dist=True)
+        for mean in self.loss_means.values():
+            mean.reset()
 
     def _encode(self, image: Tensor) -> Tensor:
         with torch.set_grad_enabled(not self.encoder_frozen):

@@ -28,6 +28,26 @@ def test_a_file_without_header_has_the_default_columns(tmp_path: Path) -> None:
     assert (text.columns, text.rows, text.lines.tolist()) == (["a", "b"], ["1,2", "3,4"], [1, 2])
 
 
+@pytest.mark.parametrize("start", ["\n", "\r\n\r\n", " \n,\n"])
+def test_blank_lines_before_the_header_are_left_out(tmp_path: Path, start: str) -> None:
+    text = read_csv_text(write(tmp_path, start + "a,b\n1,2\n"), first_column="a", default_columns=["x", "y"])
+    assert (text.columns, text.rows, text.lines.tolist()) == (["a", "b"], ["1,2"], [start.count("\n") + 2])
+
+
+def test_a_header_in_other_letters_is_not_taken_for_data(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFileError, match=r"a\.csv:1: the header must spell 'path' with these"):
+        read_csv_text(write(tmp_path, "PATH,B\n1,2\n"), first_column="path", default_columns=["path", "b"])
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator_is_named(tmp_path: Path, separator: str) -> None:
+    table = f"path{separator}b\n1{separator}2\n"
+    with pytest.raises(
+        InvalidFileError, match=r"a\.csv:1: the fields are separated by .*; save .* with commas"
+    ):
+        read_csv_text(write(tmp_path, table), first_column="path", default_columns=["path", "b"])
+
+
 @pytest.mark.parametrize(
     "options",
     [

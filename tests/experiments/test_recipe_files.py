@@ -23,7 +23,7 @@ def load(path: Path, *words: str) -> RunConfig:
         ("seed: 1\ntrainer: {devices: 1\n", 3, "invalid YAML"),
         ("seed: 1\na: b: c\n", 2, "invalid YAML"),
         ("seed: 1\n\tx: 2\n", 2, "invalid YAML"),
-        ("seed: 1\n---\nseed: 2\n", 2, "invalid YAML"),
+        ("seed: 1\n---\nseed: 2\n", 2, "a second document begins here"),
         ("seed: 1\nwandb: &a {project: *a}\n", 2, r"alias \*a is not supported"),
         (BOMB, 2, "alias"),
         ("seed: !!python/object/apply:os.system [ls]\n", 1, "tag .* is not supported"),
@@ -31,7 +31,7 @@ def load(path: Path, *words: str) -> RunConfig:
         ('seed: 1\nwandb: {project: "\x07"}\n', 2, r"character U\+0007"),
         ("seed: 1\ntrainer: {num_nodes: 1}\nseed: 2\n", 0, "'seed' is there twice, in lines 1 and 3"),
         ("trainer: {num_nodes: 1}\ntrainer.num_nodes: 2\n", 2, "'trainer.num_nodes' is there twice"),
-        ("seed: 1\n? [a]\n: 2\n", 0, "a key must be a word"),
+        ("seed: 1\n? [a]\n: 2\n", 0, "a key must be a word, .* in line 2"),
         (
             "seed: 1\nwandb:\n  projekt: x\n",
             3,

@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"story/\S+ cannot be written"):
         Run("story", config(tmp_path), tmp_path)
     with pytest.raises(StorageError, match="file/latest cannot be written"):
-        link(tmp_path / "file" / "latest", Path("a"))
+        link(tmp_path / "file" / "latest", Path("a"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,6 @@ def test_a_signal_while_latest_is_moved_leaves_no_temporary_link(
 
     monkeypatch.setattr(Path, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        link(tmp_path / "latest", Path("new"))
+        link(tmp_path / "latest", Path("new"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["latest"]
     assert (tmp_path / "latest").readlink() == Path("old")

@@ -22,6 +22,8 @@ Batch = dict[str, Any]
 class Network(StagedTrainingModule):
     """The smallest module of its kind."""
 
+    loss_terms = ("expression", "valence", "arousal")
+
     def __init__(self, architecture: str, **arguments: Any) -> None:
         torch.manual_seed(0)
         super().__init__(Backbone(architecture, 10), **arguments)
@@ -167,7 +169,7 @@ def test_three_steps_equal_a_plain_loop(
     # Each loss is logged once per step, and it is the one at the weights, not at the raised ones.
     logged = [row["train/loss_step"] for row in memory.rows if "train/loss_step" in row]
     assert logged == pytest.approx(losses, rel=1e-5)
-    assert runner.callback_metrics["train/loss"].item() == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert runner.callback_metrics["train/loss_epoch"].item() == pytest.approx(sum(losses) / 3, rel=1e-5)
     assert runner.global_step == 3
     counters = {value.item() for name, value in found.named_buffers() if name.endswith("num_batches_tracked")}
     assert counters == {3}
@@ -191,7 +193,7 @@ def test_uneven_batches_are_weighed_by_their_size_in_the_epochs_loss(tiny_archit
     expected = copy.deepcopy(module)
     runner, _ = train(module, data=data, precision="64-true")
     first, second = plain_loop(expected.double(), in_float64(data), 0.0)
-    assert runner.callback_metrics["train/loss"].item() == pytest.approx(
+    assert runner.callback_metrics["train/loss_epoch"].item() == pytest.approx(
         (6 * first + 2 * second) / 8, rel=1e-5
     )
     assert abs(first - second) > 0.05 * first, "the plain mean of both batches is another number"

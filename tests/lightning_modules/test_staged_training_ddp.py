@@ -31,6 +31,8 @@ class PlainBackbone(nn.Module):
 class Network(StagedTrainingModule):
     """Trains on its process's part of the data, and keeps what weights each process ends with."""
 
+    loss_terms = ("expression", "valence", "arousal")
+
     def __init__(self, parts: list[list[Batch]], folder: Path, encoder_frozen: bool) -> None:
         torch.manual_seed(0)
         super().__init__(PlainBackbone(), sam_rho=RHO)
@@ -48,7 +50,10 @@ class Network(StagedTrainingModule):
         self.trainer.optimizers[0].param_groups[0]["lr"] = RATE
 
     def on_train_end(self) -> None:
-        torch.save(self.backbone.state_dict(), self.folder / f"{self.global_rank}.pt")
+        logged = {
+            name: value for name, value in self.trainer.callback_metrics.items() if name.endswith("_epoch")
+        }
+        torch.save((self.backbone.state_dict(), logged), self.folder / f"{self.global_rank}.pt")
 
 
 def part(seed: int, sizes: list[int]) -> list[Batch]:
@@ -64,25 +69,31 @@ def part(seed: int, sizes: list[int]) -> list[Batch]:
     ]
 
 
-def plain_loop(parts: list[list[Batch]], encoder_frozen: bool) -> dict[str, Tensor]:
-    """SAM around Adam with the mean of the parts' gradients, written out; a part without images has gradient 0."""
+def plain_loop(parts: list[list[Batch]], encoder_frozen: bool) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """SAM around Adam with the mean of the parts' gradients, written out; a part without images has gradient 0.
+
+    Also gives each loss's mean over all images of the batches that have it, before SAM raises the weights.
+    """
     torch.manual_seed(0)
     network, loss = PlainBackbone().double(), MultiTaskLoss(8)
     trained = list((network.classifier if encoder_frozen else network).parameters())
     adam = torch.optim.Adam(trained, lr=RATE)
+    seen: dict[str, list[tuple[float, int]]] = {}
 
-    def mean_gradients(batches: tuple[Batch, ...]) -> list[Tensor]:
+    def mean_gradients(batches: tuple[Batch, ...], note: bool = False) -> list[Tensor]:
         total = [torch.zeros_like(parameter) for parameter in trained]
         for batch in batches:
             if batch["name"]:
                 outputs = network.classifier(network.encoder(batch["image"]))
                 terms = loss(outputs, batch["expression"], batch["valence_arousal"])
+                for name in terms if note else ():
+                    seen.setdefault(name, []).append((terms[name].item(), len(batch["name"])))
                 for sum_, gradient in zip(total, torch.autograd.grad(terms["loss"], trained), strict=True):
                     sum_ += gradient / len(batches)
         return total
 
     for batches in zip(*parts, strict=True):
-        found = mean_gradients(batches)
+        found = mean_gradients(batches, note=True)
         kept = [parameter.detach().clone() for parameter in trained]
         norm = torch.cat([gradient.flatten() for gradient in found]).norm()
         with torch.no_grad():
@@ -94,7 +105,11 @@ def plain_loop(parts: list[list[Batch]], encoder_frozen: bool) -> dict[str, Tens
                 parameter.copy_(old)
                 parameter.grad = gradient
         adam.step()
-    return network.state_dict()
+    means = {
+        name: sum(value * size for value, size in values) / sum(size for _, size in values)
+        for name, values in seen.items()
+    }
+    return network.state_dict(), means
 
 
 @pytest.mark.timeout(60)
@@ -106,14 +121,21 @@ def test_both_processes_end_with_the_weights_of_a_plain_loop_over_the_mean_gradi
     tmp_path: Path, sizes: list[int], encoder_frozen: bool
 ):
     parts = [part(1, [6, 4, 6]), part(2, sizes)]
+    for batch in parts[1]:
+        batch["valence_arousal"][:, 0] = torch.nan  # a loss that the second process never has
     trainer = pl.Trainer(
         accelerator="cpu", devices=2, strategy="ddp_fork_find_unused_parameters_true", precision="64-true",
         max_epochs=1, use_distributed_sampler=False, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(Network(parts, tmp_path, encoder_frozen))
-    expected = plain_loop(parts, encoder_frozen)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    expected, means = plain_loop(parts, encoder_frozen)
+    (first, logged), (second, also_logged) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert set(means) == {"loss", "expression", "valence", "arousal"}
+    for found in logged, also_logged:
+        assert found == pytest.approx(
+            {f"train/{name}_epoch": value for name, value in means.items()}, rel=1e-5
+        )
     for name, value in expected.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], value, atol=1e-6, rtol=0)
