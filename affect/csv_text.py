@@ -62,7 +62,7 @@ def read_csv_text(
         raise error(f"{where}: the fields are separated by {separator!r}; save the table with commas")
     has_header = first_column is None or default_columns is None or first_column in columns
     if not has_header and default_columns is not None:
-        if first_column.casefold() in [name.casefold() for name in columns]:
+        if first_column and first_column.casefold() in [name.casefold() for name in columns]:
             raise error(f"{where}: the header must spell {first_column!r} with these capital letters")
         columns = default_columns
     twice = sorted({name for name in columns if name and columns.count(name) > 1})

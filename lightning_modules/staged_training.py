@@ -42,7 +42,7 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         self.encoder_frozen = False
         # Not Lightning's mean over the epoch: of a term that one process's batches lack, it would wait for ever or
         # keep the first process's value. FiniteLoss has checked the values.
-        self.loss_means = nn.ModuleDict(
+        self.loss_means: Any = nn.ModuleDict(
             {name: MeanMetric(nan_strategy="disable") for name in ("loss", *self.loss_terms)}
         )
 

@@ -64,7 +64,7 @@ def dataset(folder: Path, **changes: Any) -> ImageDataset:
 
 
 def test_an_unreadable_image_stops_the_run_and_says_how_to_continue(folder: Path):
-    for index, reason in ((1, "truncated"), (2, "not an image"), (3, "No such file"), (4, "face box")):
+    for index, reason in ((1, "truncated"), (2, "is empty"), (3, "No such file"), (4, "face box")):
         with pytest.raises(UnreadableImageError, match=rf"{index}\.jpg.*{reason}.*data\.on_corrupt=skip"):
             dataset(folder)[index]
 
