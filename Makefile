@@ -69,7 +69,7 @@ mutation: $(READY) ## change affect/ line by line and see which changes no test 
 	$(VENV)/bin/mutmut results
 
 faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
-	$(PYTHON) -m experiments.faces $(OPTIONS) $(call key,weights,WEIGHTS)
+	$(PYTHON) -m experiments.pretrain.train_identity $(OPTIONS) $(call key,weights,WEIGHTS)
 
 pretrain: $(READY) ## stage 1: MT-EmotiEffNet on AffectNet [DATA=...] [WEIGHTS=face weights]
 	$(PYTHON) -m experiments.pretrain $(OPTIONS) $(call key,model.weights,WEIGHTS)
@@ -81,25 +81,25 @@ mtl: $(READY) $(BACKBONE_FILE) ## stage 2: multi-task heads on s-Aff-Wild2 [DATA
 	$(PYTHON) -m experiments.mtl $(ON_BACKBONE)
 
 mtl-submit: $(READY) ## stage 2: the official submission file for the test list [ARGS="run=runs/mtl/..."]
-	$(PYTHON) -m experiments.mtl_submit $(call key,data.root,DATA) $(ARGS)
+	$(PYTHON) -m experiments.mtl.submit $(call key,data.root,DATA) $(ARGS)
 
 mtl-ablation: $(READY) $(BACKBONE_FILE) ## stage 2: the ablation table
-	$(PYTHON) -m experiments.mtl_ablation $(ON_BACKBONE)
+	$(PYTHON) -m experiments.mtl.ablate $(ON_BACKBONE)
 
 mtl-baseline: $(READY) ## stage 2: a network trained end to end on s-Aff-Wild2 alone
-	$(PYTHON) -m experiments.mtl_baseline $(OPTIONS)
+	$(PYTHON) -m experiments.mtl.train_baseline $(OPTIONS)
 
 synthetic: $(READY) $(BACKBONE_FILE) ## stage 3: learn from synthetic faces, blend [DATA=...] [BACKBONE=...] [SR_WEIGHTS=...]
 	$(PYTHON) -m experiments.synthetic $(ON_BACKBONE) $(call key,preparation.upscaling.weights,SR_WEIGHTS)
 
 synthetic-submit: $(READY) ## stage 3: the official submission file for the test list [ARGS="run=runs/synthetic/..."]
-	$(PYTHON) -m experiments.synthetic_submit $(call key,data.root,DATA) $(ARGS)
+	$(PYTHON) -m experiments.synthetic.submit $(call key,data.root,DATA) $(ARGS)
 
 synthetic-ablation: $(READY) $(BACKBONE_FILE) ## stage 3: the ablation table
-	$(PYTHON) -m experiments.synthetic_ablation $(ON_BACKBONE)
+	$(PYTHON) -m experiments.synthetic.ablate $(ON_BACKBONE)
 
 upscale: $(READY) ## enlarge any folder of images with Real-ESRGAN: ARGS="source=FOLDER destination=FOLDER"
-	$(call without,DATA)$(PYTHON) -m experiments.upscaling $(ARGS)
+	$(call without,DATA)$(PYTHON) -m experiments.upscale $(ARGS)
 
 demo: $(READY) ## the three stages in a row on drawn faces, and a summary
 	$(call without,DATA)$(PYTHON) -m experiments.pretrain recipe=demo $(ARGS)

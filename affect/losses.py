@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from affect.backbones import split_outputs
 from affect.errors import UserError
 from affect.labels import MISSING_EXPRESSION
+from affect.networks.backbone import split_outputs
 
 
 def concordance(preds: Tensor, target: Tensor) -> Tensor:

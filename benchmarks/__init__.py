@@ -1,3 +1,5 @@
 """Speed, measured against peers and limits, in processes set up as the experiments are."""
 
-import experiments  # noqa: F401  its settings for threads and memory, before torch
+from experiments.runtime.process_settings import prepare_process
+
+prepare_process()

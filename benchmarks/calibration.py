@@ -13,12 +13,12 @@ from typing import Any, Final
 import numpy as np
 from sklearn.metrics import f1_score
 
-from affect.calibration import Predictions
-from affect.smoothing import Smoothing, smooth
-from affect.thresholds import GRID, f1_curves
+from affect.calibration.calibrator import Predictions
+from affect.calibration.smoothing import Smoothing, smooth
+from affect.calibration.thresholds import GRID, f1_curves
 from benchmarks.timing import interleaved, ratio_table, write_results
-from experiments.mtl_config import CalibrationConfig, SmoothingConfig
-from experiments.mtl_scores import score_steps
+from experiments.mtl.config import CalibrationConfig, SmoothingConfig
+from experiments.mtl.scores import score_steps
 
 ROWS: Final = 26_876
 VIDEOS: Final = 50

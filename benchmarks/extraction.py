@@ -25,14 +25,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms as tv
 
-from affect.backbones import DEFAULT_ARCHITECTURE, Backbone, channels_last, input_statistics
-from affect.feature_store import StorePlan
-from affect.feature_store_writer import FeatureStoreWriter
-from affect.folded_norm import fold_batch_norm
-from affect.image_slices import in_slices
-from affect.onnx_encoder import OnnxEncoder, export_encoder
+from affect.networks.backbone import DEFAULT_ARCHITECTURE, Backbone, channels_last, input_statistics
+from affect.networks.batch_norm_folding import fold_batch_norm
+from affect.networks.batch_slices import in_slices
+from affect.networks.onnx_encoder import OnnxEncoder, export_encoder
+from affect.storage.feature_store import StorePlan
+from affect.storage.feature_store_writer import FeatureStoreWriter
 from benchmarks.timing import interleaved, ratio_table, write_results
-from callbacks.feature_writer import FeatureWriter
+from callbacks.feature_prediction_writer import FeatureWriter
 from datamodules.frame_chunks import FrameChunksDataModule
 from datamodules.frame_survey import survey_frames
 from lightning_modules.feature_extraction import FeatureExtraction

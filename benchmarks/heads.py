@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from affect.heads import SeparateHeads
-from affect.mtl_metrics import TASKS
+from affect.mtl_score import TASKS
+from affect.networks.heads import SeparateHeads
 from benchmarks.timing import interleaved, ratio_table, write_results
 from callbacks.best_per_head import BestPerHead
-from datamodules.feature_batches import TaskBatches
-from datamodules.feature_table import FeatureTable
-from datamodules.features import FeatureDataModule
+from datamodules.frozen_features.batches import TaskBatches
+from datamodules.frozen_features.datamodule import FeatureDataModule
+from datamodules.frozen_features.table import FeatureTable
 from lightning_modules.heads import HeadsModule
 
 ROWS: Final = 142_333

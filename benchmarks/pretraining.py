@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms as tv
 
-from affect.backbones import DEFAULT_ARCHITECTURE, input_statistics
 from affect.labels import BACKBONE_EXPRESSIONS
 from affect.losses import MultiTaskLoss
+from affect.networks.backbone import DEFAULT_ARCHITECTURE, input_statistics
 from affect.sam import SAM
 from benchmarks.timing import interleaved, ratio_table, write_results
-from callbacks.staged_training import Stage, StagedTraining
-from datamodules.images import ImageDataset, collate_images
+from callbacks.stage_schedule import Stage, StagedTraining
+from datamodules.images.dataset import ImageDataset, collate_images
 from datamodules.transforms import DeviceTransform
 from demo_data.affectnet import write_affectnet
 from lightning_modules.pretraining import PretrainingModule

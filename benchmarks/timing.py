@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from affect.atomic import write_json, write_text
+from affect.storage.atomic_write import write_json, write_text
 
 RESULTS: Final = Path(__file__).parent / "results"
 PACKAGES: Final = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "opencv-python-headless")

@@ -20,10 +20,10 @@ from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.upscaler import Upscaler
 from affect.super_resolution.weights import load_network
 from benchmarks.timing import interleaved, ratio_table, write_results
-from demo_data.geometry import Pose
-from demo_data.identity import Identity
-from demo_data.renderer import render
-from demo_data.scene import Scene
+from demo_data.renderer.face import render
+from demo_data.renderer.geometry import Pose
+from demo_data.renderer.identity import Identity
+from demo_data.renderer.scene import Scene
 
 PEER = "RealESRGANer"
 

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
-from affect.interruption import STOP_SIGNALS, Interruption
+from affect.stop_signals import STOP_SIGNALS, Interruption
 
 
 class GracefulStop(Callback):

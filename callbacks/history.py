@@ -7,7 +7,7 @@ import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from affect.atomic import write_text
+from affect.storage.atomic_write import write_text
 
 
 class History(Checkpoint):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from affect.storage import storage_errors
-from callbacks.staged_training import StagedTraining
+from affect.storage.locks import storage_errors
+from callbacks.stage_schedule import StagedTraining
 
 
 class StageCheckpoints(Checkpoint):

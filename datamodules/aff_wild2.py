@@ -8,8 +8,10 @@ import numpy as np
 
 from affect.frames import video_of
 from affect.labels import AFFWILD2_EXPRESSIONS
-from datamodules.aff_wild2_annotations import Annotations, read_annotations, read_test_list
-from datamodules.aff_wild2_counts import (
+from datamodules.base import ImageDataModule
+from datamodules.images.dataset import ImageDataset
+from datamodules.readers.aff_wild2 import Annotations, read_annotations, read_test_list
+from datamodules.readers.aff_wild2_counts import (
     TEST_LIST,
     TRAINING_LIST,
     VALIDATION_LIST,
@@ -17,9 +19,7 @@ from datamodules.aff_wild2_counts import (
     check_official_test_list,
     is_official,
 )
-from datamodules.annotation_errors import AnnotationError
-from datamodules.image_datamodule import ImageDataModule
-from datamodules.images import ImageDataset
+from datamodules.readers.annotation_errors import AnnotationError
 from datamodules.split_overlap import refuse_shared_images, warn_of_repeats, warn_of_shared_videos
 
 IMAGE_FOLDER: Final = "cropped_aligned"

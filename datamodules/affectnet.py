@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from affect.labels import BACKBONE_EXPRESSIONS
-from datamodules.affectnet_annotations import annotation_sources, find_layout, read_annotations
-from datamodules.annotation_errors import AnnotationError
-from datamodules.image_datamodule import ImageDataModule
-from datamodules.images import ImageDataset
+from datamodules.base import ImageDataModule
+from datamodules.images.dataset import ImageDataset
 from datamodules.index_cache import cached_table, fingerprint
+from datamodules.readers.affectnet import annotation_sources, find_layout, read_annotations
+from datamodules.readers.annotation_errors import AnnotationError
 from datamodules.split_overlap import refuse_shared_images, warn_of_copies, warn_of_repeats
 
 OFFICIAL_SIZES: Final = {"train": 287_651, "val": 4_000}

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from affect.feature_store_writer import FeatureStoreWriter
+from affect.storage.feature_store_writer import FeatureStoreWriter
 from datamodules.frame_survey import NO_FILE, FrameSurvey, check_unchanged
-from datamodules.images import InaccessibleImageError, UnreadableImageError, read_image, resize
-from datamodules.loading import build_loader
+from datamodules.images.dataset import InaccessibleImageError, UnreadableImageError, read_image, resize
+from datamodules.loaders import build_loader
 from datamodules.samplers import process_share
 from datamodules.transforms import DeviceTransform
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.frames import video_of
-from datamodules.images import InaccessibleImageError
+from datamodules.images.dataset import InaccessibleImageError
 
 NO_FILE: Final = -1
 

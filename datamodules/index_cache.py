@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pytorch_lightning.utilities import rank_zero_warn
 
-from affect.atomic import write_bytes
 from affect.errors import InvalidFileError, MissingFileError
-from affect.storage import StorageError
-from affect.text_files import read_regular
+from affect.storage.atomic_write import write_bytes
+from affect.storage.locks import StorageError
+from affect.storage.text_file import read_regular
 
 _VERSION: Final = 3
 """Raise it when the tables' columns or filters change."""

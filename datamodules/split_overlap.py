@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_warn
 
-from datamodules.annotation_errors import AnnotationError
+from datamodules.readers.annotation_errors import AnnotationError
 
 _SHOWN: Final = 3
 

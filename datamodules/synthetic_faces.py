@@ -1,7 +1,7 @@
 """The synthetic set of ABAW-4 (LSD): generated faces to learn from, real ones to validate and test on.
 
 <root>/training_set_synthetic_images/<CLASS>/*         CLASS as officially spelt, ANGRER included
-<root>/validation_set_real_images/<CLASS>/*            images of any format in affect.image_files
+<root>/validation_set_real_images/<CLASS>/*            images of any format in affect.storage.image_suffixes
 <root>/validation_people.csv                           header `image,person`, not in the official set: who is on which
                                                        validation image, named `<CLASS>/<file>`
 <root>/LSD_Challenge_test_set_release.txt              header `image,expression`, then names
@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_warn
 
-from affect.image_files import describe_ignored, has_image_suffix, list_images
 from affect.labels import MISSING_EXPRESSION, SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
-from affect.text_files import read_text
-from datamodules.annotation_errors import AnnotationError, leaves_root, raise_for_problems
+from affect.storage.image_suffixes import describe_ignored, has_image_suffix, list_images
+from affect.storage.text_file import read_text
 from datamodules.augmentation import ColourJitter
-from datamodules.image_datamodule import ImageDataModule
-from datamodules.images import ImageDataset
+from datamodules.base import ImageDataModule
+from datamodules.images.dataset import ImageDataset
+from datamodules.readers.annotation_errors import AnnotationError, leaves_root, raise_for_problems
 from datamodules.split_overlap import warn_of_copies
 
 TRAIN_FOLDER: Final = "training_set_synthetic_images"

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from affect.errors import UserError
-from affect.interruption import STOP_SIGNALS, Interruption
+from affect.stop_signals import STOP_SIGNALS, Interruption
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
-from demo_data.faces import write_faces
-from demo_data.sheet import write_sheets
+from demo_data.contact_sheet import write_sheets
 from demo_data.synthetic_faces import write_synthetic_faces
+from demo_data.vggface2 import write_faces
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

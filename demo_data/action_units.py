@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from affect.labels import ACTION_UNITS
-from demo_data.landmarks import BROWS, EYES, JAW, MOUTH_INNER, MOUTH_OUTER, NOSE_BASE
+from demo_data.renderer.landmarks import BROWS, EYES, JAW, MOUTH_INNER, MOUTH_OUTER, NOSE_BASE
 
 NUISANCE_UNITS: Final = ("AU5", "AU9", "AU14", "AU17", "AU18", "AU20", "AU43")
 """Units that no label names but that expressions need: upper lid raiser, nose wrinkler, dimpler, chin raiser,

@@ -16,13 +16,13 @@ from typing import Final
 
 import numpy as np
 
-from affect.atomic import write_text
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
-from demo_data.geometry import Pose
-from demo_data.identity import generator, person
-from demo_data.production import build, draw_all, write_jpeg
-from demo_data.renderer import render
-from demo_data.scene import Scene
+from affect.storage.atomic_write import write_text
+from demo_data.build import build, draw_all, write_jpeg
+from demo_data.renderer.face import render
+from demo_data.renderer.geometry import Pose
+from demo_data.renderer.identity import generator, person
+from demo_data.renderer.scene import Scene
 from demo_data.trajectories import film
 
 HEADER: Final = "image,valence,arousal,expression,aus"

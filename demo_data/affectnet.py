@@ -15,14 +15,14 @@ from typing import Final
 
 import numpy as np
 
-from affect.atomic import write_array, write_text
 from affect.labels import AFFECTNET_CODES
+from affect.storage.atomic_write import write_array, write_text
+from demo_data.build import build, draw_all, write_jpeg
 from demo_data.expressions import annotate, express
-from demo_data.geometry import Pose
-from demo_data.identity import generator, person
-from demo_data.production import build, draw_all, write_jpeg
-from demo_data.renderer import render
-from demo_data.scene import Scene, backdrop
+from demo_data.renderer.face import render
+from demo_data.renderer.geometry import Pose
+from demo_data.renderer.identity import generator, person
+from demo_data.renderer.scene import Scene, backdrop
 
 COLUMNS: Final = (
     "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression",

@@ -16,16 +16,16 @@ from typing import Final
 
 import numpy as np
 
-from affect.atomic import write_text
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from affect.storage.atomic_write import write_text
 from demo_data.action_units import UNIT_INDEX
+from demo_data.build import build, draw_all, write_jpeg
 from demo_data.expressions import express
-from demo_data.flaws import generated_look
-from demo_data.geometry import Pose
-from demo_data.identity import generator, person
-from demo_data.production import build, draw_all, write_jpeg
-from demo_data.renderer import render
-from demo_data.scene import Scene
+from demo_data.renderer.face import render
+from demo_data.renderer.flaws import generated_look
+from demo_data.renderer.geometry import Pose
+from demo_data.renderer.identity import generator, person
+from demo_data.renderer.scene import Scene
 
 TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"
 TEST_TRUTH: Final = "test_set_labels.txt"

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from affect.atomic import write_text
 from affect.errors import UserError
-from affect.json_file import read_json
-from experiments.command_line import run_experiment
-from experiments.options import ConfigError, option
-from experiments.provenance import git_state
-from experiments.tables import say
+from affect.storage.atomic_write import write_text
+from affect.storage.json_file import read_json
+from experiments.runtime.command_line import run_experiment
+from experiments.runtime.config.options import ConfigError, option
+from experiments.runtime.provenance import git_state
+from experiments.runtime.tables import say
 
 STAGES: Final = ("pretrain", "mtl", "mtl_submit", "synthetic", "synthetic_submit")
 ABLATIONS: Final = ("mtl_baseline", "mtl_ablation", "synthetic_ablation")

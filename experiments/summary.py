@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from affect.errors import InvalidFileError, UserError
-from affect.json_file import read_json
-from experiments.tables import replace_unencodable_output
+from affect.storage.json_file import read_json
+from experiments.runtime.tables import replace_unencodable_output
 
 STAGES: Final = {
     "pretrain": (
@@ -74,7 +74,7 @@ def main() -> None:
     try:
         Console(width=None if sys.stdout.isatty() else 140).print(summarise())
     except UserError as error:
-        from experiments.config import stop
+        from experiments.runtime.config.load import stop
 
         stop(str(error))
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from affect.lsd_submission import validate_lsd_submission
-from affect.mtl_submission import validate_mtl_submission
-from datamodules import aff_wild2_annotations, synthetic_faces
-from experiments.command_line import run_experiment
-from experiments.options import REQUIRED, one_of, option
-from experiments.tables import say
+from affect.submissions.lsd import validate_lsd_submission
+from affect.submissions.mtl import validate_mtl_submission
+from datamodules import synthetic_faces
+from datamodules.readers import aff_wild2 as aff_wild2_annotations
+from experiments.runtime.command_line import run_experiment
+from experiments.runtime.config.options import REQUIRED, one_of, option
+from experiments.runtime.tables import say
 
 CHALLENGES: Final = {
     "mtl": (aff_wild2_annotations.read_test_list, validate_mtl_submission),

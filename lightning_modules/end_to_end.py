@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affect.backbones import Backbone
 from affect.head_losses import HeadLoss
-from affect.heads import probabilities
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
-from affect.mtl_metrics import MultiTaskScore
-from lightning_modules.staged_training import StagedTrainingModule
+from affect.mtl_score import MultiTaskScore
+from affect.networks.backbone import Backbone
+from affect.networks.heads import probabilities
+from lightning_modules.sam_training import StagedTrainingModule
 
 WIDTHS = (len(AFFWILD2_EXPRESSIONS), len(VALENCE_AROUSAL), len(ACTION_UNITS))
 

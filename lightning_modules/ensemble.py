@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from affect.backbones import Backbone
+from affect.networks.backbone import Backbone
 
 
 class EnsembleModule(pl.LightningModule):

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from affect.backbones import Backbone
+from affect.networks.backbone import Backbone
 
 
 class FeatureExtraction(pl.LightningModule):

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affect.backbones import Backbone
 from affect.losses import sample_mean_cross_entropy
 from affect.metrics import ExpressionMetrics
-from lightning_modules.staged_training import StagedTrainingModule
+from affect.networks.backbone import Backbone
+from lightning_modules.sam_training import StagedTrainingModule
 
 
 class FinetuningModule(StagedTrainingModule):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from affect.head_losses import HeadLoss
-from affect.heads import JointHeads, SeparateHeads, create_heads, probabilities
 from affect.labels import MISSING_EXPRESSION
-from affect.mtl_metrics import MultiTaskScore
+from affect.mtl_score import MultiTaskScore
+from affect.networks.heads import JointHeads, SeparateHeads, create_heads, probabilities
 
 
 class HeadsModule(pl.LightningModule):

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affect.backbones import Backbone, split_outputs
 from affect.labels import VALENCE_AROUSAL
 from affect.losses import MultiTaskLoss
 from affect.metrics import ExpressionMetrics, ValenceArousalMetrics
-from lightning_modules.staged_training import StagedTrainingModule
+from affect.networks.backbone import Backbone, split_outputs
+from lightning_modules.sam_training import StagedTrainingModule
 
 
 class PretrainingModule(StagedTrainingModule):

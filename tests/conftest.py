@@ -218,9 +218,9 @@ def aff_wild2(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_backbone(tmp_path: Path, tiny_architecture: str) -> Path:
     """A backbone file with 8 expressions, valence and arousal, for 32 px images, weights by chance."""
-    from affect.backbone_file import BackboneSpec, save_backbone
-    from affect.backbones import Backbone
     from affect.labels import BACKBONE_EXPRESSIONS, VALENCE_AROUSAL
+    from affect.networks.backbone import Backbone
+    from affect.networks.backbone_file import BackboneSpec, save_backbone
 
     torch.manual_seed(0)
     backbone = Backbone(tiny_architecture, 10).train()

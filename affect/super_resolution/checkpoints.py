@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from affect.checkpoints import read_state_dict
 from affect.errors import InvalidFileError, MissingFileError
+from affect.networks.weight_import import read_state_dict
+from affect.storage.tensor_file import unusable_tensors
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
-from affect.tensor_file import unusable_tensors
 
 _FOLD_BY_CHANNELS = {3: 4, 12: 2, 48: 1}
 """RRDBNet's scale by its input channels: 3 times the squared side of the pixel-unshuffling."""

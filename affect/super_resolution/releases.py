@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from affect.atomic import write_bytes
 from affect.errors import InvalidFileError, MissingFileError
+from affect.storage.atomic_write import write_bytes
 
 DEFAULT_CACHE: Final = Path(".cache/super_resolution")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from affect.feature_store import StorePlan
-from affect.feature_store_writer import FeatureStoreWriter
+from affect.storage.feature_store import StorePlan
+from affect.storage.feature_store_writer import FeatureStoreWriter
 from datamodules.aff_wild2 import (
     AffWild2DataModule,
     image_folder,
@@ -16,10 +16,10 @@ from datamodules.aff_wild2 import (
     load_splits,
     load_test_names,
 )
-from datamodules.annotation_errors import AnnotationError
 from datamodules.frame_chunks import FrameChunks, FrameChunksDataModule
 from datamodules.frame_survey import survey_frames
-from datamodules.images import InaccessibleImageError
+from datamodules.images.dataset import InaccessibleImageError
+from datamodules.readers.annotation_errors import AnnotationError
 
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 

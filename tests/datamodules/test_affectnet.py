@@ -11,8 +11,8 @@ from PIL import Image
 
 import datamodules.affectnet
 from datamodules.affectnet import AffectNetDataModule
-from datamodules.affectnet_annotations import read_annotations
-from datamodules.annotation_errors import AnnotationError
+from datamodules.readers.affectnet import read_annotations
+from datamodules.readers.annotation_errors import AnnotationError
 
 LOADER: dict[str, Any] = {
     "image_size": 16, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "batch_size": 8, "num_workers": 0,

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datamodules.annotation_errors import AnnotationError
+from datamodules.readers.annotation_errors import AnnotationError
 from datamodules.split_overlap import (
     refuse_shared_images,
     warn_of_copies,

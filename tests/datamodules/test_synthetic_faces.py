@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
-from datamodules.annotation_errors import AnnotationError
+from datamodules.readers.annotation_errors import AnnotationError
 from datamodules.synthetic_faces import (
     OFFICIAL_COUNTS,
     PEOPLE_FILE,
@@ -23,7 +23,7 @@ from datamodules.synthetic_faces import (
     read_truth,
 )
 from demo_data.synthetic_faces import write_synthetic_faces
-from experiments.provenance import data_digest
+from experiments.runtime.provenance import data_digest
 
 LOADER = {"image_size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "batch_size": 8, "num_workers": 0}
 

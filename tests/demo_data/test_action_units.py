@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from demo_data.action_units import RENDERED_UNITS, activation, deform
-from demo_data.identity import person
-from demo_data.landmarks import BROWS, EYES, JAW, MOUTH_INNER, MOUTH_OUTER, neutral_landmarks
+from demo_data.renderer.identity import person
+from demo_data.renderer.landmarks import BROWS, EYES, JAW, MOUTH_INNER, MOUTH_OUTER, neutral_landmarks
 
 LEFT, RIGHT = MOUTH_OUTER[0], MOUTH_OUTER[6]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from affect.frames import frame_of, video_of
-from datamodules.aff_wild2_annotations import read_annotations, read_test_list
+from datamodules.readers.aff_wild2 import read_annotations, read_test_list
 from demo_data.aff_wild2 import HEADER, LISTS, TEST_LIST, labelled_episodes, write_aff_wild2
 
 ARGUMENTS = {"train": 120, "validation": 60, "test": 40, "frames_per_video": 20}

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.affectnet_annotations import find_layout, read_annotations
+from datamodules.readers.affectnet import find_layout, read_annotations
 from demo_data.affectnet import COLUMNS, TRAINING_COUNTS, training_counts, write_affectnet
 
 ARGUMENTS = {"train": 60, "validation": 24, "size": 64}

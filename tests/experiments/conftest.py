@@ -10,12 +10,12 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 
-import experiments.mtl
-import experiments.pretrain
-from affect.backbone_file import load_backbone
-from datamodules.affectnet_annotations import read_annotations
-from experiments.config import load_config
-from experiments.pretrain import PretrainConfig, pretrain
+import experiments.mtl.train
+import experiments.pretrain.train
+from affect.networks.backbone_file import load_backbone
+from datamodules.readers.affectnet import read_annotations
+from experiments.pretrain.train import PretrainConfig, pretrain
+from experiments.runtime.config.load import load_config
 
 Runner = Callable[..., dict[str, float]]
 
@@ -23,7 +23,7 @@ Runner = Callable[..., dict[str, float]]
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of a tiny run's time."""
-    for story in (experiments.mtl, experiments.pretrain):
+    for story in (experiments.mtl.train, experiments.pretrain.train):
         monkeypatch.setattr(story, "draw_figures", lambda *arguments: None)
 
 

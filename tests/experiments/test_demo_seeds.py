@@ -9,7 +9,7 @@ import pytest
 from affect.errors import UserError
 from experiments import demo_seeds
 from experiments.demo_seeds import DemoSeedsConfig, as_markdown, run_series
-from experiments.options import ConfigError
+from experiments.runtime.config.options import ConfigError
 
 
 @pytest.fixture

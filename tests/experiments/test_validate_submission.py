@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from affect.submissions import SubmissionError
-from experiments.options import ConfigError
+from affect.submissions.lines import SubmissionError
+from experiments.runtime.config.options import ConfigError
 from experiments.validate_submission import ValidationConfig, validate
 
 LIST = "image,expression\n0.jpg\n1.jpg\n"

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from affect.atomic import write_text
+from affect.storage.atomic_write import write_text
 from tests.faults.stages import make_stages
 from tests.faults.trials import FAULTS, run_undisturbed, try_fault
 

@@ -11,27 +11,27 @@ import cv2
 import numpy as np
 import torch
 
-import experiments.mtl
-import experiments.pretrain
-import experiments.synthetic
-from affect.backbone_file import BackboneSpec, save_backbone
-from affect.backbones import Backbone
+import experiments.mtl.train
+import experiments.pretrain.train
+import experiments.synthetic.train
 from affect.labels import BACKBONE_EXPRESSIONS, VALENCE_AROUSAL
+from affect.networks.backbone import Backbone
+from affect.networks.backbone_file import BackboneSpec, save_backbone
 from affect.super_resolution.networks import SRVGGNetCompact
 from datamodules.aff_wild2 import load_splits
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.synthetic_faces import write_synthetic_faces
-from experiments.config import TrainerConfig, load_config
-from experiments.extraction import FeatureExtractor
-from experiments.mtl import mtl
-from experiments.mtl_config import MtlConfig
-from experiments.options import ConfigError
-from experiments.pretrain import PretrainConfig, pretrain
-from experiments.runner import Run
-from experiments.synthetic import synthetic
-from experiments.synthetic_config import SyntheticConfig
-from experiments.upscaling import UpscalingOptions, upscale_tree
+from experiments.mtl.config import MtlConfig
+from experiments.mtl.extract_features import FeatureExtractor
+from experiments.mtl.train import mtl
+from experiments.pretrain.train import PretrainConfig, pretrain
+from experiments.runtime.config.load import TrainerConfig, load_config
+from experiments.runtime.config.options import ConfigError
+from experiments.runtime.run import Run
+from experiments.synthetic.config import SyntheticConfig
+from experiments.synthetic.train import synthetic
+from experiments.upscale import UpscalingOptions, upscale_tree
 from tests.faults.trials import Work, digests
 
 ARCHITECTURE: Final = "test_efficientnet.r160_in1k"
@@ -151,7 +151,7 @@ def train(
 
 def leave_out_figures() -> None:
     """Leave out what takes most of a tiny run's time, for the rest of this process."""
-    for story in (experiments.pretrain, experiments.mtl, experiments.synthetic):
+    for story in (experiments.pretrain.train, experiments.mtl.train, experiments.synthetic.train):
         story.draw_figures = lambda *arguments: None  # type: ignore[attr-defined]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from affect.atomic import write_text
+from affect.storage.atomic_write import write_text
 from tests.faults.stages import STAGES, make_stages
 from tests.faults.trials import FAULTS, Trials, Work, digests, run_undisturbed, try_fault
 

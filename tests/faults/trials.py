@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from experiments.command_line import ending_as_a_command
+from experiments.runtime.command_line import ending_as_a_command
 
 Work = Callable[[Path], Mapping[str, object]]
 """Does a stage's work below a folder, or goes on with what it finds there, and returns what the work is judged by."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from affect.head_losses import HeadLoss
-from affect.mtl_metrics import multi_task_score
+from affect.mtl_score import multi_task_score
 from lightning_modules.end_to_end import EndToEndModule, split_tasks
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from affect.backbones import Backbone
+from affect.networks.backbone import Backbone
 from lightning_modules.ensemble import EnsembleModule
 
 

@@ -5,10 +5,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from affect.backbones import Backbone
-from affect.feature_store import StorePlan
-from affect.feature_store_writer import FeatureStoreWriter
-from callbacks.feature_writer import FeatureWriter
+from affect.networks.backbone import Backbone
+from affect.storage.feature_store import StorePlan
+from affect.storage.feature_store_writer import FeatureStoreWriter
+from callbacks.feature_prediction_writer import FeatureWriter
 from lightning_modules.feature_extraction import FeatureExtraction
 
 

@@ -16,9 +16,9 @@ from affect.head_losses import balanced_unit_weights
 from affect.losses import inverse_frequency_weights
 from callbacks.best_per_head import BestPerHead
 from callbacks.history import History
-from datamodules.feature_batches import TaskBatches
-from datamodules.feature_table import FeatureTable
-from datamodules.features import FeatureDataModule
+from datamodules.frozen_features.batches import TaskBatches
+from datamodules.frozen_features.datamodule import FeatureDataModule
+from datamodules.frozen_features.table import FeatureTable
 from lightning_modules.heads import HeadsModule
 
 NUM_FEATURES, NUM_OUTPUTS = 12, 10

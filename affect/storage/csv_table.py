@@ -1,0 +1,82 @@
+"""Comma-separated text without quoting, as the annotation files and tables of this field are written.
+
+Quotation marks are refused: a single stray one would merge the rows up to the next, and give an image the labels of
+another.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from affect.errors import InvalidFileError, UserError
+from affect.storage.line_errors import list_problems
+from affect.storage.text_file import read_text
+
+
+@dataclass(frozen=True)
+class CsvText:
+    """The lines of a table, each with as many fields as there are columns.
+
+    Attributes:
+        columns: Names of the columns without blanks around them, no name twice.
+        rows: N lines, uncut.
+        lines: Their 1-based line numbers in the file, shape (N,), int64.
+    """
+
+    columns: list[str]
+    rows: list[str] = field(repr=False)
+    lines: np.ndarray = field(repr=False)
+
+
+def read_csv_text(
+    path: str | Path,
+    error: type[UserError] = InvalidFileError,
+    first_column: str | None = None,
+    default_columns: list[str] | None = None,
+) -> CsvText:
+    """Read a table and check its form; blank lines, and lines of commas alone, are left out.
+
+    Args:
+        path: The file, of UTF-8 text.
+        error: Class of the error for anything but a missing file.
+        first_column: A column that every header has; a first line without it is data, of `default_columns`.
+        default_columns: Columns of a file without a header.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UserError: Of the class asked for, if the file is no such text, a column has no unique name, or a line holds a
+            quotation mark or another number of fields; the message names the lines.
+    """
+    text = read_text(path, error)
+    if '"' in text:
+        marked = [number for number, line in enumerate(text.split("\n"), 1) if '"' in line]
+        reason = "holds a quotation mark; fields are not quoted here: remove it"
+        raise error(list_problems(path, [(number, reason) for number in marked], "malformed line"))
+    lines = text.split("\n")
+    del text
+    first = next((number for number, line in enumerate(lines) if line.strip(", \t")), 0)
+    columns = [name.strip() for name in lines[first].split(",")]
+    where = f"{path}:{first + 1}"
+    if len(columns) == 1 and (separator := next((mark for mark in ";\t|" if mark in columns[0]), "")):
+        raise error(f"{where}: the fields are separated by {separator!r}; save the table with commas")
+    has_header = first_column is None or default_columns is None or first_column in columns
+    if not has_header and default_columns is not None:
+        if first_column and first_column.casefold() in [name.casefold() for name in columns]:
+            raise error(f"{where}: the header must spell {first_column!r} with these capital letters")
+        columns = default_columns
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise error(f"{where}: the header names {', '.join(map(repr, twice))} more than once")
+    first += has_header
+    commas = np.fromiter((line.count(",") for line in lines), np.int64, len(lines))
+    wrong = commas != len(columns) - 1
+    kept = np.fromiter((bool(line.strip(", \t")) for line in lines), bool, len(lines))
+    kept[:first] = False
+    if (bad := np.flatnonzero(kept & wrong)).size:
+        reason = "{} fields, expected {}"
+        problems = [(int(row) + 1, reason.format(commas[row] + 1, len(columns))) for row in bad]
+        raise error(list_problems(path, problems, "malformed line"))
+    numbers = np.flatnonzero(kept)
+    rows = lines if len(numbers) == len(lines) else [lines[number] for number in numbers]
+    return CsvText(columns, rows, numbers + 1)

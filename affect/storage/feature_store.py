@@ -1,0 +1,188 @@
+"""The feature store: one row of features per image, in a memory-mapped array that tells what it was made from.
+
+A finished store is a folder with `features.npy` (N, D), `names.txt` (an image id per line, in the order of rows) and
+`metadata.json`. `affect.storage.feature_store_writer` makes it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from affect.errors import MissingFileError, UserError
+from affect.networks.backbone_file import file_digest
+from affect.storage.json_file import json_content, read_json
+
+FORMAT: Final = "mt-emotieffnet-features/1"
+DTYPES: Final = ("float32", "float16")
+
+
+class FeatureStoreError(UserError):
+    """A store is missing, damaged, or made from something else; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """What a store holds and is made from; two stores of equal plans are interchangeable.
+
+    Attributes:
+        names: Image ids, one per row, no two alike.
+        columns: How the columns divide: name and width of each part, in order.
+        sources: What the features depend on: digests of the backbone and of the images, the transform.
+        dtype: `float32`, or `float16` for half the size.
+        chunk_rows: Rows that are computed together, as one batch.
+
+    Raises:
+        ValueError: If a name stands twice, there is none, or the dtype is another.
+    """
+
+    names: Sequence[str] = field(repr=False)
+    columns: Mapping[str, int]
+    sources: Mapping[str, Any]
+    dtype: str = "float32"
+    chunk_rows: int = 64
+
+    def __post_init__(self) -> None:
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise ValueError(
+                f"a store needs names, each once; got {len(self.names)}, {len(set(self.names))} different"
+            )
+        if self.dtype not in DTYPES or self.chunk_rows < 1:
+            raise ValueError(f"dtype must be one of {DTYPES} and chunk_rows positive, got {self}")
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return sum(self.columns.values())
+
+    @property
+    def num_chunks(self) -> int:
+        """Number of chunks; the last may be short."""
+        return -(-len(self.names) // self.chunk_rows)
+
+    def rows_of(self, chunk: int) -> slice:
+        """Give the rows of a chunk."""
+        return slice(chunk * self.chunk_rows, min((chunk + 1) * self.chunk_rows, len(self.names)))
+
+    def metadata(self) -> dict[str, Any]:
+        """Describe the plan in plain values, the names by their digest."""
+        fields = asdict(self)
+        fields["names"] = hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+        return {"format": FORMAT, "rows": len(self.names), **json.loads(json.dumps(fields))}
+
+
+class FeatureStore:
+    """A finished store, opened for reading; use `open`.
+
+    Attributes:
+        features: Rows, shape (N, D), memory-mapped; all NaN where the image could not be read.
+        names: Image ids in the order of rows.
+        metadata: The plan's metadata with `missing` (reason by image id) and `sha256` of the array file.
+    """
+
+    def __init__(self, features: np.ndarray, names: list[str], metadata: dict[str, Any]) -> None:
+        self.features = features
+        self.names = names
+        self.metadata = metadata
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why each missing image could not be read, by image id."""
+        return self.metadata["missing"]
+
+    @classmethod
+    def open(
+        cls, path: str | Path, plan: StorePlan | None = None, check_content: bool = True
+    ) -> "FeatureStore":
+        """Open a store and verify it.
+
+        Args:
+            path: The store's folder.
+            plan: What it must have been made from; None takes any.
+            check_content: Compare the array file with its digest too (reads it once).
+
+        Raises:
+            FeatureStoreError: If it is missing, incomplete, damaged, or made from something else than `plan`.
+        """
+        path = Path(path)
+        try:
+            described = read_json(
+                path / "metadata.json", _Metadata, "delete the store", FORMAT, FeatureStoreError
+            )
+            names_text = (path / "names.txt").read_text(encoding="utf-8")
+        except (MissingFileError, OSError, ValueError) as error:
+            raise FeatureStoreError(f"no whole feature store at {path} ({error})") from error
+        features = read_rows(path / "features.npy")
+        metadata = {"format": FORMAT, **asdict(described)}
+        wanted = {} if plan is None else plan.metadata()
+        wanted.pop("chunk_rows", None)  # how the work was cut says nothing of the result
+        if differing := _differences(metadata, wanted):
+            raise FeatureStoreError(f"{path} was made from something else: {', '.join(differing)} changed")
+        names = names_text.rstrip("\n").split("\n")
+        digest = hashlib.sha256(names_text.rstrip("\n").encode()).hexdigest()
+        shape = (metadata["rows"], sum(metadata["columns"].values()))
+        damaged = (
+            features is None
+            or digest != metadata["names"]
+            or features.shape != shape
+            or features.dtype != metadata["dtype"]
+            or not metadata["missing"].keys() <= set(names)
+        )
+        if damaged or (check_content and file_digest(path / "features.npy") != metadata["sha256"]):
+            raise FeatureStoreError(
+                f"{path} is damaged: its files are not those it was written with; delete it"
+            )
+        assert features is not None
+        return cls(features, names, metadata)
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        """Find the row of each image id, shape (len(names),), int64.
+
+        Raises:
+            FeatureStoreError: If the store lacks an id.
+        """
+        places = {name: row for row, name in enumerate(self.names)}
+        try:
+            return np.fromiter((places[name] for name in names), np.int64, len(names))
+        except KeyError as error:
+            raise FeatureStoreError(f"the store holds no image {error.args[0]!r}") from error
+
+
+@json_content
+@dataclass(frozen=True)
+class _Metadata:
+    """Content of `metadata.json`: the plan, the names by their digest, and what became of it."""
+
+    rows: int
+    names: str
+    columns: dict[str, int]
+    sources: dict[str, Any]
+    dtype: str
+    chunk_rows: int
+    missing: dict[str, str]
+    sha256: str
+
+
+def read_rows(path: Path) -> np.ndarray | None:
+    """Open an array file memory-mapped; None if it is absent or damaged."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:  # a damaged header fails in many ways: ValueError, SyntaxError, OverflowError, ...
+        return None
+    return rows if isinstance(rows, np.ndarray) else None
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name the entries of `wanted` that `found` has otherwise, those of nested mappings by a dotted name."""
+    names = []
+    for key, value in wanted.items():
+        other = found.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            names += _differences(other, value, f"{prefix}{key}.")
+        elif other != value:
+            names.append(prefix + key)
+    return names

@@ -1,0 +1,214 @@
+"""Writing a feature store chunk by chunk, from several processes, with stops in between.
+
+While a store grows, its chunks lie in a folder beside it, one file each. A chunk always holds the same rows and is
+computed as one batch, whoever computes it and whenever: the finished store is the same byte for byte.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from affect.errors import MissingFileError, UserError
+from affect.networks.backbone_file import file_digest
+from affect.storage.atomic_write import write_array, write_json, write_text
+from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan, read_rows
+from affect.storage.json_file import read_json
+from affect.storage.locks import StorageError, exclusive, storage_errors
+
+_CHUNK_FORMAT: Final = 2
+"""Chunks of format 1 were not compared with the survey of the files."""
+_KEPT_SECONDS: Final = 7 * 86400
+"""So long chunks of a stopped run wait for being continued."""
+
+
+class FeatureStoreWriter:
+    """Writes the chunks of a store, in any order and from any process, and merges them.
+
+    Args:
+        path: The store's folder; chunks are kept in `<path>.partial` until merged.
+        plan: What to write.
+    """
+
+    def __init__(self, path: str | Path, plan: StorePlan) -> None:
+        self.path = Path(path)
+        self.plan = plan
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self._merged = self.path.with_name(self.path.name + ".merging")
+
+    def prepare(self) -> int:
+        """Make the folder for chunks, going on with a stopped run of the same plan; call it in one process, first.
+
+        Returns:
+            Number of chunks that are there already. Chunks of another plan are removed.
+        """
+        if not self._has_plan():
+            shutil.rmtree(self.partial, ignore_errors=True)
+            write_json(self.partial / "plan.json", self._plan_content())
+        return self.plan.num_chunks - len(self.pending())
+
+    def check_plan(self) -> None:
+        """Compare the plan with that of the process which made the folder for chunks.
+
+        Raises:
+            FeatureStoreError: If they differ: files changed between the surveys of the processes.
+        """
+        if not self._has_plan():
+            raise FeatureStoreError(
+                f"{self.partial} was begun from other files than this process found; leave the images as they are and "
+                "run again"
+            )
+
+    def discard(self, rows: np.ndarray) -> None:
+        """Remove the chunks of some rows, so that they are computed anew.
+
+        Args:
+            rows: Row numbers, any shape.
+        """
+        for chunk in np.unique(np.asarray(rows) // self.plan.chunk_rows).tolist():
+            with storage_errors(self._chunk_file(chunk)):
+                self._chunk_file(chunk).unlink(missing_ok=True)
+
+    def pending(self, rank: int = 0, world_size: int = 1) -> list[int]:
+        """List the chunks left to do for one of several processes; which ones are its own never depends on the rest."""
+        return [chunk for chunk in range(rank, self.plan.num_chunks, world_size) if self._read(chunk) is None]
+
+    def write(self, chunk: int, values: np.ndarray, missing: Mapping[str, str]) -> None:
+        """Write a chunk.
+
+        Args:
+            chunk: Its number.
+            values: Its rows, shape (rows of the chunk, D), any float type.
+            missing: Reason by image id for rows that have no image; they become NaN.
+
+        Raises:
+            ValueError: If the shape is wrong.
+            FeatureStoreError: If a row with an image is not finite in the store's dtype.
+            StorageError: If it cannot be written.
+        """
+        names = self.plan.names[self.plan.rows_of(chunk)]
+        if values.shape != (len(names), self.plan.width):
+            raise ValueError(f"chunk {chunk} needs shape {(len(names), self.plan.width)}, got {values.shape}")
+        with np.errstate(over="ignore"):
+            rows = values.astype(self.plan.dtype)
+        absent = np.array([name in missing for name in names])
+        rows[absent] = np.nan
+        if not np.isfinite(rows[~absent]).all():
+            bad = names[int(np.flatnonzero(~np.isfinite(rows).all(1) & ~absent)[0])]
+            raise FeatureStoreError(f"the features of {bad} are not finite in {self.plan.dtype}")
+        # The array comes last: where it stands, the reasons stand too.
+        with storage_errors(self._reasons_file(chunk)):
+            self._reasons_file(chunk).unlink(missing_ok=True)
+        if missing:
+            write_json(self._reasons_file(chunk), dict(missing))
+        write_array(self._chunk_file(chunk), rows)
+
+    def merge(self) -> FeatureStore:
+        """Join the chunks into the finished store and remove them; call it in one process, when all are written.
+
+        Raises:
+            FeatureStoreError: If a chunk is missing.
+            StorageError: If the store cannot be written.
+        """
+        if left := self.pending():
+            raise FeatureStoreError(
+                f"{len(left)} of {self.plan.num_chunks} chunks of {self.path} are not done yet"
+            )
+        try:
+            with storage_errors(self.path):
+                self._join()
+        finally:
+            shutil.rmtree(self._merged, ignore_errors=True)
+        shutil.rmtree(self.partial, ignore_errors=True)
+        return FeatureStore.open(self.path, self.plan, check_content=False)
+
+    def _join(self) -> None:
+        merged = self._merged
+        shutil.rmtree(merged, ignore_errors=True)
+        merged.mkdir(parents=True)
+        missing: dict[str, str] = {}
+        with (merged / "features.npy").open("wb") as file:
+            shape = (len(self.plan.names), self.plan.width)
+            header = {"descr": np.dtype(self.plan.dtype).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in range(self.plan.num_chunks):
+                file.write(np.load(self._chunk_file(chunk)).tobytes())
+                missing |= self._reasons(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        write_text(merged / "names.txt", "\n".join(self.plan.names) + "\n")
+        digest = file_digest(merged / "features.npy")
+        write_json(merged / "metadata.json", {**self.plan.metadata(), "missing": missing, "sha256": digest})
+        shutil.rmtree(self.path, ignore_errors=True)
+        merged.rename(self.path)
+
+    def _chunk_file(self, chunk: int) -> Path:
+        return self.partial / f"{chunk:06d}.npy"
+
+    def _reasons_file(self, chunk: int) -> Path:
+        return self.partial / f"{chunk:06d}.missing.json"
+
+    def _read(self, chunk: int) -> np.ndarray | None:
+        rows = read_rows(self._chunk_file(chunk))
+        expected = self.plan.rows_of(chunk)
+        shape = (expected.stop - expected.start, self.plan.width)
+        if rows is None or rows.shape != shape or rows.dtype != self.plan.dtype:
+            return None
+        try:
+            reasons = self._reasons(chunk)
+        except UserError:
+            return None
+        # Rows without an image are NaN, and no others.
+        absent = [name in reasons for name in self.plan.names[expected]]
+        return rows if np.array_equal(np.isnan(rows).any(1), absent) else None
+
+    def _reasons(self, chunk: int) -> dict[str, str]:
+        try:
+            return read_json(self._reasons_file(chunk), dict[str, str], "delete it")
+        except MissingFileError:
+            return {}
+
+    def _has_plan(self) -> bool:
+        try:
+            return read_json(self.partial / "plan.json", dict[str, Any], "delete it") == self._plan_content()
+        except UserError:
+            return False
+
+    def _plan_content(self) -> dict[str, Any]:
+        return {**self.plan.metadata(), "chunk_format": _CHUNK_FORMAT}
+
+
+def lock_file(path: Path) -> Path:
+    """Give the file that a process locks while it writes the store at `path`."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what stopped runs left: chunks of this store, and those of stores beside it after a week.
+
+    Call it when the store is finished; another process must not hold its lock, or its chunks stay.
+
+    Args:
+        path: A finished store's folder; stores made from the same images by other means are in the folders beside its
+            parent.
+    """
+    for leftover in [*path.parent.parent.glob("*/*.partial"), *path.parent.parent.glob("*/*.merging")]:
+        owner = leftover.with_suffix("")
+        with contextlib.suppress(_InUseError, StorageError, FileNotFoundError):
+            age = time.time() - leftover.stat().st_mtime
+            if owner == path or age > _KEPT_SECONDS:
+                with exclusive(lock_file(owner), _raise_in_use):
+                    shutil.rmtree(leftover, ignore_errors=True)
+
+
+class _InUseError(Exception):
+    """Another process writes the store."""
+
+
+def _raise_in_use() -> None:
+    raise _InUseError

@@ -1,0 +1,27 @@
+"""Writes extracted features into their store as they come."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import BasePredictionWriter
+
+from affect.storage.feature_store_writer import FeatureStoreWriter
+
+
+class FeatureWriter(BasePredictionWriter):
+    """Write each batch as the chunk that it is; Lightning keeps nothing in memory.
+
+    Args:
+        writer: The store in the making.
+    """
+
+    def __init__(self, writer: FeatureStoreWriter) -> None:
+        super().__init__(write_interval="batch")
+        self.writer = writer
+
+    def write_on_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: Any, batch_indices: Any, batch: Any,
+        batch_idx: int, dataloader_idx: int,
+    ) -> None:  # fmt: skip
+        """Write a chunk."""
+        self.writer.write(batch["chunk"], prediction.float().cpu().numpy(), batch["missing"])

@@ -1,0 +1,39 @@
+"""Decode images only to see whether it can be done, before a long computation counts on them."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from datamodules.images.dataset import UnreadableImageError, read_image
+
+_CHUNK: Final = 4096
+
+
+def unreadable_images(root: str | Path, names: Sequence[str]) -> dict[str, str]:
+    """Decode every image.
+
+    Args:
+        root: Folder that the names are relative to.
+        names: Paths of images.
+
+    Returns:
+        Messages, which begin with the path, by name of what cannot be decoded.
+    """
+    found: dict[str, str] = {}
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), thread_name_prefix="image-check") as pool:
+        for start in range(0, len(names), _CHUNK):
+            chunk = names[start : start + _CHUNK]
+            messages = zip(chunk, pool.map(partial(_message, Path(root)), chunk), strict=True)
+            found |= {name: message for name, message in messages if message is not None}
+    return found
+
+
+def _message(root: Path, name: str) -> str | None:
+    try:
+        read_image(root / name)
+    except UnreadableImageError as error:
+        return str(error)
+    return None

@@ -1,0 +1,126 @@
+"""DataLoaders with workers that have room for their batches and are not waited for without end."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from affect.errors import InvalidOptionError, UserError
+from affect.stop_signals import ignore_stop_signals
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+PREFETCH: Final = 2
+"""Batches that each worker prepares ahead."""
+TIMEOUT: Final = 300
+"""Seconds to wait for a batch; workers on a slow network file system take long, but not minutes."""
+
+
+class LoaderError(UserError):
+    """The processes that read images have no room for their batches, have died, or do not answer."""
+
+
+def build_loader(
+    dataset: Dataset[Any],
+    num_workers: int,
+    batch_bytes: int,
+    sharing: int = 1,
+    key: str = "data.num_workers",
+    **options: Any,
+) -> DataLoader:
+    """Build a DataLoader of images.
+
+    Args:
+        dataset: What to load.
+        num_workers: Decoding processes; 0 decodes in the main one.
+        batch_bytes: Size of a batch.
+        sharing: Loaders that use the shared memory at the same time, this one included.
+        key: The option that sets `num_workers`, for messages.
+        **options: Further arguments of DataLoader.
+
+    Raises:
+        InvalidOptionError: If the workers' batches do not fit into the shared memory.
+    """
+    if num_workers:
+        check_shared_memory(num_workers, batch_bytes, sharing, key)
+        options |= {"prefetch_factor": PREFETCH, "timeout": TIMEOUT}
+        cv2.setNumThreads(0)  # threads that are started before a fork hang the workers after it
+    return DataLoader(
+        dataset,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=ignore_stop_signals,
+        **options,
+    )
+
+
+def check_shared_memory(
+    num_workers: int, batch_bytes: int, sharing: int = 1, key: str = "data.num_workers"
+) -> None:
+    """Refuse more workers than the shared memory has room for; without room, a batch is lost and waited for.
+
+    Args:
+        num_workers: Decoding processes of each loader.
+        batch_bytes: Size of a batch.
+        sharing: Loaders at the same time.
+        key: The option that sets `num_workers`.
+
+    Raises:
+        InvalidOptionError: If there is too little room.
+    """
+    try:
+        state = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return  # a system that has no such folder, and no such limit
+    free = state.f_bavail * state.f_frsize
+    per_worker = batch_bytes * PREFETCH * sharing
+    used = batch_bytes * sharing  # the batch being computed with
+    needed = num_workers * per_worker + used
+    if needed <= free:
+        return
+    most = max(0, (free - used) // per_worker)
+    megabytes = 2**20
+    raise InvalidOptionError(
+        f"{key}={num_workers}: the decoding processes need {-(-needed // megabytes)} MB of shared memory, but "
+        f"{SHARED_MEMORY} has {free // megabytes} MB left. Start the container with --shm-size="
+        f"{-(-2 * needed // 2**30)}g, or set {key}={most}"
+    )
+
+
+@contextlib.contextmanager
+def loader_errors() -> Iterator[None]:
+    """Turn PyTorch's errors about dead or silent worker processes into a LoaderError, and end such workers.
+
+    Raises:
+        LoaderError: Instead of a RuntimeError of that kind.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        if not reason.startswith("DataLoader ") or not ("worker" in reason or "timed out" in reason):
+            raise
+        _end_workers()
+        raise LoaderError(
+            f"{reason}. A process that reads images has ended or does not answer. Look for a disk or network folder "
+            "that does not answer, for too little memory, or for too little shared memory (in a container: "
+            "--shm-size=1g); num_workers=0 reads in the main process"
+        ) from error
+
+
+def _end_workers() -> None:
+    """Kill the processes that this one has started: one that is stuck would be waited for when the program ends."""
+    # PyTorch's handler would raise an error for each.
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+            worker.join(5)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)

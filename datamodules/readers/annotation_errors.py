@@ -1,0 +1,33 @@
+"""One error for all malformed lines of an annotation file."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from affect.errors import UserError
+from affect.storage.line_errors import list_problems
+
+
+class AnnotationError(UserError):
+    """Annotations cannot be used; the message names files, lines and remedies."""
+
+
+def raise_for_problems(path: str | Path, problems: Sequence[tuple[int, str]]) -> None:
+    """Raise one error for all malformed lines of a file.
+
+    Args:
+        path: The file.
+        problems: 1-based line numbers and reasons.
+
+    Raises:
+        AnnotationError: If there is any problem.
+    """
+    if problems:
+        raise AnnotationError(list_problems(path, problems, "malformed line"))
+
+
+def leaves_root(name: str) -> bool:
+    """Tell whether a relative path, as an annotation file gives it, would leave the folder it is relative to."""
+    if name[:1].isalnum() and name[1:2] != ":" and ".." not in name:
+        return False  # nearly all names, a tenth of the time
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":")

@@ -1,0 +1,257 @@
+"""Features of a frozen backbone for every listed image, extracted once and kept."""
+
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from rich.markup import escape
+from torch import Tensor
+
+from affect.networks.backbone import channels_last
+from affect.networks.backbone_file import file_digest, load_backbone
+from affect.networks.batch_norm_folding import fold_batch_norm
+from affect.networks.batch_slices import in_slices
+from affect.networks.onnx_encoder import cached_encoder, onnx_is_installed
+from affect.storage.atomic_write import write_text
+from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan
+from affect.storage.feature_store_writer import FeatureStoreWriter, lock_file, remove_leftovers
+from affect.storage.locks import exclusive
+from callbacks.feature_prediction_writer import FeatureWriter
+from callbacks.image_progress import ImageProgressBar
+from datamodules.aff_wild2 import image_folder
+from datamodules.frame_chunks import ABSENT, FrameChunksDataModule
+from datamodules.frame_survey import FrameSurvey, survey_frames
+from datamodules.images.dataset import UnreadableImageError
+from experiments.mtl.config import DataConfig, FeaturesConfig
+from experiments.runtime.config.options import ConfigError
+from experiments.runtime.demo_set import is_demo
+from experiments.runtime.run import Run
+from experiments.runtime.trainer import build_trainer
+from lightning_modules.feature_extraction import FeatureExtraction
+
+ONNX_PAYS_FROM: Final = 2000
+"""Images from which ONNX Runtime's gain exceeds the ten seconds that the export takes."""
+
+
+def goes_on_alone(run: Run) -> bool:
+    """Let go of the other processes, which only extraction needs; true in the first one, which goes on.
+
+    What follows takes seconds. If the group stayed, the first one's metrics would wait for processes that have ended.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+    return run.is_first
+
+
+def _first_says(answer: bool) -> bool:
+    """Tell every process the first one's answer; each its own where they do not know one another yet."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return answer
+    answers = [answer]
+    dist.broadcast_object_list(answers, src=0)
+    return answers[0]
+
+
+class FeatureExtractor:
+    """Gives the features of image lists, from their store or by extracting them.
+
+    Args:
+        run: The run, which builds the Trainer and speaks.
+        backbone: Backbone file of stage 1.
+        data: Where the images are and how many may be missing.
+        features: How features are extracted and kept.
+
+    Attributes:
+        spec: What the backbone expects and gives.
+        digest: SHA-256 of the backbone file.
+    """
+
+    def __init__(self, run: Run, backbone: str, data: DataConfig, features: FeaturesConfig) -> None:
+        self.run = run
+        self.data = data
+        self.features = features
+        self.backbone, self.spec = load_backbone(backbone)
+        self.digest = file_digest(backbone)
+        if self.spec.notes.get("recipe") == "demo" and not is_demo(data.root):
+            run.say(
+                f"[yellow]{backbone} has learnt from drawn faces only; for real ones give BACKBONE=FILE[/]"
+            )
+
+    @property
+    def num_features(self) -> int:
+        """Width of the pooled features."""
+        return self.backbone.num_features
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the backbone's outputs, which follow the features."""
+        return self.backbone.num_outputs
+
+    def store(self, split: str, names: Sequence[str]) -> FeatureStore:
+        """Open the store of a list of images, extracting what is missing first.
+
+        Args:
+            split: Name of the list, for the store's folder and messages.
+            names: Image ids; duplicates are extracted once.
+
+        Raises:
+            UnreadableImageError: If more images than `data.max_missing` are missing or unreadable, or the system does
+                not give one.
+            StorageError: If the store cannot be written.
+            FeatureStoreError: If images changed during extraction, or another run extracts them in the meantime.
+            AnnotationError: If the image folder is missing.
+        """
+        folder = image_folder(self.data.root)
+        unique = list(dict.fromkeys(names))
+        survey = survey_frames(folder, unique)
+        self._check_missing(split, len(unique), dict.fromkeys(survey.missing, "no such file"))
+        plan = StorePlan(
+            names=unique,
+            columns={"features": self.num_features, "outputs": self.num_outputs},
+            sources={
+                "backbone": self.digest,
+                "transform": self._transform(),
+                "images": survey.digest,
+                "precision": self.run.config.trainer.precision,
+            },
+            dtype=self.features.dtype,
+            chunk_rows=self.features.batch_size,
+        )
+        store = self._open_or_extract(FeatureStoreWriter(self._store_path(split), plan), split, survey)
+        if store.missing:
+            message, listed = self._check_missing(split, len(unique), store.missing)
+            self.run.say(f"[yellow]{message}, for example {escape(listed[0])}[/]")
+        return store
+
+    def _open_or_extract(self, writer: FeatureStoreWriter, split: str, survey: FrameSurvey) -> FeatureStore:
+        path, plan = writer.path, writer.plan
+        store = self._opened(path, plan, split, survey)
+        if not _first_says(store is not None):
+            with self._alone(writer, split) if self.run.is_first else contextlib.nullcontext():
+                store = self._opened(path, plan, split, survey, speaking=True) if self.run.is_first else None
+                if not _first_says(store is not None):
+                    self.run.say(f"{split}: extracting features of {len(plan.names)} images")
+                    self._extract(writer, survey)
+        if self.run.is_first:
+            remove_leftovers(path)
+        return store or FeatureStore.open(path, plan, check_content=False)
+
+    def _opened(
+        self, path: Path, plan: StorePlan, split: str, survey: FrameSurvey, speaking: bool = False
+    ) -> FeatureStore | None:
+        """Open a store if it is there as planned; `speaking` says why one that is there is not."""
+        try:
+            store = FeatureStore.open(path, plan)
+            absent = {name for name, reason in store.missing.items() if reason == ABSENT}
+            if returned := absent - set(survey.missing):  # by versions that took a file out of reach for none
+                raise FeatureStoreError(
+                    f"{path} lacks {len(returned)} images that are there, for example {min(returned)}"
+                )
+        except FeatureStoreError as reason:
+            if speaking and path.exists():
+                self.run.say(str(reason))
+            return None
+        self.run.say(f"{split}: features of {len(plan.names)} images from {path}")
+        return store
+
+    def _alone(self, writer: FeatureStoreWriter, split: str) -> contextlib.AbstractContextManager[None]:
+        """Wait for another run that writes this store, unless other processes of this one would wait in vain."""
+        trainer = self.run.config.trainer
+
+        def on_wait() -> None:
+            if trainer.devices != "1" or trainer.num_nodes > 1:
+                raise FeatureStoreError(
+                    f"another run is writing {writer.path}; start again when it has ended"
+                )
+            self.run.say(f"{split}: waiting for another run that writes {writer.path}")
+
+        return exclusive(lock_file(writer.path), on_wait)
+
+    def _extract(self, writer: FeatureStoreWriter, survey: FrameSurvey) -> None:
+        data = FrameChunksDataModule(
+            survey, writer, self.spec.image_size, self.spec.mean, self.spec.std, self.data.num_workers
+        )
+        bar = ImageProgressBar(self.features.batch_size, len(writer.plan.names))
+        trainer = build_trainer(
+            self.run.config.trainer, [FeatureWriter(writer), bar], logger=False, enable_checkpointing=False
+        )
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
+        module = FeatureExtraction(channels_last(self.backbone), engine)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*infer the batch indices.*"
+            )  # a batch knows its chunk
+            trainer.predict(module, data, return_predictions=False)
+        trainer.strategy.barrier("features extracted")
+        changed = survey.changed_rows() if self.run.is_first else np.empty(0, np.int64)
+        if _first_says(bool(len(changed))):
+            if self.run.is_first:
+                writer.discard(changed)
+            example = f": {len(changed)}, for example {writer.plan.names[changed[0]]}" if len(changed) else ""
+            raise FeatureStoreError(
+                f"images changed while {writer.path} was extracted{example}. Leave them as they are until the run has "
+                "ended, and run the same command again to continue"
+            )
+        if self.run.is_first:
+            writer.merge()
+        trainer.strategy.barrier("features merged")
+
+    def _cpu_engine(self, num_images: int) -> Callable[[Tensor], Tensor]:
+        """Choose the fastest way through the encoder on a CPU."""
+        wanted = self.features.engine
+        size = self.spec.image_size
+        folded = fold_batch_norm(
+            self.backbone.encoder, torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        )
+        if wanted == "torch" or (
+            wanted == "auto" and not (onnx_is_installed() and num_images >= ONNX_PAYS_FROM)
+        ):
+            return in_slices(folded)
+        if not onnx_is_installed():
+            raise ConfigError("features.engine=onnx needs the extra packages: pip install '.[export]'")
+        path = Path(self.features.cache_dir, "onnx", f"{self.digest[:16]}-{size}-{torch.__version__}.onnx")
+        return cached_encoder(folded, size, path, lambda message: self.run.say(escape(message)))
+
+    def _store_path(self, split: str) -> Path:
+        """Keep stores of different sets, backbones and number formats apart, so that going back to one finds it."""
+        root = hashlib.sha256(str(Path(self.data.root).resolve()).encode()).hexdigest()
+        name = f"{Path(self.data.root).resolve().name}-{root[:8]}"
+        made = f"{self.digest[:12]}-{self.features.dtype}-{self.run.config.trainer.precision}"
+        return Path(self.features.cache_dir, name, made, split)
+
+    def _transform(self) -> dict[str, object]:
+        spec = self.spec
+        return {
+            "size": spec.image_size,
+            "orientation": "upright",
+            "transparency": "on white",
+            "resize": "antialiased bilinear",
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+        }
+
+    def _check_missing(self, split: str, total: int, missing: dict[str, str]) -> tuple[str, list[str]]:
+        """List missing images in the run folder; raise if there are more than allowed."""
+        listed = [f"{name}: {reason}" for name, reason in missing.items()]
+        if missing and self.run.is_first:
+            write_text(self.run.folder / f"missing_{split}.txt", "\n".join(listed) + "\n")
+        message = f"{len(missing)} of {total} images of the {split} list are missing or unreadable"
+        if len(missing) > self.data.max_missing:
+            shown = "\n".join(listed[:10])
+            remedy = f"Unpack the images again, or allow so many with data.max_missing={len(missing)}"
+            if 2 * len(missing) > total:
+                remedy = (
+                    f"Is the set unpacked in {image_folder(self.data.root)}, and is that the right folder?"
+                )
+            raise UnreadableImageError(
+                f"{message}:\n{shown}\nAll are listed in {self.run.folder / f'missing_{split}.txt'}. {remedy}"
+            )
+        return message, listed

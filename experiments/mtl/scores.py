@@ -1,0 +1,148 @@
+"""The steps from frame-wise predictions to calibrated ones, and the score of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from affect.calibration.calibrator import Calibrator, Predictions, cross_fit_predictions, fit_calibrator
+from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
+from affect.mtl_score import multi_task_score
+from experiments.mtl.config import CalibrationConfig
+
+STEPS = {
+    "": "raw",
+    "@thresholds": "thresh",
+    "@thresholds_crossfit": "thr. †",
+    "@smoothed": "smooth",
+    "@calibrated": "calibr",
+    "@calibrated_crossfit": "cal. †",
+}
+"""Suffix of the metrics' names and heading of each step. Thresholds and calibration are tuned on the validation set, so
+theirs are in-sample figures; the cross-fitted ones beside them (†) tune on other videos than they judge. The heads'
+best epochs are chosen on the validation set in every step, the cross-fitted ones included."""
+
+CAPTION: Final = (
+    "thresh, calibr: tuned on these videos\n† tuned on other videos than those judged\n"
+    "the heads' epochs: chosen on these videos throughout"
+)
+
+ROWS = {
+    "valence_ccc": "CCC valence",
+    "arousal_ccc": "CCC arousal",
+    **{f"expression_f1/{name}": f"F1 {name}" for name in AFFWILD2_EXPRESSIONS},
+    **{f"au_f1/{name}": f"F1 {name}" for name in ACTION_UNITS},
+    "va_ccc": "P_VA",
+    "expression_f1": "P_EXPR",
+    "au_f1": "P_AU",
+    "mtl_score": "P_MTL",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the steps reach.
+
+    Attributes:
+        metrics: `val/<name><suffix>` for every name of MultiTaskScore and suffix of STEPS.
+        calibrator: Fitted on all these predictions.
+        kept: What of it is to treat new predictions.
+        raw: Predictions as the network gave them; a row without image has those of the frame before.
+        smoothed: Predictions after smoothing alone.
+    """
+
+    metrics: dict[str, float]
+    calibrator: Calibrator
+    kept: Calibrator
+    raw: dict[str, np.ndarray]
+    smoothed: dict[str, np.ndarray]
+
+
+def score_steps(
+    preds: Predictions, target: Predictions, video: np.ndarray, frame: np.ndarray, config: CalibrationConfig
+) -> Scores:
+    """Score predictions as they are, and after each step.
+
+    Args:
+        preds: Probabilities of the three tasks, N rows; those of rows without image are NaN.
+        target: Labels as in the batch contract, N rows.
+        video: Video number of each row, shape (N,).
+        frame: Frame number of each row, shape (N,).
+        config: The steps.
+    """
+    smoothing, grid = config.smoothing(), config.grid()
+    raw = Calibrator().apply(preds, video, frame)
+    only_thresholds = fit_calibrator(raw, target, {}, grid, with_bias=False)
+    smoothed = Calibrator(smoothing).apply(preds, video, frame)
+    calibrator = fit_calibrator(smoothed, target, smoothing, grid, config.log_bias)
+    steps = {
+        "": score(raw, target),
+        "@thresholds": score(raw, target, only_thresholds.thresholds),
+        "@smoothed": score(smoothed, target),
+        "@calibrated": score(calibrator.apply(preds, video, frame), target, calibrator.thresholds),
+    }
+    num_folds = min(config.num_folds, len(np.unique(video)))
+    if num_folds > 1:
+        held_out = cross_fit_predictions(raw, target, video, num_folds, grid, with_bias=False)
+        steps["@thresholds_crossfit"] = score(held_out, target)
+        held_out = cross_fit_predictions(smoothed, target, video, num_folds, grid, config.log_bias)
+        steps["@calibrated_crossfit"] = score(held_out, target)
+    metrics = {f"val/{name}{step}": value for step in STEPS for name, value in steps.get(step, {}).items()}
+    kept = calibrator if config.keep == "all" else confirmed(calibrator, metrics)
+    return Scores(metrics, calibrator, kept, raw, smoothed)
+
+
+def confirmed(calibrator: Calibrator, metrics: Mapping[str, float]) -> Calibrator:
+    """Drop the bias, and the thresholds, unless they gain on videos that they were not tuned on."""
+    plain = Calibrator()
+    gains = {
+        name: metrics.get(f"val/{name}@calibrated_crossfit", -1.0) > metrics.get(f"val/{name}@smoothed", -1.0)
+        for name in ("expression_f1", "au_f1")
+    }
+    return replace(
+        calibrator,
+        log_bias=calibrator.log_bias if gains["expression_f1"] else plain.log_bias,
+        thresholds=calibrator.thresholds if gains["au_f1"] else plain.thresholds,
+    )
+
+
+def score(
+    preds: Predictions, target: Predictions, thresholds: tuple[float, ...] | None = None
+) -> dict[str, float]:
+    """Compute P_MTL and its parts from arrays."""
+    return multi_task_score(
+        {task: torch.from_numpy(values) for task, values in preds.items()},
+        {task: torch.from_numpy(target[task]) for task in preds},
+        thresholds,
+    )
+
+
+def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
+    """Lay out the challenge's measures, a column per step; a published value stands beside the step that has one."""
+    table = Table(
+        title="s-Aff-Wild2 validation", title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False,
+        caption=("publ: published, of this set\n" if published else "") + CAPTION,
+        caption_justify="left",
+    )  # fmt: skip
+    table.add_column("measure", no_wrap=True)
+    steps = [step for step in STEPS if f"val/mtl_score{step}" in metrics or step == ""]
+    shown = {step: any(f"val/{name}{step}" in published for name in ROWS) for step in steps}
+    for step in steps:
+        table.add_column(STEPS[step], justify="right", style="dim" if "crossfit" in step else None)
+        if shown[step]:
+            table.add_column("publ", justify="right", style="cyan")
+    for name, label in ROWS.items():
+        cells = []
+        for step in steps:
+            key = f"val/{name}{step}"
+            cells.append(f"{metrics[key]:.3f}" if key in metrics else "—")
+            if shown[step]:
+                cells.append(f"{published[key]:.3f}" if key in published else "")
+        if name == "va_ccc":
+            table.add_section()
+        table.add_row(label, *cells, style="bold" if name == "mtl_score" else None)
+    return table

@@ -1,0 +1,129 @@
+"""The baseline that stage 2 beats: a network trained end to end on s-Aff-Wild2 alone, without the AffectNet stage.
+
+    python -m experiments.mtl.train_baseline [recipe=demo] [key=value ...]
+
+The same three losses over the labelled frames; the encoder starts from face weights, timm's hub weights or chance.
+"""
+
+if __name__ == "__main__":  # before torch is imported
+    from experiments.runtime.process_settings import prepare_process
+
+    prepare_process()
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+
+from affect.errors import UserError
+from affect.frames import locate_frames
+from affect.head_losses import balanced_unit_weights
+from affect.losses import inverse_frequency_weights
+from affect.networks.backbone import input_statistics
+from affect.networks.weight_import import load_encoder_weights
+from datamodules.aff_wild2 import AffWild2DataModule
+from experiments.mtl.config import CalibrationConfig
+from experiments.mtl.find_baseline import identify_data
+from experiments.mtl.prediction_table import write_predictions
+from experiments.mtl.scores import challenge_table, score_steps
+from experiments.runtime.command_line import run_experiment
+from experiments.runtime.config.load import LoaderConfig, RunConfig
+from experiments.runtime.config.options import option
+from experiments.runtime.config.training import ModelConfig, OptimizerConfig, StageConfig, StagesConfig
+from experiments.runtime.demo_set import drawn_weights_warning, ensure_demo_data, is_drawn_weights
+from experiments.runtime.fit import fit_in_stages
+from experiments.runtime.run import Run
+from experiments.runtime.tables import published_if_official
+from lightning_modules.end_to_end import WIDTHS, EndToEndModule
+
+
+@dataclass
+class BaselineDataConfig(LoaderConfig):
+    """s-Aff-Wild2."""
+
+    root: str = option(
+        "data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing", path=True
+    )
+    check_counts: bool = option(True, "compare the number of rows of an official list with the published one")
+    image_size: int = option(
+        112, "side of the network's input, in pixels; the frames have 112", ge=8, le=4096
+    )
+    flip: float = option(0.5, "probability of a horizontal flip in training", ge=0, le=1)
+
+
+@dataclass
+class MtlBaselineConfig(RunConfig):
+    """Everything that can be set."""
+
+    data: BaselineDataConfig = field(default_factory=BaselineDataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    stages: StagesConfig = field(
+        default_factory=lambda: StagesConfig(StageConfig(1, 1e-3), StageConfig(6, 1e-4))
+    )
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(sam_rho=0.0))
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    published: dict[str, float] = option(
+        {}, "published values by metric name, shown in the closing table on the official set"
+    )
+
+
+def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
+    """Run the experiment and return the metrics that it wrote."""
+    ensure_demo_data("aff_wild2", config.data.root)
+    run = Run("mtl_baseline", config, config.data.root)
+    if warning := drawn_weights_warning(config.model.weights, config.data.root, "model.weights"):
+        run.say(warning)
+    mean, std = input_statistics(config.model.architecture)
+    data = AffWild2DataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
+    data.setup()
+    for split, rows in data.annotations.items():
+        run.say(f"{split}: {rows.report.summary()}")
+    module = build_module(config, data, run)
+    fit = fit_in_stages(run, module, data, config.stages.build(), "val/mtl_score")
+
+    if not np.isfinite(fit.outputs.outputs).all():
+        raise UserError("the network gives no numbers: it has diverged; lower the stages' learning rates")
+    edges = np.cumsum(WIDTHS)[:-1]
+    expression, values, units = np.split(fit.outputs.outputs, edges, axis=1)
+    preds = {"expression": expression, "valence_arousal": values, "action_units": units}
+    video, frame = locate_frames(fit.outputs.names)
+    scores = score_steps(preds, fit.outputs.labels, video, frame, config.calibration)
+    metrics = {**fit.metrics, **scores.metrics}
+    path = run.folder / "predictions_validation.parquet"
+    if run.is_first:
+        write_predictions(path, fit.outputs.names, fit.outputs.labels, preds, scores.smoothed)
+    names = [name for rows in data.annotations.values() for name in rows.name]
+    provenance = {
+        "data_root": str(data.root), **identify_data(data.root, names), "official_set": data.is_official,
+        "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
+    }  # fmt: skip
+    metrics = run.finish(metrics, provenance)
+    run.say(challenge_table(metrics, published_if_official(config.published, data.is_official)))
+    return metrics
+
+
+def build_module(config: MtlBaselineConfig, data: AffWild2DataModule, run: Run) -> EndToEndModule:
+    """Build the network and fill its encoder."""
+    rows = data.annotations["train"]
+    weigh = config.optimizer.class_weights
+    module = EndToEndModule(
+        config.model.architecture,
+        inverse_frequency_weights(rows.report.expression_counts).tolist() if weigh else None,
+        balanced_unit_weights(torch.from_numpy(rows.action_units)).tolist(),
+        config.optimizer.sam_rho,
+        config.optimizer.gradient_clip_norm,
+        hub_weights=config.model.weights == "hub",
+    )
+    if config.model.weights not in ("none", "hub"):
+        report = load_encoder_weights(module.backbone.encoder, config.model.weights)
+        run.say(f"encoder from {config.model.weights}: {report}")
+    return module
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(MtlBaselineConfig, "mtl_baseline", mtl_baseline)
+
+
+if __name__ == "__main__":
+    main()

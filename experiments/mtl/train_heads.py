@@ -1,0 +1,140 @@
+"""Train heads on features in memory, and predict with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+
+from affect.errors import UserError
+from affect.head_losses import balanced_unit_weights
+from affect.labels import AFFWILD2_EXPRESSIONS
+from affect.losses import inverse_frequency_weights
+from affect.networks.head_file import HeadsSpec
+from affect.networks.heads import JointHeads, SeparateHeads, probabilities
+from affect.storage.feature_store import FeatureStore
+from callbacks.best_per_head import BestPerHead
+from callbacks.history import History
+from datamodules.frozen_features.batches import Slices
+from datamodules.frozen_features.datamodule import FeatureDataModule
+from datamodules.frozen_features.table import FeatureTable, feature_table
+from datamodules.readers.aff_wild2 import Annotations
+from experiments.mtl.config import HeadsConfig
+from experiments.runtime.run import Run
+from lightning_modules.heads import HeadsModule
+
+
+@dataclass(frozen=True)
+class TrainedHeads:
+    """Heads with the weights that they keep.
+
+    Attributes:
+        module: The trained module.
+        spec: How the heads were built.
+        best_epoch: By head, the epoch kept, from 1; empty if the last ones were kept.
+        history: One row per epoch.
+    """
+
+    module: HeadsModule
+    spec: HeadsSpec
+    best_epoch: dict[str, int]
+    history: pd.DataFrame
+
+
+def labelled_table(store: FeatureStore, annotations: Annotations) -> FeatureTable:
+    """Join features to annotation rows, in memory."""
+    return feature_table(store.features, annotations.labels, annotations.name, store.rows(annotations.name))
+
+
+def train_heads(
+    run: Run,
+    config: HeadsConfig,
+    spec: HeadsSpec,
+    train: FeatureTable,
+    val: FeatureTable | None,
+    folder: Path | None = None,
+) -> TrainedHeads:
+    """Train the heads of one network.
+
+    Args:
+        run: The run; it builds the Trainer.
+        config: How to train.
+        spec: What to build.
+        train: Training rows.
+        val: Validation rows, on which each head's best epoch is chosen; None trains for the epochs of a refit and keeps
+            the last.
+        folder: Where the epochs' metrics are written and logged; None keeps them in memory and W&B out of it.
+    """
+    torch.manual_seed(run.config.seed)
+    module = HeadsModule(
+        spec.network, spec.inputs, spec.num_features, spec.num_outputs, spec.num_hidden,
+        learning_rate=config.learning_rate,
+        l2=config.joint_l2 if spec.network == "joint" else config.l2,
+        class_weights=inverse_frequency_weights(class_counts(train)).tolist(),
+        unit_weights=balanced_unit_weights(train.labels["action_units"][train.present]).tolist(),
+    )  # fmt: skip
+    epochs = config.epochs_by_group(spec.network, refit=val is None)
+    batch_size = config.joint_batch_size if spec.network == "joint" else config.batch_size
+    limit = run.config.trainer.limit_train_batches
+    data = FeatureDataModule(train, val, epochs, batch_size, run.config.seed, limit)
+    best = BestPerHead(module.monitors())
+    callbacks: list[pl.Callback] = [best] if val is not None else []
+    history = History((folder or run.folder) / "history.csv")
+    if folder is not None:
+        callbacks.append(history)
+    trainer = run.trainer(
+        callbacks,
+        max_epochs=limited(run, max(epochs.values())),
+        devices=1,  # seconds of work: not worth sharing out
+        strategy="auto",
+        num_nodes=1,
+        reload_dataloaders_every_n_epochs=1,
+        enable_checkpointing=folder is not None,  # History counts as a checkpoint callback; no other is there
+        log_every_n_steps=1,
+        limit_train_batches=1.0,  # the data module counts steps
+        limit_val_batches=1.0 if val is not None else 0,
+        **({} if folder is not None else {"logger": False}),
+    )
+    trainer.fit(module, data)
+    return TrainedHeads(
+        module,
+        spec,
+        {name.rpartition(".")[2]: epoch for name, epoch in best.best_epoch.items()},
+        history.table(),
+    )
+
+
+def limited(run: Run, epochs: int) -> int:
+    """Cut a number of epochs to `trainer.max_epochs`."""
+    limit = run.config.trainer.max_epochs
+    return epochs if limit is None else min(limit, epochs)
+
+
+def class_counts(table: FeatureTable) -> Sequence[int]:
+    """Count the rows of each expression."""
+    labels = table.labels["expression"][table.labelled("expression")]
+    return torch.bincount(labels, minlength=len(AFFWILD2_EXPRESSIONS)).tolist()
+
+
+def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict[str, np.ndarray]:
+    """Predict probabilities by task for every row of a table.
+
+    Returns:
+        `expression` (N, 8), `valence_arousal` (N, 2), `action_units` (N, 12), float32; NaN where a row has no image
+        (`Calibrator.apply` fills it).
+
+    Raises:
+        UserError: If a row with an image gets something else than numbers.
+    """
+    with torch.inference_mode():
+        parts = [probabilities(heads(part["feature"])) for part in Slices(table)]
+    preds = {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
+    present = table.present.numpy()
+    for task, values in preds.items():
+        if not np.isfinite(values[present]).all():
+            raise UserError(f"the {task} head gives no numbers: it has diverged; lower heads.learning_rate")
+        values[~present] = np.nan
+    return preds

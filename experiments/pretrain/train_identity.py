@@ -1,0 +1,123 @@
+"""Stage 0: learn faces without any emotion label, so that stage 1 need not start from nothing.
+
+    python -m experiments.pretrain.train_identity [recipe=demo] [key=value ...]
+
+Trains identity, and landmarks where files of them lie beside the images. Stage 1 starts from the run folder's
+`backbone.safetensors` with `model.weights=`.
+"""
+
+if __name__ == "__main__":  # before torch is imported
+    from experiments.runtime.process_settings import prepare_process
+
+    prepare_process()
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from affect.networks.backbone import DEFAULT_ARCHITECTURE, Backbone, input_statistics
+from affect.networks.backbone_file import BackboneSpec, file_digest, save_backbone
+from affect.networks.weight_import import load_encoder_weights
+from callbacks.stage_schedule import Stage
+from datamodules.vggface2 import PeopleDataModule
+from experiments.runtime import figures
+from experiments.runtime.command_line import run_experiment
+from experiments.runtime.config.load import LoaderConfig, RunConfig
+from experiments.runtime.config.options import option
+from experiments.runtime.demo_set import ensure_demo_data
+from experiments.runtime.fit import fit_in_stages
+from experiments.runtime.provenance import data_digest
+from experiments.runtime.run import Run
+from experiments.runtime.tables import results_table
+from lightning_modules.identity import FacesModule
+
+
+@dataclass
+class DataConfig(LoaderConfig):
+    """Faces by person."""
+
+    root: str = option(
+        "data/demo/faces", "folder with a folder of images per person; the demo set is drawn if it is missing",
+        path=True,
+    )  # fmt: skip
+    image_size: int = option(224, "side of the network's input, in pixels", ge=8, le=4096)
+    grey: float = option(
+        0.5,
+        "probability of a grey-scale image in training, so that colour alone does not identify people",
+        ge=0,
+        le=1,
+    )
+    cache_dir: str = option(".cache/index", "folder of the index cache", path=True)
+
+
+@dataclass
+class FacesConfig(RunConfig):
+    """Everything that can be set."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
+    weights: str = option(
+        "none",
+        "initial weights of the encoder: none (random), or a state dict or safetensors file",
+        path=True,
+    )
+    epochs: int = option(12, "length of the training in epochs", ge=1)
+    learning_rate: float = option(
+        1e-3, "learning rate of Adam at the start; it falls to 0 along a cosine", gt=0, le=10
+    )
+    landmark_weight: float = option(
+        10.0, "weight of the landmark loss; the cross entropy over people has weight 1", ge=0
+    )
+
+
+def train_faces(config: FacesConfig) -> dict[str, float]:
+    """Run the experiment and return the metrics that it wrote."""
+    ensure_demo_data("faces", config.data.root)
+    run = Run("faces", config, config.data.root)
+    mean, std = input_statistics(config.architecture)
+    data = PeopleDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
+    data.setup()
+    run.say(
+        f"{len(data.datasets['train'])} images of {len(data.people)} people, {data.num_landmarks} landmarks"
+    )
+
+    module = FacesModule(config.architecture, len(data.people), data.num_landmarks, config.landmark_weight)
+    if config.weights != "none":
+        run.say(
+            f"encoder from {config.weights}: {load_encoder_weights(module.backbone.encoder, config.weights)}"
+        )
+    stage = Stage("faces", config.epochs, config.learning_rate, encoder_frozen=False, schedule="cosine")
+    fit = fit_in_stages(run, module, data, [stage], "val/identity_accuracy")
+
+    path = run.folder / "backbone.safetensors"
+    provenance = {"data_root": config.data.root, "data_fingerprint": data_digest(data.datasets)}
+    if run.is_first:
+        encoder = Backbone(config.architecture, num_outputs=0)
+        encoder.encoder.load_state_dict(module.backbone.encoder.state_dict())
+        notes = {
+            "task": "identity and landmarks", "people": len(data.people), "images": len(data.datasets["train"]),
+            "epochs": config.epochs, "seed": config.seed, "landmark_weight": config.landmark_weight,
+            "started_from": "chance" if config.weights == "none" else file_digest(config.weights),
+            "metrics": fit.metrics,
+        }  # fmt: skip
+        spec = BackboneSpec(encoder.architecture, config.data.image_size, mean, std, notes=notes)
+        save_backbone(path, encoder, spec, torch.float16)
+        provenance["weights_sha256"] = file_digest(path)
+    curves = figures.training_curves(fit.history, {
+        "loss": ["train/identity", "train/landmarks"],
+        "identity": ["val/identity_accuracy"],
+        "landmarks": ["val/landmark_error"],
+    })  # fmt: skip
+    run.save_figure("training_curves", curves)
+    metrics = run.finish(fit.metrics, provenance, path, run.folder / "checkpoints" / "best.ckpt")
+    run.say(results_table("Faces", metrics, {}))
+    return metrics
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(FacesConfig, "faces", train_faces)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The embedded default data: drawn when an experiment is asked for it and it is not there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import demo_data
+from affect.errors import UserError
+from affect.networks.backbone_file import file_digest
+from affect.storage.json_file import read_json
+from demo_data.aff_wild2 import write_aff_wild2
+from demo_data.affectnet import write_affectnet
+from demo_data.build import STAMP
+from demo_data.synthetic_faces import write_synthetic_faces
+from demo_data.vggface2 import write_faces
+
+DEMO_ROOT: Final = Path("data/demo")
+DRAWN_WEIGHTS: Final = Path(demo_data.__file__).with_name("face_weights.safetensors")
+WRITERS: Final[dict[str, Callable[..., bool]]] = {
+    "faces": write_faces,
+    "affectnet": write_affectnet,
+    "aff_wild2": write_aff_wild2,
+    "synthetic": write_synthetic_faces,
+}
+_STAMPED_SETS: Final = ("faces", "affectnet", "aff-wild2", "synthetic")
+
+
+def is_demo(root: str | Path) -> bool:
+    """Tell whether a folder holds a drawn set, whose images may be shown anywhere: it has the stamp of one."""
+    try:
+        stamp = read_json(Path(root) / STAMP, dict[str, Any], "draw the set again")
+    except UserError:
+        return False
+    return stamp.get("set") in _STAMPED_SETS and "renderer" in stamp
+
+
+def is_drawn_weights(path: str | Path) -> bool:
+    """Tell whether a weights file is the packaged one, learnt from drawn faces, under whatever name."""
+    path = Path(path)
+    return path.is_file() and file_digest(path) == file_digest(DRAWN_WEIGHTS)
+
+
+def drawn_weights_warning(weights: str, root: str | Path, key: str) -> str | None:
+    """Give the warning that a network for photographs starts from drawn faces; None where it does not.
+
+    Args:
+        weights: Where the encoder starts.
+        root: The data set.
+        key: The configuration key of the weights, with how else to set it.
+    """
+    if is_demo(root) or not is_drawn_weights(weights):
+        return None
+    return (
+        f"[bold yellow]warning:[/] the encoder starts from {weights}, which has seen drawn faces only, and {root} is "
+        "no drawn set. The published network starts from one that identifies the people of VGGFace2: give its state "
+        f"dict as {key}, or train one with `make faces DATA=/path/to/VGGFace2`. Results from this start cannot be "
+        "compared with published ones"
+    )
+
+
+def ensure_demo_data(kind: str, root: str | Path) -> None:
+    """Draw a demo set if `root` is its default place and it is missing, partial or of another version there.
+
+    Args:
+        kind: Name of the set and of its folder below data/demo.
+        root: The folder that the experiment reads.
+    """
+    if Path(root) == DEMO_ROOT / kind:
+        WRITERS[kind](root)

@@ -1,0 +1,116 @@
+"""Pictures of results, drawn with matplotlib into the run folder and sent to W&B."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from affect.labels import VALENCE_AROUSAL
+from affect.storage.atomic_write import write_bytes
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, atomically."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150, bbox_inches="tight")
+    write_bytes(path, content.getvalue())
+    return path
+
+
+def confusion_matrix(
+    target: NDArray[np.int64], preds: NDArray[np.int64], classes: Sequence[str], title: str
+) -> Figure:
+    """Draw counts, shaded by the share of each true class.
+
+    Args:
+        target: True class indices, shape (N,); -1 (missing) is left out.
+        preds: Predicted class indices, shape (N,).
+        classes: Names in label order.
+        title: Heading.
+    """
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (target[target >= 0], preds[target >= 0]), 1)
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    figure = Figure(figsize=(1.5 + 0.62 * len(classes), 1.2 + 0.58 * len(classes)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    for row, column in np.ndindex(counts.shape):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    return figure
+
+
+def valence_arousal_scatter(target: NDArray, preds: NDArray, ccc: Mapping[str, float]) -> Figure:
+    """Draw predicted against annotated values, a panel each for valence and arousal.
+
+    Args:
+        target: Annotated values, shape (N, 2); rows with NaN are left out.
+        preds: Predicted values, shape (N, 2).
+        ccc: CCC by panel name, `valence` and `arousal` or one of them, for the titles.
+    """
+    figure = Figure(figsize=(9, 4.3), layout="constrained")
+    columns = {name.lower(): column for column, name in enumerate(VALENCE_AROUSAL)}
+    for position, (name, value) in enumerate(ccc.items()):
+        column = columns[name]
+        valid = ~np.isnan(target[:, column])
+        axes = figure.add_subplot(1, len(ccc), position + 1)
+        axes.plot([-1, 1], [-1, 1], color="0.7", linewidth=1)
+        axes.scatter(
+            target[valid, column], preds[valid, column], s=8, alpha=min(1.0, 2000 / max(valid.sum(), 1) + 0.1)
+        )
+        axes.set(
+            xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", xlabel="annotated", ylabel="predicted"
+        )
+        axes.set_title(f"{name}   CCC {value:.3f}   n = {valid.sum()}")
+    return figure
+
+
+def training_curves(history: pd.DataFrame, panels: Mapping[str, Sequence[str]]) -> Figure:
+    """Draw metrics over epochs, a panel for each group of those that the history holds.
+
+    Args:
+        history: One row per epoch, with a column `epoch`.
+        panels: Metric names by panel title.
+    """
+    panels = {title: [name for name in names if name in history] for title, names in panels.items()}
+    panels = {title: names for title, names in panels.items() if names}
+    figure = Figure(figsize=(4.6 * len(panels), 3.6), layout="constrained")
+    for position, (title, names) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), position + 1)
+        for name in names:
+            axes.plot(history["epoch"] + 1, history[name], marker="o", markersize=3, label=name)
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    return figure
+
+
+def image_grid(
+    images: Sequence[NDArray[np.uint8]], captions: Sequence[str], title: str, columns: int = 8
+) -> Figure:
+    """Draw images with a caption each.
+
+    Args:
+        images: RGB arrays, (H, W, 3) each.
+        captions: One per image.
+        title: Heading.
+        columns: Images per row.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.7 * columns, 0.5 + 2.1 * max(rows, 1)), layout="constrained")
+    figure.suptitle(title)
+    for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        axes.imshow(image)
+        axes.set_title(caption, fontsize=7)
+        axes.axis("off")
+    return figure

@@ -1,0 +1,80 @@
+"""Where a result comes from: data, code, versions, device, command."""
+
+import datetime
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+
+from datamodules.images.dataset import ImageDataset
+
+_VERSIONED: Final = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "timm",
+    "torchmetrics",
+    "numpy",
+    "albumentations",
+)
+
+
+def describe_environment(seed: int, accelerator: str) -> dict[str, Any]:
+    """Collect what a result depends on besides data and config: code, versions, device, command."""
+    versions = {name: version(name) for name in _VERSIONED}
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    revision, dirty = git_state()
+    return {
+        "git_revision": revision,
+        "git_dirty": dirty,
+        # OpenCV's packages have several names.
+        "versions": {"python": platform.python_version(), **versions, "opencv": cv2.__version__},
+        "seed": seed,
+        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "command": ["python", *sys.orig_argv[1:]],
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def data_digest(datasets: Mapping[str, ImageDataset]) -> str:
+    """Identify what a run learns from by paths, labels and face boxes: the same for every copy of a set.
+
+    Pixels are left out; reading them takes as long as an epoch.
+
+    Args:
+        datasets: By split.
+
+    Returns:
+        A hexadecimal SHA-256.
+    """
+    digest = hashlib.sha256()
+    for split, dataset in sorted(datasets.items()):
+        columns = {"path": dataset.paths, "box": dataset.boxes, **dataset.labels}
+        for name, column in columns.items():
+            if column is not None:
+                digest.update(f"{split} {name} {column.dtype} {column.shape}".encode())
+                digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def git_state() -> tuple[str | None, bool]:
+    """Return the checked-out revision, None outside a checkout, and whether tracked files have local changes."""
+    return _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # not a checkout: an installed copy

@@ -1,0 +1,90 @@
+"""Pictures of stage 3: blend curve, confusion matrices, faces before and after upscaling."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from callbacks.validation_outputs import ValidationOutputs
+from datamodules.images.dataset import UnreadableImageError, read_image
+from datamodules.synthetic_faces import TRAIN_FOLDER, SyntheticFacesDataModule
+from experiments.runtime.figures import confusion_matrix, training_curves
+from experiments.runtime.fit import FitResult
+from experiments.runtime.run import Run
+from experiments.synthetic.blend_report import BlendReport
+
+
+def draw_figures(
+    run: Run,
+    data: SyntheticFacesDataModule,
+    pretrained: ValidationOutputs,
+    fit: FitResult,
+    blend: BlendReport,
+) -> None:
+    """Draw all of them into the run folder."""
+    predictions = {
+        "pretrained": pretrained.outputs.argmax(1),
+        "finetuned": fit.outputs.outputs.argmax(1),
+        "blend": blend.preds,
+    }
+    for name, preds in predictions.items():
+        title = f"{name}, accuracy {(preds == blend.target).mean():.3f}"
+        run.save_figure(f"confusion_{name}", confusion_matrix(blend.target, preds, data.expressions, title))
+    run.save_figure("blend_curve", blend_curve(blend))
+    panels = {"loss": ["train/loss"], "expression": ["val/expression_accuracy", "val/expression_f1"]}
+    run.save_figure("training_curves", training_curves(fit.history, panels))
+    if data.copies["train"].folder != data.root / TRAIN_FOLDER:
+        run.save_figure("before_after", before_after(data), shows_images=True)
+
+
+def blend_curve(blend: BlendReport) -> Figure:
+    """Draw macro F1 over the weight of the pre-trained network, on logits and on probabilities."""
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for space, curve in blend.curves.items():
+        axes.plot(curve.weights, curve.f1, marker="o", markersize=4, label=space)
+    axes.axvline(blend.weight, color="0.6", linestyle=":", label=f"best, {blend.weight:.1f} on {blend.space}")
+    axes.set(
+        xlabel="weight of the pre-trained network",
+        ylabel="macro F1",
+        title="Blend, validation (the best weight is in-sample)",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def before_after(data: SyntheticFacesDataModule, per_class: int = 2) -> Figure:
+    """Draw training faces of each class as they came and as the network sees them enlarged."""
+    pairs = [
+        pair
+        for label in range(len(data.expressions))
+        for pair in islice(readable_pairs(data, label), per_class)
+    ]
+    figure = Figure(figsize=(1.5 * max(len(pairs), 1), 3.6), layout="constrained")
+    figure.suptitle("training faces, before and after")
+    for column, (path, *images) in enumerate(pairs):
+        for row, image in enumerate(images):
+            axes = figure.add_subplot(2, len(pairs), row * len(pairs) + column + 1)
+            axes.imshow(image, interpolation="nearest")
+            heading = f"{path.split('/')[0]}\n" if row == 0 else ""
+            axes.set_title(f"{heading}{image.shape[1]} px", fontsize=7)
+            axes.axis("off")
+    return figure
+
+
+def readable_pairs(
+    data: SyntheticFacesDataModule, label: int
+) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Yield a class's training faces with their path, as they came and enlarged; one that cannot be read is left out.
+
+    It may have been left out of training too, which is no reason to lose a finished run's figures.
+    """
+    train = data.datasets["train"]
+    for path in train.paths[train.labels["expression"] == label].tolist():
+        try:
+            yield path, read_image(data.root / TRAIN_FOLDER / path), read_image(train.root / path)
+        except UnreadableImageError:
+            continue

@@ -1,0 +1,147 @@
+"""The faces of stage 3 before training: as they are, plainly enlarged, or upscaled with Real-ESRGAN."""
+
+import glob
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+from rich.markup import escape
+
+from affect.errors import InvalidOptionError
+from affect.networks.backbone_file import file_digest
+from affect.storage.atomic_write import write_text
+from affect.storage.upscaled_tree import MANIFEST, StaleTreeError, read_manifest
+from datamodules.images.dataset import UnreadableImageError
+from datamodules.images.missing import files_digest
+from datamodules.images.tree import ImageTree, scan_images
+from datamodules.images.unreadable import unreadable_images
+from datamodules.synthetic_faces import FaceCopy
+from experiments.runtime.config.load import TrainerConfig
+from experiments.runtime.tables import say
+from experiments.synthetic.config import METHODS, PreparationConfig
+from experiments.upscale import build_upscaler, upscale_tree
+
+
+def prepare_faces(
+    source: Path,
+    listed: Sequence[str],
+    config: PreparationConfig,
+    trainer: TrainerConfig,
+    on_corrupt: str = "raise",
+) -> FaceCopy:
+    """Give the folder of prepared faces: the source itself, or its enlarged copy, made where it is missing.
+
+    Args:
+        source: Folder of the faces.
+        listed: Paths of the faces that are used, relative to it; others below the folder are enlarged too.
+        config: How they are prepared.
+        trainer: On what.
+        on_corrupt: With `raise`, faces that cannot be read stop it before any is enlarged.
+
+    Returns:
+        The folder; of a copy, the source's unreadable images and how it was made.
+
+    Raises:
+        InvalidOptionError: If the method is unknown.
+        UnreadableImageError: If listed faces cannot be read, `on_corrupt` is `raise`, and there is no copy yet.
+    """
+    if config.method not in METHODS:
+        raise InvalidOptionError(f"preparation.method must be one of {METHODS}, not {config.method!r}")
+    if config.method == "none":
+        return FaceCopy(source)
+    options = config.upscaling
+    if config.method == "lanczos":
+        options = replace(options, engine="lanczos")
+    upscaler = build_upscaler(options, trainer.accelerator)
+    tree = scan_images(source)
+    # The name tells upscaler, folder and state of the source: copies of other ones stand beside it.
+    identity = json.dumps([str(source.resolve()), upscaler.describe()], sort_keys=True)
+    stem = f"{source.name}-{config.method}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    folder = choose_folder(Path(config.folder), stem, tree)
+    if on_corrupt == "raise" and not _manifest(folder).get("complete"):
+        rank_zero_only(refuse_unreadable)(source, listed, Path(config.folder))
+    upscale_tree(tree, folder, options, trainer, upscaler)
+    manifest = read_manifest(folder) or {}
+    left_out = {entry["name"]: entry["reason"] for entry in manifest["unreadable"]}
+    provenance = {
+        "folder": folder.name, "settings": manifest["settings"], "source": manifest["source"],
+        "left_out": len(left_out), "manifest_sha256": file_digest(folder / MANIFEST),
+        "files_sha256": files_digest(folder, [name for name in tree.names if name not in left_out]),
+    }  # fmt: skip
+    return FaceCopy(folder, {name: f"{source / name}: {left_out[name]}" for name in left_out}, provenance)
+
+
+def choose_folder(parent: Path, stem: str, tree: ImageTree) -> Path:
+    """Find the copy of the source's present state, or name the folder for it; says if another state's is there.
+
+    Args:
+        parent: Folder of all copies.
+        stem: Beginning of the copy's name, which tells source and settings.
+        tree: The source.
+    """
+    wanted = parent / f"{stem}-{tree.digest[:8]}"
+    if wanted.exists():
+        return wanted
+    found = {path: _manifest(path) for path in parent.glob(f"{glob.escape(stem)}*") if path.is_dir()}
+    for path, manifest in found.items():
+        if manifest.get("source", {}).get("digest") == tree.digest:
+            return path
+    finished = [path for path, manifest in found.items() if manifest.get("complete")]
+    if finished:
+        newest = max(finished, key=lambda path: (path / MANIFEST).stat().st_mtime_ns)
+        rank_zero_only(say)(
+            f"[yellow]{escape(str(tree.root))} has changed since {escape(str(newest))} was made from it "
+            f"({_change(newest, found[newest], tree)}): its faces are enlarged anew, into {escape(str(wanted))}. The "
+            "earlier copy stays; remove it if you no longer need it[/]"
+        )
+    return wanted
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    try:
+        return read_manifest(folder) or {}
+    except StaleTreeError:
+        return {}  # damaged, so not to be used; its folder is left alone
+
+
+def _change(copy: Path, manifest: Mapping[str, Any], tree: ImageTree) -> str:
+    left_out = {entry["name"] for entry in manifest["unreadable"]}
+    before, after = (
+        left_out.union(path.relative_to(copy).as_posix() for path in copy.rglob("*.*")),
+        set(tree.names),
+    )
+    before -= {MANIFEST}
+    added, removed = sorted(after - before), sorted(before - after - {name for name, _ in tree.rejected})
+    parts = [
+        f"{len(names)} images {verb}, for example {escape(names[0])}"
+        for names, verb in ((added, "added"), (removed, "removed"))
+        if names
+    ]
+    return "; ".join(parts) or "size or time of change of some images"
+
+
+def refuse_unreadable(source: Path, listed: Sequence[str], folder: Path) -> None:
+    """Decode all listed faces, and stop if one cannot be read.
+
+    Args:
+        source: Folder of the faces.
+        listed: Their paths relative to it.
+        folder: Where the list of what cannot be read goes.
+
+    Raises:
+        UnreadableImageError: If there is one.
+    """
+    messages = list(unreadable_images(source, listed).values())
+    if not messages:
+        return
+    listing = folder / f"{source.name}-unreadable.txt"
+    write_text(listing, "\n".join(messages) + "\n")
+    shown = "\n".join(messages[:10])
+    raise UnreadableImageError(
+        f"{len(messages)} of {len(listed)} faces below {source} cannot be read:\n{shown}\nAll are listed in {listing}. "
+        "Restore them, or leave them out with data.on_corrupt=skip"
+    )

@@ -1,0 +1,254 @@
+"""Stage 3: learn from synthetic faces and blend with the pre-trained network (arXiv 2207.09508, section 3.3).
+
+    python -m experiments.synthetic [recipe=demo] [key=value ...]
+
+Enlarges the synthetic training faces, trains a new classifier and then everything, and blends the result with the
+pre-trained network's six logits. Every part is scored on the validation faces, which are real in the official set; the
+networks' best epochs are chosen there too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from affect.labels import index_map
+from affect.losses import mean_frequency_weights
+from affect.networks.backbone import Backbone
+from affect.networks.backbone_file import BackboneSpec, file_digest, load_backbone, save_backbone
+from affect.storage.atomic_write import write_json
+from callbacks.validation_outputs import ValidationOutputs
+from callbacks.wandb_panels import WandbPanels
+from datamodules.synthetic_faces import (
+    TRAIN_FOLDER,
+    VALIDATION_FOLDER,
+    SyntheticFacesDataModule,
+    list_classes,
+)
+from experiments.runtime.backbone_choice import settled
+from experiments.runtime.command_line import run_experiment
+from experiments.runtime.config.options import ConfigError
+from experiments.runtime.demo_set import ensure_demo_data, is_demo
+from experiments.runtime.fit import FitResult, evaluate, fit_in_stages
+from experiments.runtime.provenance import data_digest
+from experiments.runtime.run import Run
+from experiments.runtime.skipped_images import check_images, report_skipped
+from experiments.runtime.tables import published_if_official
+from experiments.synthetic.blend_report import BlendReport, report_blend
+from experiments.synthetic.config import PART_HEADINGS, PUBLISHED, SyntheticConfig
+from experiments.synthetic.figures import draw_figures
+from experiments.synthetic.prepare_faces import prepare_faces
+from lightning_modules.finetuning import FinetuningModule
+
+MONITOR = "val/expression_f1"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The network of stage 1, and how it takes images."""
+
+    backbone: Backbone
+    spec: BackboneSpec
+    path: Path
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What training gave.
+
+    Attributes:
+        metrics: Scores of every part, marked by `suffixed`.
+        module: The fine-tuned network.
+        pretrained_outputs: Six logits of the pre-trained network on the validation set.
+        fit: The last stage's fit.
+        blend: The blend of both.
+    """
+
+    metrics: dict[str, float]
+    module: FinetuningModule
+    pretrained_outputs: ValidationOutputs
+    fit: FitResult
+    blend: BlendReport
+
+
+def synthetic(config: SyntheticConfig) -> dict[str, float]:
+    """Run the experiment and return the metrics that it wrote."""
+    ensure_demo_data("synthetic", config.data.root)
+    config = replace(config, backbone=settled(config.backbone))
+    pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
+    run = Run("synthetic", config, config.data.root)
+    if warning := drawn_backbone_warning(pretrained, config.data.root):
+        run.say(warning)
+    data = build_data(config, pretrained.spec)
+    counts = zip(data.expressions, data.class_counts(), strict=True)
+    run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
+
+    parts = train_parts(run, config, data, pretrained)
+    metrics = parts.metrics | report_skipped(run, data, run.folder)
+    path = run.folder / "finetuned.safetensors"
+    if run.is_first:
+        save_results(path, parts, pretrained, data)
+    draw_figures(run, data, parts.pretrained_outputs, parts.fit, parts.blend)
+    digests = {"backbone_sha256": file_digest(pretrained.path), "finetuned_sha256": file_digest(path)}
+    provenance = {
+        "data_root": str(data.root), **describe_data(data), "official_set": data.is_official,
+        "blend_folds": parts.blend.folds, **digests,
+    }  # fmt: skip
+    metrics = run.finish(metrics, provenance, path)
+    published = published_if_official(PUBLISHED, data.is_official)
+    run.say(comparison_table(metrics, published, parts.blend.folds))
+    return metrics
+
+
+def train_parts(
+    run: Run, config: SyntheticConfig, data: SyntheticFacesDataModule, pretrained: Pretrained, name: str = ""
+) -> Parts:
+    """Score the pre-trained network, train its successor in two stages, and blend the two.
+
+    Args:
+        run: The run.
+        config: What to train, and how.
+        data: The faces.
+        pretrained: The network of stage 1.
+        name: Of this training, where a run has several: a folder below the run folder. W&B is kept out of these, since
+            their curves would overlap.
+
+    Raises:
+        ConfigError: If neither stage has an epoch.
+        UnreadableImageError: If a face is missing or unreadable and `data.on_corrupt` is `raise`.
+    """
+    classifier, everything = config.stages.build()
+    if not classifier.epochs + everything.epochs:
+        raise ConfigError("neither stages.classifier.epochs nor stages.everything.epochs is above 0")
+    check_images(run, data)
+    module = build_module(config, data, pretrained)
+    scores, pretrained_outputs = evaluate(run, module, data)
+    metrics = suffixed(scores, "pretrained")
+    if not config.start_from_pretrained:
+        torch.manual_seed(config.seed)
+        module.backbone.classifier = torch.nn.Linear(module.backbone.num_features, len(data.expressions))
+
+    panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, run.log_images)]
+    if classifier.epochs:
+        fit = fit_in_stages(
+            run, module, data, [classifier], MONITOR, panels, f"{name}classifier_only", not name
+        )
+        metrics |= suffixed(fit.metrics, "classifier_only")
+    if everything.epochs:
+        module.sam_rho = config.optimizer.sam_rho if config.sam_everything else 0.0
+        fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, f"{name}finetuned", not name)
+        metrics |= suffixed(fit.metrics, "finetuned")
+    blend = report_blend(pretrained_outputs, fit.outputs, data.expressions, data.people)
+    return Parts({**metrics, **blend.metrics}, module, pretrained_outputs, fit, blend)
+
+
+def build_data(config: SyntheticConfig, spec: BackboneSpec) -> SyntheticFacesDataModule:
+    """Prepare the faces and load them as the pre-trained network takes them."""
+    root, preparation = Path(config.data.root), config.preparation
+    sources = {"train": root / TRAIN_FOLDER}
+    if preparation.validation:
+        sources["val"] = root / VALIDATION_FOLDER
+    data = SyntheticFacesDataModule(
+        **asdict(config.data),
+        copies={
+            split: prepare_faces(
+                source, list_classes(source)[0], preparation, config.trainer, config.data.on_corrupt
+            )
+            for split, source in sources.items()
+        },
+        image_size=spec.image_size, mean=spec.mean, std=spec.std, seed=config.seed,
+    )  # fmt: skip
+    data.setup()
+    return data
+
+
+def describe_data(data: SyntheticFacesDataModule) -> dict[str, Any]:
+    """Identify the faces by their digest, which is the same for all copies, and say how the copies were made."""
+    copies = {split: dict(copy.provenance) for split, copy in data.copies.items() if copy.provenance}
+    return {"data_fingerprint": data_digest(data.datasets), "upscaling": copies}
+
+
+def build_module(
+    config: SyntheticConfig, data: SyntheticFacesDataModule, pretrained: Pretrained
+) -> FinetuningModule:
+    """Build the network with the pre-trained encoder and, as its classifier, the pre-trained rows of its classes.
+
+    Raises:
+        ValueError: If the pre-trained network has no logit of a class; the message names it.
+    """
+    optimizer = asdict(config.optimizer)
+    weights = mean_frequency_weights(data.class_counts()).tolist() if optimizer.pop("class_weights") else None
+    module = FinetuningModule(pretrained.spec.architecture, data.expressions, weights, **optimizer)
+    module.backbone.encoder.load_state_dict(pretrained.backbone.encoder.state_dict())
+    rows = torch.from_numpy(index_map(data.expressions, pretrained.spec.outputs))
+    classifier = pretrained.backbone.classifier.state_dict()
+    module.backbone.classifier.load_state_dict({key: value[rows] for key, value in classifier.items()})
+    return module
+
+
+def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: SyntheticFacesDataModule) -> None:
+    """Write the fine-tuned network, and beside it `blend.json` with what prediction needs."""
+    classes = tuple(data.expressions)
+    save_backbone(
+        path, parts.module.backbone, replace(pretrained.spec, expressions=classes, outputs=classes, notes={})
+    )
+    write_json(path.with_name("blend.json"), {
+        "weight": parts.blend.weight, "space": parts.blend.space,
+        "pretrained": str(pretrained.path.resolve()), "pretrained_sha256": file_digest(pretrained.path),
+    })  # fmt: skip
+
+
+def drawn_backbone_warning(pretrained: Pretrained, root: str | Path) -> str | None:
+    """Give the warning that a network that has learnt from drawn faces meets photographs; None where it does not."""
+    if pretrained.spec.notes.get("recipe") != "demo" or is_demo(root):
+        return None
+    return (
+        f"[bold yellow]warning:[/] {pretrained.path} has learnt from drawn faces only, and {root} is no drawn set; "
+        "give a network of stage 1 that has learnt from AffectNet: backbone= (make: BACKBONE=)"
+    )
+
+
+def comparison_table(metrics: Mapping[str, float], published: Mapping[str, float], folds: str) -> Table:
+    """Lay the parts of the system side by side, each with what was published of it.
+
+    Args:
+        metrics: Names and values of a run.
+        published: The same of the published system, if the set is the official one; without, there is no column.
+        folds: What the cross-fitted blend's folds share out.
+    """
+    table = Table(
+        title="Validation" + ("; publ.: published, of this set" if published else ""), title_justify="left",
+        pad_edge=False, padding=0, box=SIMPLE_HEAD, caption_justify="left",
+    )  # fmt: skip
+    table.add_column("metric", no_wrap=True)
+    shown: list[tuple[Mapping[str, float], str]] = []
+    for part, heading in PART_HEADINGS.items():
+        table.add_column(heading.replace("-", "-\n"), justify="right")  # for a terminal of 80 characters
+        shown.append((metrics, part))
+        if any(name.endswith(f"@{part}") for name in published):
+            table.add_column("publ.", justify="right", style="dim")
+            shown.append((published, part))
+    for name in [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]:
+        values = [source.get(f"{name}@{part}") for source, part in shown]
+        cells = ["" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(name.removeprefix("val/expression_"), *cells)
+    beside = f" (published {published['blend/weight']})" if published else ""
+    table.caption = (
+        f"blend: {metrics['blend/weight']:.1f} pre-trained{beside}, chosen on these images\n"
+        f"† chosen in folds of other {folds}; the networks' epochs are chosen on these images in every column"
+    )
+    return table
+
+
+def suffixed(scores: dict[str, float], part: str) -> dict[str, float]:
+    """Mark scores with the part of the system that they are of."""
+    return {f"{name}@{part}": value for name, value in scores.items() if name.startswith("val/")}
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_experiment(SyntheticConfig, "synthetic", synthetic)

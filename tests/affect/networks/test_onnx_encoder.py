@@ -1,0 +1,74 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from affect.errors import InvalidFileError
+from affect.networks.backbone import Backbone
+from affect.networks.onnx_encoder import OnnxEncoder, cached_encoder, export_encoder, onnx_is_installed
+
+pytestmark = pytest.mark.skipif(not onnx_is_installed(), reason="needs the extra `export`")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return Backbone("test_efficientnet.r160_in1k", 0).encoder.eval()
+
+
+@pytest.fixture(scope="module")
+def file(encoder: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_encoder(encoder, 64, tmp_path_factory.mktemp("onnx") / "encoder.onnx")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_features_are_the_same(encoder: torch.nn.Module, file: Path, batch: int, num_threads: int) -> None:
+    image = torch.randn(batch, 3, 64, 64).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = encoder(image)
+    torch.testing.assert_close(OnnxEncoder(file, num_threads)(image), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_number_of_threads_does_not_change_a_bit(file: Path) -> None:
+    image = torch.randn(12, 3, 64, 64)
+    assert torch.equal(OnnxEncoder(file, 1)(image), OnnxEncoder(file, 4)(image))
+
+
+def test_a_cached_encoder_is_exported_anew_only_if_absent_or_damaged(
+    encoder: torch.nn.Module, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        "affect.networks.onnx_encoder.export_encoder", lambda network, size, path: shutil.copy(file, path)
+    )
+    path = tmp_path / "new" / "encoder.onnx"
+    image = torch.randn(2, 3, 64, 64)
+    expected = OnnxEncoder(file)(image)
+
+    def open_cache() -> str:
+        assert torch.equal(cached_encoder(encoder, 64, path, said.append)(image), expected)
+        return said.pop() if said else ""
+
+    assert "exporting" in open_cache()
+    assert open_cache() == ""
+    flipped = bytearray(path.read_bytes())
+    flipped[len(flipped) // 2] ^= 0x40  # within the weights: ONNX Runtime would take it
+    for damaged in (bytes(flipped), b"", path.read_bytes()[:1000]):
+        path.write_bytes(damaged)
+        assert f"{path} is damaged" in open_cache()
+        assert open_cache() == ""
+    path.with_suffix(".sha256").unlink()
+    assert "is damaged or has no digest" in open_cache()
+
+
+def test_what_onnx_runtime_cannot_open_is_named(
+    encoder: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "affect.networks.onnx_encoder.export_encoder",
+        lambda network, size, path: Path(path).write_bytes(b"no model"),
+    )
+    with pytest.raises(InvalidFileError, match=r"ONNX Runtime cannot open it.*engine=torch"):
+        cached_encoder(encoder, 64, tmp_path / "encoder.onnx", lambda message: None)
