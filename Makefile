@@ -41,10 +41,11 @@ $(READY): pyproject.toml constraints.txt
 	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation realesrgan==0.3.0 basicsr==1.4.2
 	touch $@
 
-lint: $(READY) ## check style and types
+lint: $(READY) ## check style, types and which package imports which
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --cache-dir .cache/import_linter
 
 format: $(READY) ## lay out the code
 	$(VENV)/bin/ruff check --fix .
