@@ -7,6 +7,7 @@ below `<output_dir>/<seed>`. A step that finished at the same git revision is ke
 stopped series. Writes `results.csv` (a row per metric and seed) and `results.md` (mean, standard deviation, range).
 """
 
+import logging
 import platform
 import subprocess
 import sys
@@ -23,10 +24,14 @@ from affect.storage.json_file import read_json
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError, option
 from experiments.runtime.provenance import git_state
-from experiments.runtime.tables import say
 
 STAGES: Final = ("pretrain", "mtl", "mtl_submit", "synthetic", "synthetic_submit")
 ABLATIONS: Final = ("mtl_baseline", "mtl_ablation", "synthetic_ablation")
+MODULES: Final = {
+    "mtl_submit": "mtl.submit", "synthetic_submit": "synthetic.submit", "mtl_baseline": "mtl.train_baseline",
+    "mtl_ablation": "mtl.ablate", "synthetic_ablation": "synthetic.ablate",
+}  # fmt: skip
+"""Module of each experiment that is not named like its package."""
 SHOWN: Final = {
     "pretrain": ("val/expression_accuracy", "val/expression_f1", "val/valence_ccc", "val/arousal_ccc"),
     "mtl": (
@@ -42,6 +47,7 @@ SHOWN: Final = {
     "mtl_baseline": ("val/mtl_score",),
 }  # fmt: skip
 """Headline metrics by experiment; of the ablations, every metric is shown."""
+_log = logging.getLogger("experiments.demo_seeds")
 
 
 @dataclass
@@ -78,7 +84,7 @@ def run_series(config: DemoSeedsConfig) -> pd.DataFrame:
     write_text(Path(config.output_dir) / "results.csv", table.to_csv(index=False))
     text = as_markdown(table, seeds)
     write_text(Path(config.output_dir) / "results.md", text)
-    say(text)
+    _log.info(text)
     return table
 
 
@@ -86,7 +92,7 @@ def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
     """Run one experiment with its demo recipe, unless it finished here at this revision; return its metrics.
 
     Args:
-        experiment: Name of the experiment's module.
+        experiment: Name of the experiment.
         seed: Random seed.
         folder: `output_dir` of the experiments of this seed.
 
@@ -95,14 +101,15 @@ def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
     """
     latest = folder / experiment / "latest"
     if is_current(latest):
-        say(f"seed {seed}: {experiment} finished earlier at this revision: {latest}")
+        _log.info("seed %d: %s finished earlier at this revision: %s", seed, experiment, latest)
     else:
-        say(f"[bold]seed {seed}: {experiment}[/]")
+        _log.info("seed %d: %s", seed, experiment)
         words = list(words_of(experiment, seed, folder))
-        status = subprocess.run([sys.executable, "-m", f"experiments.{experiment}", *words]).returncode
+        module = f"experiments.{MODULES.get(experiment, experiment)}"
+        status = subprocess.run([sys.executable, "-m", module, *words]).returncode
         if status:
             raise UserError(
-                f"experiments.{experiment} {' '.join(words)} ended with exit status {status}; fix the cause and run "
+                f"{module} {' '.join(words)} ended with exit status {status}; fix the cause and run "
                 "the same command again: finished steps are kept"
             )
     return read_json(latest / "metrics.json", dict[str, float], "remove the run and start again")

@@ -18,9 +18,6 @@ from typing import Final
 
 import torch
 from pytorch_lightning.accelerators import CUDAAccelerator
-from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
-from rich.markup import escape
 
 from affect.errors import InvalidOptionError
 from affect.storage.image_suffixes import describe_ignored
@@ -37,9 +34,10 @@ from datamodules.images.tree import ImageTree, ImageTreeDataModule, deep_images,
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.config.options import REQUIRED, option
-from experiments.runtime.tables import say
 from experiments.runtime.trainer import build_trainer
 from lightning_modules.upscaling import UpscalingModule
+
+_log = logging.getLogger("experiments.upscale")
 
 ENGINES: Final = ("batched", "realesrgan", "lanczos")
 """What may enlarge images."""
@@ -135,7 +133,7 @@ def upscale_tree(
     if upscaler is None:
         upscaler = build_upscaler(options, trainer_config.accelerator)
     if tree.ignored:
-        _warn(describe_ignored(tree.root, tree.ignored))
+        _log.warning(describe_ignored(tree.root, tree.ignored))
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
     bar = ImageProgressBar(options.batch_size, len(tree.names))
     writer = UpscaledImageWriter(output, tree.rejected)
@@ -146,8 +144,7 @@ def upscale_tree(
     # Started by torchrun or SLURM, processes do not wait for the first one here. All come to the same decision all the
     # same: only this very tree counts, and it changes in the pass alone, which no process begins before all have come.
     if options.rebuild and (changes := output.differences()):
-        message = f"the images in {destination} are replaced: {'; '.join(changes)}"
-        rank_zero_only(say)(f"[yellow]{escape(message)}[/]")
+        _log.warning("the images in %s are replaced: %s", destination, "; ".join(changes))
     prepare = output.open if trainer.is_global_zero else output.check
     prepare(options.rebuild)
     if output.is_complete():
@@ -176,16 +173,14 @@ def _tell_left_out(output: UpscaledTree) -> None:
     listed = f"(all are in {output.root}/manifest.json)"
     if left_out:
         name, reason = next(iter(left_out.items()))
-        _warn(f"{len(left_out)} files were left out, for example {name}: {reason} {listed}")
+        _log.warning("%d files were left out, for example %s: %s %s", len(left_out), name, reason, listed)
     if reduced:
-        _warn(
-            f"{len(reduced)} images of over 8 bits were reduced to 8 bits, for example {reduced[0]} {listed}"
+        _log.warning(
+            "%d images of over 8 bits were reduced to 8 bits, for example %s %s",
+            len(reduced),
+            reduced[0],
+            listed,
         )
-
-
-@rank_zero_only
-def _warn(message: str) -> None:
-    Console(stderr=True).print(f"[yellow]{escape(message)}[/]", soft_wrap=True)
 
 
 def build_upscaler(options: UpscalingOptions, accelerator: str) -> Upscaler:
@@ -228,7 +223,7 @@ def upscale(config: UpscalingConfig) -> None:
     if config.trainer.num_threads:
         torch.set_num_threads(config.trainer.num_threads)
     path = upscale_tree(config.source, config.destination, config.upscaling, config.trainer)
-    rank_zero_only(say)(f"upscaled images are in {path}")
+    _log.info("upscaled images are in %s", path)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 python -m experiments.validate_submission challenge=mtl|lsd submission=FILE test_list=FILE
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,16 +11,16 @@ from typing import Final
 from affect.submissions.lsd import validate_lsd_submission
 from affect.submissions.mtl import validate_mtl_submission
 from datamodules import synthetic_faces
-from datamodules.readers import aff_wild2 as aff_wild2_annotations
+from datamodules.readers import aff_wild2
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import REQUIRED, one_of, option
-from experiments.runtime.tables import say
 
 CHALLENGES: Final = {
-    "mtl": (aff_wild2_annotations.read_test_list, validate_mtl_submission),
+    "mtl": (aff_wild2.read_test_list, validate_mtl_submission),
     "lsd": (synthetic_faces.read_test_list, validate_lsd_submission),
 }
-"""Per challenge, how its test list is read and how a file is checked."""
+"""Reader of the test list and check of a file, by challenge."""
+_log = logging.getLogger("experiments.validate_submission")
 
 
 @dataclass
@@ -42,7 +43,7 @@ def validate(config: ValidationConfig) -> None:
     read, check = CHALLENGES[config.challenge]
     names = read(Path(config.test_list))
     check(config.submission, names)
-    say(f"{config.submission}: {len(names)} lines, valid")
+    _log.info("%s: %d lines, valid", config.submission, len(names))
 
 
 def main() -> None:

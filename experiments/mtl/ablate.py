@@ -12,36 +12,35 @@ if __name__ == "__main__":  # before torch is imported
 
     prepare_process()
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import torch
-import wandb
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from affect.frames import locate_frames
-from affect.networks.head_file import HeadsSpec
-from affect.storage.atomic_write import write_text
 from datamodules.aff_wild2 import is_official_set, load_splits
 from datamodules.frozen_features.table import FeatureTable
-from experiments.mtl.config import MtlConfig
-from experiments.mtl.extract_features import FeatureExtractor, goes_on_alone
+from experiments.mtl.config import CalibrationConfig, MtlConfig
+from experiments.mtl.extract_features import FeatureExtractor, leave_process_group
 from experiments.mtl.find_baseline import find_baseline, identify_data
 from experiments.mtl.scores import score, score_steps
 from experiments.mtl.train_baseline import MtlBaselineConfig
-from experiments.mtl.train_heads import labelled_table, predict_rows, train_heads
+from experiments.mtl.train_heads import TrainedHeads, labelled_table, predict_rows, train_heads
+from experiments.runtime.ablation import AblationRows
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.run import Run
+from experiments.runtime.tables import metrics_table
+
+_log = logging.getLogger("experiments.mtl.ablate")
 
 MEASURES: Final = ("va_ccc", "expression_f1", "au_f1", "mtl_score")
 
@@ -111,53 +110,59 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
     config = replace(config, backbone=settled(config.backbone))
     run = Run("mtl_ablation", config, config.data.root)
     annotations = load_splits(config.data.root, config.data.check_counts)
-    extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
+    extractor = FeatureExtractor(config.backbone, config.data, config.features, config.trainer, run.folder)
     stores = {split: extractor.store(split, rows.name) for split, rows in annotations.items()}
-    if not goes_on_alone(run):
+    if not leave_process_group():
         return pd.DataFrame()
     train, val = (labelled_table(stores[split], annotations[split]) for split in ("train", "val"))
 
-    official = is_official_set(annotations)
-    rows: list[dict[str, Any]] = []
+    rows = AblationRows(run.folder / "ablation.csv", table_columns(is_official_set(annotations)))
     for variant in VARIANTS:
-        heads = HeadsSpec(
-            variant.network, variant.inputs, extractor.num_features, extractor.num_outputs, config.heads.num_hidden,
-            extractor.digest,
-        )  # fmt: skip
-        metrics = score_variant(run, config, heads, variant, train, val)
-        rows.append(row_of(variant.name, metrics, variant.published))
-        run.say(f"{variant.name}: P_MTL {rows[-1].get('mtl_score', np.nan):.4f}")
-        write_table(run.folder / "ablation.csv", rows, official)
+        heads = replace(config.heads, network=variant.network, inputs=variant.inputs)
+        features = shuffled(train, config.seed) if variant.shuffled else train
+        settings = run.fit_settings.unrecorded()
+        trained = train_heads(settings, heads, extractor.heads_spec(heads), features, val)
+        row = row_of(variant.name, score_heads(trained, val, config.calibration), variant.published)
+        rows.add([row])
+        _log.info("%s: P_MTL %.4f", variant.name, row.get("mtl_score", np.nan))
     data = identify_data(config.data.root, [name for part in annotations.values() for name in part.name])
     scored, reason = find_baseline(config, data, MtlBaselineConfig)
-    run.say(
-        f"[yellow]{BASELINE}: no row, {escape(reason)}[/]" if reason else f"{BASELINE}: from {scored.folder}"
-    )
-    rows.append(row_of(BASELINE, scored.metrics, BASELINE_PUBLISHED))
-    table = write_table(run.folder / "ablation.csv", rows, official)
-    run.save_figure("ablation", draw(table))
-    if run.logger is not None:
-        run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
-    metrics = {f"val/mtl_score/{row['variant']}": row["mtl_score"] for row in rows if "mtl_score" in row}
+    if reason:
+        _log.warning("%s: no row, %s", BASELINE, reason)
+    else:
+        _log.info("%s: from %s", BASELINE, scored.folder)
+    rows.add([row_of(BASELINE, scored.metrics, BASELINE_PUBLISHED)])
+    table = rows.table()
+    run.save_figures({"ablation": draw(table)})
+    run.log_table("ablation", table)
+    metrics = {f"val/mtl_score/{row['variant']}": row["mtl_score"] for row in rows.rows if "mtl_score" in row}
     run.finish(metrics, {"backbone_sha256": extractor.digest, "data_root": config.data.root, **data})
-    run.say(lay_out(table))
+    _log.info(terminal_table(table))
     return table
 
 
-def score_variant(
-    run: Run, config: MtlConfig, spec: HeadsSpec, variant: Variant, train: FeatureTable, val: FeatureTable
-) -> dict[str, float]:
-    """Train one variant's heads and score its steps."""
-    if variant.shuffled:
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(run.config.seed))
-        train = replace(train, feature=train.feature[order], present=train.present[order])
-    heads = replace(config.heads, network=variant.network, inputs=variant.inputs)
-    trained = train_heads(run, heads, spec, train, val)
+def shuffled(table: FeatureTable, seed: int) -> FeatureTable:
+    """Return a table whose labels stand beside other rows' features."""
+    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))
+    return replace(table, feature=table.feature[order], present=table.present[order])
+
+
+def score_heads(trained: TrainedHeads, val: FeatureTable, config: CalibrationConfig) -> dict[str, float]:
+    """Score all steps of a variant's predictions, and thresholds on smoothed predictions."""
     target = {task: values.numpy() for task, values in val.labels.items()}
     preds = predict_rows(trained.module.heads, val)
-    scores = score_steps(preds, target, *locate_frames(val.name), config.calibration)
+    scores = score_steps(preds, target, *locate_frames(val.name), config)
     both = score(scores.smoothed, target, scores.calibrator.thresholds)
     return scores.metrics | {f"val/{name}{SMOOTHED_THRESHOLDS}": value for name, value in both.items()}
+
+
+def table_columns(official: bool) -> list[str]:
+    """Return the columns of `ablation.csv`: on the official set, each published value follows the measured one."""
+    keys = [f"{measure}{step}" for step in HEADINGS for measure in MEASURES]
+    return [
+        "variant",
+        *(column for key in keys for column in (key, *([f"published_{key}"] if official else []))),
+    ]
 
 
 def row_of(name: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> dict[str, Any]:
@@ -169,17 +174,6 @@ def row_of(name: str, metrics: Mapping[str, float], published: Mapping[str, floa
         if key in published:
             row[f"published_{key}"] = published[key]
     return row
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], official: bool) -> pd.DataFrame:
-    """Write the rows so far, on the official set each published column after the measured one."""
-    found = set().union(*rows)
-    keys = [f"{measure}{step}" for step in HEADINGS for measure in MEASURES]
-    shown = [column for key in keys for column in (key, *([f"published_{key}"] if official else []))]
-    order = ["variant", *(column for column in shown if column in found)]
-    table = pd.DataFrame(rows, columns=order)
-    write_text(path, table.to_csv(index=False))
-    return table
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -207,30 +201,24 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def lay_out(table: pd.DataFrame) -> Table:
-    """Lay the table out for the terminal; a published value stands below the measured one."""
-    laid = Table(
-        title="Stage 2 ablation", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False,
-        caption="P_VA to P_MTL raw, then P_MTL after each step; both: thresholds after smoothing.\n"
-        "† thresholds and bias tuned on other videos than those judged; epochs are chosen on these videos everywhere"
-        + ("\n[cyan]below: published, of this set[/]" if "published_mtl_score" in table else ""),
-        caption_justify="left",
-    )  # fmt: skip
+def terminal_table(table: pd.DataFrame) -> Table:
+    """Build the table for the terminal, with published values below the measured ones."""
     headings = dict(zip(MEASURES, ("P_VA", "P_EXPR", "P_AU", "P_MTL"), strict=True))
     headings |= {f"mtl_score{step}": heading for step, heading in HEADINGS.items() if step}
-    shown = {key: heading for key, heading in headings.items() if key in table}
-    laid.add_column("variant")
-    for heading in shown.values():
-        laid.add_column(heading, justify="right")
+    metrics: dict[str, float] = {}
+    published: dict[str, float] = {}
     for row in table.to_dict("records"):
-        cells = []
-        for key in shown:
-            published = row.get(f"published_{key}", np.nan)
-            lines = ["" if pd.isna(row[key]) else f"{row[key]:.3f}"]
-            lines += [] if pd.isna(published) else [f"[cyan]{published:.3f}[/]"]
-            cells.append("\n".join(lines))
-        laid.add_row(row["variant"], *cells)
-    return laid
+        for key in headings:
+            for values, column in ((metrics, key), (published, f"published_{key}")):
+                if not pd.isna(row.get(column)):
+                    values[f"{row['variant']}{key}"] = row[column]
+    return metrics_table(
+        "Stage 2 ablation", metrics, published, {name: name for name in table["variant"]},
+        {key: heading for key, heading in headings.items() if key in table}, published_below=True,
+        caption="P_VA to P_MTL raw, then P_MTL after each step; both: thresholds after smoothing.\n"
+        "† thresholds and bias tuned on other videos than those judged; epochs are chosen on these videos everywhere"
+        + ("\n[cyan]below: published, of this set[/]" if published else ""),
+    )  # fmt: skip
 
 
 def main() -> None:

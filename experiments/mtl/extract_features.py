@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Final
 import numpy as np
 import torch
 import torch.distributed as dist
-from rich.markup import escape
 from torch import Tensor
 
 from affect.networks.backbone import channels_last
 from affect.networks.backbone_file import file_digest, load_backbone
 from affect.networks.batch_norm_folding import fold_batch_norm
 from affect.networks.batch_slices import in_slices
+from affect.networks.head_file import HeadsSpec
 from affect.networks.onnx_encoder import cached_encoder, onnx_is_installed
 from affect.storage.atomic_write import write_text
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan
@@ -28,30 +29,33 @@ from datamodules.aff_wild2 import image_folder
 from datamodules.frame_chunks import ABSENT, FrameChunksDataModule
 from datamodules.frame_survey import FrameSurvey, survey_frames
 from datamodules.images.dataset import UnreadableImageError
-from experiments.mtl.config import DataConfig, FeaturesConfig
+from experiments.mtl.config import DataConfig, FeaturesConfig, HeadsConfig
+from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.config.options import ConfigError
-from experiments.runtime.demo_set import is_demo
-from experiments.runtime.run import Run
+from experiments.runtime.demo_set import warn_of_drawn_backbone
+from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.trainer import build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction
+
+_log = logging.getLogger(__name__)
 
 ONNX_PAYS_FROM: Final = 2000
 """Images from which ONNX Runtime's gain exceeds the ten seconds that the export takes."""
 
 
-def goes_on_alone(run: Run) -> bool:
-    """Let go of the other processes, which only extraction needs; true in the first one, which goes on.
+def leave_process_group() -> bool:
+    """Destroy the process group, which only extraction needs, and return whether this is rank 0.
 
-    What follows takes seconds. If the group stayed, the first one's metrics would wait for processes that have ended.
+    Rank 0 alone continues with what takes seconds; in the group its metrics would wait for processes that have ended.
     """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
-    return run.is_first
+    return is_rank_zero()
 
 
-def _first_says(answer: bool) -> bool:
-    """Tell every process the first one's answer; each its own where they do not know one another yet."""
+def _broadcast(answer: bool) -> bool:
+    """Return rank 0's answer in every process; without a process group, the process's own."""
     if not (dist.is_available() and dist.is_initialized()):
         return answer
     answers = [answer]
@@ -60,29 +64,35 @@ def _first_says(answer: bool) -> bool:
 
 
 class FeatureExtractor:
-    """Gives the features of image lists, from their store or by extracting them.
+    """Return the features of image lists, from their store or by extracting them.
 
     Args:
-        run: The run, which builds the Trainer and speaks.
         backbone: Backbone file of stage 1.
         data: Where the images are and how many may be missing.
         features: How features are extracted and kept.
+        trainer: Devices and precision.
+        report_folder: Folder of the lists of missing images, `missing_<split>.txt`.
 
     Attributes:
-        spec: What the backbone expects and gives.
+        spec: Input size, statistics and outputs of the backbone.
         digest: SHA-256 of the backbone file.
     """
 
-    def __init__(self, run: Run, backbone: str, data: DataConfig, features: FeaturesConfig) -> None:
-        self.run = run
+    def __init__(
+        self,
+        backbone: str,
+        data: DataConfig,
+        features: FeaturesConfig,
+        trainer: TrainerConfig,
+        report_folder: Path,
+    ) -> None:
+        self.trainer = trainer
+        self.report_folder = report_folder
         self.data = data
         self.features = features
         self.backbone, self.spec = load_backbone(backbone)
         self.digest = file_digest(backbone)
-        if self.spec.notes.get("recipe") == "demo" and not is_demo(data.root):
-            run.say(
-                f"[yellow]{backbone} has learnt from drawn faces only; for real ones give BACKBONE=FILE[/]"
-            )
+        warn_of_drawn_backbone(backbone, self.spec.notes.get("recipe"), data.root)
 
     @property
     def num_features(self) -> int:
@@ -93,6 +103,12 @@ class FeatureExtractor:
     def num_outputs(self) -> int:
         """Width of the backbone's outputs, which follow the features."""
         return self.backbone.num_outputs
+
+    def heads_spec(self, heads: HeadsConfig) -> HeadsSpec:
+        """Describe heads on these features."""
+        return HeadsSpec(
+            heads.network, heads.inputs, self.num_features, self.num_outputs, heads.num_hidden, self.digest
+        )
 
     def store(self, split: str, names: Sequence[str]) -> FeatureStore:
         """Open the store of a list of images, extracting what is missing first.
@@ -119,7 +135,7 @@ class FeatureExtractor:
                 "backbone": self.digest,
                 "transform": self._transform(),
                 "images": survey.digest,
-                "precision": self.run.config.trainer.precision,
+                "precision": self.trainer.precision,
             },
             dtype=self.features.dtype,
             chunk_rows=self.features.batch_size,
@@ -127,26 +143,26 @@ class FeatureExtractor:
         store = self._open_or_extract(FeatureStoreWriter(self._store_path(split), plan), split, survey)
         if store.missing:
             message, listed = self._check_missing(split, len(unique), store.missing)
-            self.run.say(f"[yellow]{message}, for example {escape(listed[0])}[/]")
+            _log.warning("%s, for example %s", message, listed[0])
         return store
 
     def _open_or_extract(self, writer: FeatureStoreWriter, split: str, survey: FrameSurvey) -> FeatureStore:
         path, plan = writer.path, writer.plan
         store = self._opened(path, plan, split, survey)
-        if not _first_says(store is not None):
-            with self._alone(writer, split) if self.run.is_first else contextlib.nullcontext():
-                store = self._opened(path, plan, split, survey, speaking=True) if self.run.is_first else None
-                if not _first_says(store is not None):
-                    self.run.say(f"{split}: extracting features of {len(plan.names)} images")
+        if not _broadcast(store is not None):
+            with self._locked(writer, split) if is_rank_zero() else contextlib.nullcontext():
+                store = self._opened(path, plan, split, survey, explain=True) if is_rank_zero() else None
+                if not _broadcast(store is not None):
+                    _log.info("%s: extracting features of %d images", split, len(plan.names))
                     self._extract(writer, survey)
-        if self.run.is_first:
+        if is_rank_zero():
             remove_leftovers(path)
         return store or FeatureStore.open(path, plan, check_content=False)
 
     def _opened(
-        self, path: Path, plan: StorePlan, split: str, survey: FrameSurvey, speaking: bool = False
+        self, path: Path, plan: StorePlan, split: str, survey: FrameSurvey, explain: bool = False
     ) -> FeatureStore | None:
-        """Open a store if it is there as planned; `speaking` says why one that is there is not."""
+        """Open a store if it exists as planned, else return None; `explain` logs why an existing one is not used."""
         try:
             store = FeatureStore.open(path, plan)
             absent = {name for name, reason in store.missing.items() if reason == ABSENT}
@@ -155,22 +171,21 @@ class FeatureExtractor:
                     f"{path} lacks {len(returned)} images that are there, for example {min(returned)}"
                 )
         except FeatureStoreError as reason:
-            if speaking and path.exists():
-                self.run.say(str(reason))
+            if explain and path.exists():
+                _log.info("%s", reason)
             return None
-        self.run.say(f"{split}: features of {len(plan.names)} images from {path}")
+        _log.info("%s: features of %d images from %s", split, len(plan.names), path)
         return store
 
-    def _alone(self, writer: FeatureStoreWriter, split: str) -> contextlib.AbstractContextManager[None]:
+    def _locked(self, writer: FeatureStoreWriter, split: str) -> contextlib.AbstractContextManager[None]:
         """Wait for another run that writes this store, unless other processes of this one would wait in vain."""
-        trainer = self.run.config.trainer
 
         def on_wait() -> None:
-            if trainer.devices != "1" or trainer.num_nodes > 1:
+            if self.trainer.devices != "1" or self.trainer.num_nodes > 1:
                 raise FeatureStoreError(
                     f"another run is writing {writer.path}; start again when it has ended"
                 )
-            self.run.say(f"{split}: waiting for another run that writes {writer.path}")
+            _log.info("%s: waiting for another run that writes %s", split, writer.path)
 
         return exclusive(lock_file(writer.path), on_wait)
 
@@ -180,7 +195,7 @@ class FeatureExtractor:
         )
         bar = ImageProgressBar(self.features.batch_size, len(writer.plan.names))
         trainer = build_trainer(
-            self.run.config.trainer, [FeatureWriter(writer), bar], logger=False, enable_checkpointing=False
+            self.trainer, [FeatureWriter(writer), bar], logger=False, enable_checkpointing=False
         )
         on_cpu = trainer.strategy.root_device.type == "cpu"
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
@@ -191,16 +206,16 @@ class FeatureExtractor:
             )  # a batch knows its chunk
             trainer.predict(module, data, return_predictions=False)
         trainer.strategy.barrier("features extracted")
-        changed = survey.changed_rows() if self.run.is_first else np.empty(0, np.int64)
-        if _first_says(bool(len(changed))):
-            if self.run.is_first:
+        changed = survey.changed_rows() if is_rank_zero() else np.empty(0, np.int64)
+        if _broadcast(bool(len(changed))):
+            if is_rank_zero():
                 writer.discard(changed)
             example = f": {len(changed)}, for example {writer.plan.names[changed[0]]}" if len(changed) else ""
             raise FeatureStoreError(
                 f"images changed while {writer.path} was extracted{example}. Leave them as they are until the run has "
                 "ended, and run the same command again to continue"
             )
-        if self.run.is_first:
+        if is_rank_zero():
             writer.merge()
         trainer.strategy.barrier("features merged")
 
@@ -218,13 +233,13 @@ class FeatureExtractor:
         if not onnx_is_installed():
             raise ConfigError("features.engine=onnx needs the extra packages: pip install '.[export]'")
         path = Path(self.features.cache_dir, "onnx", f"{self.digest[:16]}-{size}-{torch.__version__}.onnx")
-        return cached_encoder(folded, size, path, lambda message: self.run.say(escape(message)))
+        return cached_encoder(folded, size, path, _log.info)
 
     def _store_path(self, split: str) -> Path:
         """Keep stores of different sets, backbones and number formats apart, so that going back to one finds it."""
         root = hashlib.sha256(str(Path(self.data.root).resolve()).encode()).hexdigest()
         name = f"{Path(self.data.root).resolve().name}-{root[:8]}"
-        made = f"{self.digest[:12]}-{self.features.dtype}-{self.run.config.trainer.precision}"
+        made = f"{self.digest[:12]}-{self.features.dtype}-{self.trainer.precision}"
         return Path(self.features.cache_dir, name, made, split)
 
     def _transform(self) -> dict[str, object]:
@@ -241,8 +256,8 @@ class FeatureExtractor:
     def _check_missing(self, split: str, total: int, missing: dict[str, str]) -> tuple[str, list[str]]:
         """List missing images in the run folder; raise if there are more than allowed."""
         listed = [f"{name}: {reason}" for name, reason in missing.items()]
-        if missing and self.run.is_first:
-            write_text(self.run.folder / f"missing_{split}.txt", "\n".join(listed) + "\n")
+        if missing and is_rank_zero():
+            write_text(self.report_folder / f"missing_{split}.txt", "\n".join(listed) + "\n")
         message = f"{len(missing)} of {total} images of the {split} list are missing or unreadable"
         if len(missing) > self.data.max_missing:
             shown = "\n".join(listed[:10])
@@ -252,6 +267,6 @@ class FeatureExtractor:
                     f"Is the set unpacked in {image_folder(self.data.root)}, and is that the right folder?"
                 )
             raise UnreadableImageError(
-                f"{message}:\n{shown}\nAll are listed in {self.run.folder / f'missing_{split}.txt'}. {remedy}"
+                f"{message}:\n{shown}\nAll are listed in {self.report_folder / f'missing_{split}.txt'}. {remedy}"
             )
         return message, listed

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -10,54 +11,47 @@ from affect.calibration.calibrator import Calibrator, Predictions
 from affect.calibration.thresholds import f1_curves
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION, VALENCE_AROUSAL
 from experiments.mtl.scores import Scores
-from experiments.mtl.train_heads import TrainedHeads
 from experiments.runtime.figures import confusion_matrix, training_curves, valence_arousal_scatter
-from experiments.runtime.run import Run
 
 _GRID = np.linspace(0.01, 0.99, 99)
 
 
 def draw_figures(
-    run: Run,
-    trained: TrainedHeads,
-    scores: Scores,
-    target: Predictions,
-    videos: np.ndarray,
-    frame: np.ndarray,
-) -> None:
-    """Draw all of them into the run folder.
+    history: pd.DataFrame, scores: Scores, target: Predictions, videos: np.ndarray, frame: np.ndarray
+) -> dict[str, Figure]:
+    """Draw all figures of a run; those of tasks without labels are left out.
 
     Args:
-        run: The run.
-        trained: The heads, for their history.
+        history: The heads' metrics by epoch.
         scores: Scores, calibrator and predictions of the validation rows.
         target: Their labels.
         videos: Name of each row's video, shape (N,).
         frame: Frame number of each row, shape (N,).
     """
     metrics, preds = scores.metrics, scores.raw
+    figures = {}
     if "val/au_f1" in metrics:
-        run.save_figure(
-            "thresholds",
-            threshold_curves(scores.smoothed["action_units"], target["action_units"], scores.calibrator),
+        figures["thresholds"] = threshold_curves(
+            scores.smoothed["action_units"], target["action_units"], scores.calibrator
         )
     if "val/expression_f1" in metrics:
-        title = f"macro F1 {metrics['val/expression_f1']:.3f}"
-        chosen = preds["expression"].argmax(1)
-        run.save_figure(
-            "confusion_matrix", confusion_matrix(target["expression"], chosen, AFFWILD2_EXPRESSIONS, title)
-        )
+        figures["confusion_matrix"] = confusion_matrix(
+            target["expression"], preds["expression"].argmax(1), AFFWILD2_EXPRESSIONS,
+            f"macro F1 {metrics['val/expression_f1']:.3f}",
+        )  # fmt: skip
     if "val/va_ccc" in metrics:
         ccc = {name.lower(): metrics[f"val/{name.lower()}_ccc"] for name in VALENCE_AROUSAL}
-        figure = valence_arousal_scatter(target["valence_arousal"], preds["valence_arousal"], ccc)
-        run.save_figure("valence_arousal", figure)
-    run.save_figure("timeline", time_lines(preds, scores.smoothed, target, videos, frame))
-    if len(trained.history):
-        run.save_figure("training_curves", training_curves(trained.history, {
+        figures["valence_arousal"] = valence_arousal_scatter(
+            target["valence_arousal"], preds["valence_arousal"], ccc
+        )
+    figures["timeline"] = time_lines(preds, scores.smoothed, target, videos, frame)
+    if len(history):
+        figures["training_curves"] = training_curves(history, {
             "training loss": ["train/expression_loss", "train/valence_arousal_loss", "train/action_units_loss"],
             "validation": ["val/expression_f1", "val/va_ccc", "val/au_f1"],
             "P_MTL": ["val/mtl_score"],
-        }))  # fmt: skip
+        })  # fmt: skip
+    return figures
 
 
 def threshold_curves(probabilities: np.ndarray, target: np.ndarray, calibrator: Calibrator) -> Figure:

@@ -6,13 +6,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from affect.calibration.calibrator import Calibrator, Predictions, cross_fit_predictions, fit_calibrator
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.mtl_score import multi_task_score
 from experiments.mtl.config import CalibrationConfig
+from experiments.runtime.tables import metrics_table
 
 STEPS = {
     "": "raw",
@@ -122,27 +122,11 @@ def score(
 
 
 def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
-    """Lay out the challenge's measures, a column per step; a published value stands beside the step that has one."""
-    table = Table(
-        title="s-Aff-Wild2 validation", title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False,
-        caption=("publ: published, of this set\n" if published else "") + CAPTION,
-        caption_justify="left",
+    """Build a table of the challenge's measures with a column per step."""
+    steps = {
+        step: heading for step, heading in STEPS.items() if not step or f"val/mtl_score{step}" in metrics
+    }
+    return metrics_table(
+        "s-Aff-Wild2 validation", metrics, published, {f"val/{name}": label for name, label in ROWS.items()}, steps,
+        caption=("publ: published, of this set\n" if published else "") + CAPTION, bold="val/mtl_score",
     )  # fmt: skip
-    table.add_column("measure", no_wrap=True)
-    steps = [step for step in STEPS if f"val/mtl_score{step}" in metrics or step == ""]
-    shown = {step: any(f"val/{name}{step}" in published for name in ROWS) for step in steps}
-    for step in steps:
-        table.add_column(STEPS[step], justify="right", style="dim" if "crossfit" in step else None)
-        if shown[step]:
-            table.add_column("publ", justify="right", style="cyan")
-    for name, label in ROWS.items():
-        cells = []
-        for step in steps:
-            key = f"val/{name}{step}"
-            cells.append(f"{metrics[key]:.3f}" if key in metrics else "—")
-            if shown[step]:
-                cells.append(f"{published[key]:.3f}" if key in published else "")
-        if name == "va_ccc":
-            table.add_section()
-        table.add_row(label, *cells, style="bold" if name == "mtl_score" else None)
-    return table

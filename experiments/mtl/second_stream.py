@@ -1,5 +1,6 @@
 """The second stream: its own features, heads and predictions, blended with the first stream's."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,15 @@ from datamodules.readers.openface import read_frame_tables
 from experiments.mtl.config import HeadsConfig, StreamConfig
 from experiments.mtl.train_heads import TrainedHeads, predict_rows, train_heads
 from experiments.runtime.config.options import ConfigError
-from experiments.runtime.run import Run
+from experiments.runtime.fit import FitSettings
+
+_log = logging.getLogger(__name__)
 
 
 class SecondStream:
     """Another tool's features of the frames, from the first table on always of the same columns.
 
     Args:
-        run: The run, which speaks.
         config: Where the tables are and how they are blended.
         source: Columns that the heads were trained on, as their file records them; None takes what the first table has.
 
@@ -28,10 +30,9 @@ class SecondStream:
         ConfigError: If there is no such folder.
     """
 
-    def __init__(self, run: Run, config: StreamConfig, source: str | None = None) -> None:
+    def __init__(self, config: StreamConfig, source: str | None = None) -> None:
         if not Path(config.root or "").is_dir():
             raise ConfigError(f"stream.root={config.root}: no folder with the second stream's tables")
-        self.run = run
         self.config = config
         self.source = source
 
@@ -53,18 +54,20 @@ class SecondStream:
                 f"but the heads take the {self.source}"
             )
         self.source = source
-        self.run.say(
-            f"{split}: second stream of {len(tables.columns)} columns; {tables.failing} of {len(rows)} rows "
-            f"fall back to the first, {len(tables.absent_videos)} videos have no table"
-        )
+        _log.info(
+            "%s: second stream of %d columns; %d of %d rows fall back to the first, %d videos have no table",
+            split, len(tables.columns), tables.failing, len(rows), len(tables.absent_videos),
+        )  # fmt: skip
         labels = {task: target.numpy() for task, target in rows.labels.items()}
         return feature_table(tables.features, labels, rows.name)
 
-    def train(self, config: HeadsConfig, train: FeatureTable, val: FeatureTable | None) -> TrainedHeads:
+    def train(
+        self, settings: FitSettings, config: HeadsConfig, train: FeatureTable, val: FeatureTable | None
+    ) -> TrainedHeads:
         """Train the stream's heads, one per task, on its features alone."""
         width = train.feature.shape[1]
         spec = HeadsSpec("separate", "features", width, 0, config.num_hidden, str(self.source))
-        return train_heads(self.run, config, spec, train, val)
+        return train_heads(settings.unrecorded(), config, spec, train, val)
 
     def blend(
         self, preds: Predictions, heads: SeparateHeads | JointHeads, table: FeatureTable

@@ -11,6 +11,7 @@ if __name__ == "__main__":  # before torch is imported
 
     prepare_process()
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from datamodules.aff_wild2 import load_test_names
 from datamodules.frozen_features.table import feature_table
 from datamodules.readers.aff_wild2 import read_annotations
 from experiments.mtl.config import MtlConfig
-from experiments.mtl.extract_features import FeatureExtractor, goes_on_alone
+from experiments.mtl.extract_features import FeatureExtractor, leave_process_group
 from experiments.mtl.scores import score
 from experiments.mtl.second_stream import SecondStream
 from experiments.mtl.train_heads import predict_rows
@@ -33,6 +34,8 @@ from experiments.runtime.command_line import run_on_finished_run
 from experiments.runtime.config.options import option
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.run import Run
+
+_log = logging.getLogger("experiments.mtl.submit")
 
 DEFAULT_RUN = "runs/mtl/latest"
 TRUTH = "test_set_annotations.txt"
@@ -61,31 +64,33 @@ def mtl_submit(config: MtlSubmitConfig) -> Path:
 
     # The challenge wants a line for every image; yet with most of them gone, the set was not unpacked.
     data = replace(config.data, max_missing=max(config.data.max_missing, len(names) // 2))
-    extractor = FeatureExtractor(run, config.backbone, data, config.features)
+    extractor = FeatureExtractor(config.backbone, data, config.features, config.trainer, run.folder)
     store = extractor.store("test", names)
-    if not goes_on_alone(run):
+    if not leave_process_group():
         return run.folder
     table = feature_table(store.features, {}, names, store.rows(names))
     preds: Predictions = predict_rows(heads, table)
     if config.stream.root:
         second, second_spec = load_heads(folder / f"stream_heads{refit}.safetensors")
-        stream = SecondStream(run, config.stream, second_spec.features_from)
+        stream = SecondStream(config.stream, second_spec.features_from)
         preds = stream.blend(preds, second, stream.table(table, "test"))
     preds = calibrator.apply(preds, *locate_frames(names))
     decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
 
     path = Path(config.output) if config.output else run.folder / "predictions.txt"
     write_mtl_submission(path, names, **decided)
-    run.say(
-        f"{path}: {len(names)} rows, valid; {len(store.missing)} images are missing and take the frame before"
+    _log.info(
+        "%s: %d rows, valid; %d images are missing and take the frame before",
+        path,
+        len(names),
+        len(store.missing),
     )
     metrics: dict[str, float] = {"test/rows": len(names), "test/missing": len(store.missing)}
     truth = Path(config.data.root) / TRUTH
     if truth.is_file():
         metrics |= {f"test/{name}": value for name, value in score_truth(truth, names, decided).items()}
-        run.say(
-            f"P_MTL on the test list, whose labels this set has: {metrics.get('test/mtl_score', np.nan):.4f}"
-        )
+        p_mtl = metrics.get("test/mtl_score", np.nan)
+        _log.info("P_MTL on the test list, whose labels this set has: %.4f", p_mtl)
     run.finish(metrics, {"run": str(folder), "backbone_sha256": extractor.digest}, path)
     return path
 

@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before torch is imported
 
     prepare_process()
 
+import logging
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -20,7 +21,6 @@ from affect.frames import locate_frames
 from affect.head_losses import balanced_unit_weights
 from affect.losses import inverse_frequency_weights
 from affect.networks.backbone import input_statistics
-from affect.networks.weight_import import load_encoder_weights
 from datamodules.aff_wild2 import AffWild2DataModule
 from experiments.mtl.config import CalibrationConfig
 from experiments.mtl.find_baseline import identify_data
@@ -30,11 +30,14 @@ from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.config.training import ModelConfig, OptimizerConfig, StageConfig, StagesConfig
-from experiments.runtime.demo_set import drawn_weights_warning, ensure_demo_data, is_drawn_weights
-from experiments.runtime.fit import fit_in_stages
+from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
+from experiments.runtime.fit import fit_in_stages, load_initial_weights
+from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.run import Run
 from experiments.runtime.tables import published_if_official
 from lightning_modules.end_to_end import WIDTHS, EndToEndModule
+
+_log = logging.getLogger("experiments.mtl.train_baseline")
 
 
 @dataclass
@@ -71,15 +74,14 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("aff_wild2", config.data.root)
     run = Run("mtl_baseline", config, config.data.root)
-    if warning := drawn_weights_warning(config.model.weights, config.data.root, "model.weights"):
-        run.say(warning)
+    warn_of_drawn_weights(config.model.weights, config.data.root, "model.weights")
     mean, std = input_statistics(config.model.architecture)
     data = AffWild2DataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
     data.setup()
     for split, rows in data.annotations.items():
-        run.say(f"{split}: {rows.report.summary()}")
-    module = build_module(config, data, run)
-    fit = fit_in_stages(run, module, data, config.stages.build(), "val/mtl_score")
+        _log.info("%s: %s", split, rows.report.summary())
+    module = build_module(config.model, config.optimizer, data)
+    fit = fit_in_stages(run.fit_settings, module, data, config.stages.build(), "val/mtl_score")
 
     if not np.isfinite(fit.outputs.outputs).all():
         raise UserError("the network gives no numbers: it has diverged; lower the stages' learning rates")
@@ -90,7 +92,7 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
     scores = score_steps(preds, fit.outputs.labels, video, frame, config.calibration)
     metrics = {**fit.metrics, **scores.metrics}
     path = run.folder / "predictions_validation.parquet"
-    if run.is_first:
+    if is_rank_zero():
         write_predictions(path, fit.outputs.names, fit.outputs.labels, preds, scores.smoothed)
     names = [name for rows in data.annotations.values() for name in rows.name]
     provenance = {
@@ -98,25 +100,24 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
         "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
     }  # fmt: skip
     metrics = run.finish(metrics, provenance)
-    run.say(challenge_table(metrics, published_if_official(config.published, data.is_official)))
+    _log.info(challenge_table(metrics, published_if_official(config.published, data.is_official)))
     return metrics
 
 
-def build_module(config: MtlBaselineConfig, data: AffWild2DataModule, run: Run) -> EndToEndModule:
-    """Build the network and fill its encoder."""
+def build_module(model: ModelConfig, optimizer: OptimizerConfig, data: AffWild2DataModule) -> EndToEndModule:
+    """Build the network, with loss weights from the training labels, and load its encoder's initial weights."""
     rows = data.annotations["train"]
-    weigh = config.optimizer.class_weights
     module = EndToEndModule(
-        config.model.architecture,
-        inverse_frequency_weights(rows.report.expression_counts).tolist() if weigh else None,
+        model.architecture,
+        inverse_frequency_weights(rows.report.expression_counts).tolist()
+        if optimizer.class_weights
+        else None,
         balanced_unit_weights(torch.from_numpy(rows.action_units)).tolist(),
-        config.optimizer.sam_rho,
-        config.optimizer.gradient_clip_norm,
-        hub_weights=config.model.weights == "hub",
+        optimizer.sam_rho,
+        optimizer.gradient_clip_norm,
+        hub_weights=model.weights == "hub",
     )
-    if config.model.weights not in ("none", "hub"):
-        report = load_encoder_weights(module.backbone.encoder, config.model.weights)
-        run.say(f"encoder from {config.model.weights}: {report}")
+    load_initial_weights(module.backbone, model.weights)
     return module
 
 

@@ -23,7 +23,8 @@ from datamodules.frozen_features.datamodule import FeatureDataModule
 from datamodules.frozen_features.table import FeatureTable, feature_table
 from datamodules.readers.aff_wild2 import Annotations
 from experiments.mtl.config import HeadsConfig
-from experiments.runtime.run import Run
+from experiments.runtime.fit import FitSettings
+from experiments.runtime.trainer import build_trainer
 from lightning_modules.heads import HeadsModule
 
 
@@ -50,25 +51,19 @@ def labelled_table(store: FeatureStore, annotations: Annotations) -> FeatureTabl
 
 
 def train_heads(
-    run: Run,
-    config: HeadsConfig,
-    spec: HeadsSpec,
-    train: FeatureTable,
-    val: FeatureTable | None,
-    folder: Path | None = None,
+    settings: FitSettings, config: HeadsConfig, spec: HeadsSpec, train: FeatureTable, val: FeatureTable | None
 ) -> TrainedHeads:
     """Train the heads of one network.
 
     Args:
-        run: The run; it builds the Trainer.
-        config: How to train.
-        spec: What to build.
+        settings: Devices, limits and seed; `history.csv` goes to its folder, and the curves to its logger, if any.
+        config: Epochs, batch sizes and learning rate.
+        spec: Network to build.
         train: Training rows.
         val: Validation rows, on which each head's best epoch is chosen; None trains for the epochs of a refit and keeps
             the last.
-        folder: Where the epochs' metrics are written and logged; None keeps them in memory and W&B out of it.
     """
-    torch.manual_seed(run.config.seed)
+    torch.manual_seed(settings.seed)
     module = HeadsModule(
         spec.network, spec.inputs, spec.num_features, spec.num_outputs, spec.num_hidden,
         learning_rate=config.learning_rate,
@@ -78,25 +73,28 @@ def train_heads(
     )  # fmt: skip
     epochs = config.epochs_by_group(spec.network, refit=val is None)
     batch_size = config.joint_batch_size if spec.network == "joint" else config.batch_size
-    limit = run.config.trainer.limit_train_batches
-    data = FeatureDataModule(train, val, epochs, batch_size, run.config.seed, limit)
+    limit = settings.trainer.limit_train_batches
+    data = FeatureDataModule(train, val, epochs, batch_size, settings.seed, limit)
     best = BestPerHead(module.monitors())
     callbacks: list[pl.Callback] = [best] if val is not None else []
-    history = History((folder or run.folder) / "history.csv")
-    if folder is not None:
+    history = History((settings.folder or Path()) / "history.csv")
+    if settings.folder is not None:
         callbacks.append(history)
-    trainer = run.trainer(
-        callbacks,
-        max_epochs=limited(run, max(epochs.values())),
+    most = max(epochs.values())
+    trainer = build_trainer(
+        settings.trainer,
+        [*settings.callbacks, *callbacks],
+        max_epochs=most if settings.trainer.max_epochs is None else min(settings.trainer.max_epochs, most),
         devices=1,  # seconds of work: not worth sharing out
         strategy="auto",
         num_nodes=1,
         reload_dataloaders_every_n_epochs=1,
-        enable_checkpointing=folder is not None,  # History counts as a checkpoint callback; no other is there
+        enable_checkpointing=settings.folder
+        is not None,  # for History, which Lightning counts as a checkpoint
         log_every_n_steps=1,
         limit_train_batches=1.0,  # the data module counts steps
         limit_val_batches=1.0 if val is not None else 0,
-        **({} if folder is not None else {"logger": False}),
+        logger=settings.logger or False,
     )
     trainer.fit(module, data)
     return TrainedHeads(
@@ -105,12 +103,6 @@ def train_heads(
         {name.rpartition(".")[2]: epoch for name, epoch in best.best_epoch.items()},
         history.table(),
     )
-
-
-def limited(run: Run, epochs: int) -> int:
-    """Cut a number of epochs to `trainer.max_epochs`."""
-    limit = run.config.trainer.max_epochs
-    return epochs if limit is None else min(limit, epochs)
 
 
 def class_counts(table: FeatureTable) -> Sequence[int]:

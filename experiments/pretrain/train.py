@@ -5,6 +5,7 @@
 Trains the classifier, then everything. The run folder's `backbone.safetensors` is what the later stages start from.
 """
 
+import logging
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -14,7 +15,6 @@ from affect.labels import VALENCE_AROUSAL
 from affect.losses import inverse_frequency_weights
 from affect.networks.backbone import input_statistics
 from affect.networks.backbone_file import BackboneSpec, file_digest, save_backbone
-from affect.networks.weight_import import load_encoder_weights
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
@@ -24,12 +24,15 @@ from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.config.training import ExpressionOptimizerConfig, ModelConfig, StagesConfig
-from experiments.runtime.demo_set import drawn_weights_warning, ensure_demo_data, is_drawn_weights
-from experiments.runtime.fit import FitResult, fit_in_stages
+from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
+from experiments.runtime.fit import FitResult, fit_in_stages, load_initial_weights, log_class_counts
+from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import published_if_official, results_table
 from lightning_modules.pretraining import PretrainingModule
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -66,28 +69,25 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("affectnet", config.data.root)
     run = Run("pretrain", config, config.data.root)
-    key = "model.weights (make: WEIGHTS=)"
-    if warning := drawn_weights_warning(config.model.weights, config.data.root, key):
-        run.say(warning)
-
+    warn_of_drawn_weights(config.model.weights, config.data.root, "model.weights (make: WEIGHTS=)")
     mean, std = input_statistics(config.model.architecture)
     data = AffectNetDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
     data.setup()
-    counts = zip(data.expressions, data.class_counts(), strict=True)
-    run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
+    log_class_counts(data.expressions, data.class_counts())
 
-    module = build_module(config, data, run)
+    module = build_module(config.model, config.optimizer, data)
     panels = WandbPanels(data.expressions, mean, std, run.log_images)
-    fit = fit_in_stages(run, module, data, config.stages.build(), "val/expression_accuracy", [panels])
+    stages = config.stages.build()
+    fit = fit_in_stages(run.fit_settings, module, data, stages, "val/expression_accuracy", [panels])
 
     fingerprint = data_digest(data.datasets)
-    if run.is_first:
+    if is_rank_zero():
         spec = BackboneSpec(
             module.backbone.architecture, config.data.image_size, mean, std, tuple(data.expressions),
             (*data.expressions, *VALENCE_AROUSAL), {"recipe": config.recipe, "data": fingerprint},
         )  # fmt: skip
         save_backbone(run.folder / "backbone.safetensors", module.backbone, spec)
-    draw_figures(run, data, fit)
+    run.save_figures(draw_figures(data, fit), showing_images=["worst_mistakes"])
     provenance = {
         "data_root": str(data.root), "data_fingerprint": fingerprint, "official_set": data.is_official,
         "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
@@ -96,34 +96,34 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         provenance["weights_sha256"] = file_digest(config.model.weights)
     files = (run.folder / "backbone.safetensors", run.folder / "checkpoints" / "best.ckpt")
     metrics = run.finish(fit.metrics, provenance, *files)
-    run.say(results_table("Validation", metrics, published_if_official(config.published, data.is_official)))
+    _log.info(results_table("Validation", metrics, published_if_official(config.published, data.is_official)))
     return metrics
 
 
-def build_module(config: PretrainConfig, data: AffectNetDataModule, run: Run) -> PretrainingModule:
-    """Build the network and fill its encoder."""
-    optimizer = asdict(config.optimizer)
-    weigh = optimizer.pop("class_weights")
+def build_module(
+    model: ModelConfig, optimizer: ExpressionOptimizerConfig, data: AffectNetDataModule
+) -> PretrainingModule:
+    """Build the network, with class weights from the training labels, and load its encoder's initial weights."""
+    options = asdict(optimizer)
+    weigh = options.pop("class_weights")
     module = PretrainingModule(
-        config.model.architecture,
+        model.architecture,
         data.expressions,
         class_weights=inverse_frequency_weights(data.class_counts()).tolist() if weigh else None,
-        hub_weights=config.model.weights == "hub",
-        **optimizer,
+        hub_weights=model.weights == "hub",
+        **options,
     )
-    if config.model.weights not in ("none", "hub"):
-        report = load_encoder_weights(module.backbone.encoder, config.model.weights)
-        run.say(f"encoder from {config.model.weights}: {report}")
+    load_initial_weights(module.backbone, model.weights)
     return module
 
 
-def draw_figures(run: Run, data: AffectNetDataModule, fit: FitResult) -> None:
+def draw_figures(data: AffectNetDataModule, fit: FitResult) -> dict[str, Figure]:
     """Draw confusion matrix, valence/arousal scatter, training curves and the worst mistakes."""
     outputs = fit.outputs
     target = outputs.labels["expression"]
     preds = outputs.outputs[:, : len(data.expressions)].argmax(1)
     accuracy = fit.metrics["val/expression_accuracy"]
-    pictures = {
+    drawn = {
         "confusion_matrix": figures.confusion_matrix(target, preds, data.expressions, f"accuracy {accuracy:.3f}"),
         "training_curves": figures.training_curves(fit.history, {
             "loss": ["train/loss", "train/expression", "train/valence", "train/arousal"],
@@ -132,18 +132,14 @@ def draw_figures(run: Run, data: AffectNetDataModule, fit: FitResult) -> None:
         }),
         "worst_mistakes": worst_mistakes(data, outputs),
     }  # fmt: skip
-    ccc = {
-        name: fit.metrics[f"val/{name}_ccc"]
-        for name in ("valence", "arousal")
-        if f"val/{name}_ccc" in fit.metrics
-    }
-    if ccc:
+    names = [name for name in ("valence", "arousal") if f"val/{name}_ccc" in fit.metrics]
+    if names:
         values = outputs.outputs[:, len(data.expressions) :]
-        pictures["valence_arousal"] = figures.valence_arousal_scatter(
+        ccc = {name: fit.metrics[f"val/{name}_ccc"] for name in names}
+        drawn["valence_arousal"] = figures.valence_arousal_scatter(
             outputs.labels["valence_arousal"], values, ccc
         )
-    for name, figure in pictures.items():
-        run.save_figure(name, figure, shows_images=name == "worst_mistakes")
+    return drawn
 
 
 def worst_mistakes(data: AffectNetDataModule, outputs: ValidationOutputs, num_images: int = 24) -> Figure:

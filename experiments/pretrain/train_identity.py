@@ -11,13 +11,13 @@ if __name__ == "__main__":  # before torch is imported
 
     prepare_process()
 
+import logging
 from dataclasses import asdict, dataclass, field
 
 import torch
 
 from affect.networks.backbone import DEFAULT_ARCHITECTURE, Backbone, input_statistics
 from affect.networks.backbone_file import BackboneSpec, file_digest, save_backbone
-from affect.networks.weight_import import load_encoder_weights
 from callbacks.stage_schedule import Stage
 from datamodules.vggface2 import PeopleDataModule
 from experiments.runtime import figures
@@ -25,11 +25,14 @@ from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.demo_set import ensure_demo_data
-from experiments.runtime.fit import fit_in_stages
+from experiments.runtime.fit import fit_in_stages, load_initial_weights
+from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import results_table
 from lightning_modules.identity import FacesModule
+
+_log = logging.getLogger("experiments.pretrain.train_identity")
 
 
 @dataclass
@@ -77,21 +80,21 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     mean, std = input_statistics(config.architecture)
     data = PeopleDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
     data.setup()
-    run.say(
-        f"{len(data.datasets['train'])} images of {len(data.people)} people, {data.num_landmarks} landmarks"
+    _log.info(
+        "%d images of %d people, %d landmarks",
+        len(data.datasets["train"]),
+        len(data.people),
+        data.num_landmarks,
     )
 
     module = FacesModule(config.architecture, len(data.people), data.num_landmarks, config.landmark_weight)
-    if config.weights != "none":
-        run.say(
-            f"encoder from {config.weights}: {load_encoder_weights(module.backbone.encoder, config.weights)}"
-        )
+    load_initial_weights(module.backbone, config.weights)
     stage = Stage("faces", config.epochs, config.learning_rate, encoder_frozen=False, schedule="cosine")
-    fit = fit_in_stages(run, module, data, [stage], "val/identity_accuracy")
+    fit = fit_in_stages(run.fit_settings, module, data, [stage], "val/identity_accuracy")
 
     path = run.folder / "backbone.safetensors"
     provenance = {"data_root": config.data.root, "data_fingerprint": data_digest(data.datasets)}
-    if run.is_first:
+    if is_rank_zero():
         encoder = Backbone(config.architecture, num_outputs=0)
         encoder.encoder.load_state_dict(module.backbone.encoder.state_dict())
         notes = {
@@ -108,9 +111,9 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         "identity": ["val/identity_accuracy"],
         "landmarks": ["val/landmark_error"],
     })  # fmt: skip
-    run.save_figure("training_curves", curves)
+    run.save_figures({"training_curves": curves})
     metrics = run.finish(fit.metrics, provenance, path, run.folder / "checkpoints" / "best.ckpt")
-    run.say(results_table("Faces", metrics, {}))
+    _log.info(results_table("Faces", metrics, {}))
     return metrics
 
 

@@ -14,12 +14,12 @@ import cv2
 from affect.errors import UserError
 from affect.stop_signals import STOP_SIGNALS, Interruption
 from datamodules.loaders import loader_errors
-from experiments.runtime.config.load import ConfigT, parse_command_line, stop
+from experiments.runtime.config.load import HELP, QUIET, ConfigT, parse_command_line, stop
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.values import expand_home
+from experiments.runtime.messages import BrokenOutputError, replace_unencodable_output, show_messages, warn
 from experiments.runtime.process_group import end_children, lost_process, watch_processes
 from experiments.runtime.run import Run
-from experiments.runtime.tables import BrokenOutputError, replace_unencodable_output, warn
 
 TRACEBACK_VARIABLE: Final = "MT_EMOTIEFFNET_TRACEBACK"
 """Environment variable that, set to anything, shows the traceback of a UserError too."""
@@ -49,6 +49,7 @@ def run_experiment(
         recipes: Name of the folder of its recipes; by default the experiment's.
     """
     replace_unencodable_output()
+    show_messages(quiet=QUIET in sys.argv)
     _prepare_libraries()
     with ending_as_a_command(experiment):
         function(parse_command_line(schema, experiment, default_recipe, recipes))
@@ -131,14 +132,13 @@ def run_on_finished_run(
         trained_by: The experiment that makes such a run; by default its latest is taken.
         settled: Groups of keys that say how the run was trained, and cannot be changed after it.
     """
-    replace_unencodable_output()
     words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     try:
         folder = Path(expand_home(words.get("run", f"runs/{trained_by}/latest")))
     except ConfigError as error:
         stop(f"run={words['run']}: {error}")
     recipe = folder / "config.yaml"
-    if not recipe.is_file() and not {"-h", "--help"} & set(sys.argv):
+    if not recipe.is_file() and not set(HELP) & set(sys.argv):
         stop(f"{folder} is no finished run of {trained_by}; `make {trained_by}` makes one")
     late = [key for key in words if key.partition(".")[0] in settled]
     if late:

@@ -1,5 +1,6 @@
 """The embedded default data: drawn when an experiment is asked for it and it is not there."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ WRITERS: Final[dict[str, Callable[..., bool]]] = {
     "aff_wild2": write_aff_wild2,
     "synthetic": write_synthetic_faces,
 }
+_log = logging.getLogger(__name__)
 _STAMPED_SETS: Final = ("faces", "affectnet", "aff-wild2", "synthetic")
 
 
@@ -40,22 +42,36 @@ def is_drawn_weights(path: str | Path) -> bool:
     return path.is_file() and file_digest(path) == file_digest(DRAWN_WEIGHTS)
 
 
-def drawn_weights_warning(weights: str, root: str | Path, key: str) -> str | None:
-    """Give the warning that a network for photographs starts from drawn faces; None where it does not.
+def warn_of_drawn_weights(weights: str, root: str | Path, key: str) -> None:
+    """Warn if the encoder starts from weights learnt on drawn faces although the data set is not drawn.
 
     Args:
-        weights: Where the encoder starts.
-        root: The data set.
+        weights: Initial weights of the encoder.
+        root: Folder of the data set.
         key: The configuration key of the weights, with how else to set it.
     """
-    if is_demo(root) or not is_drawn_weights(weights):
-        return None
-    return (
-        f"[bold yellow]warning:[/] the encoder starts from {weights}, which has seen drawn faces only, and {root} is "
-        "no drawn set. The published network starts from one that identifies the people of VGGFace2: give its state "
-        f"dict as {key}, or train one with `make faces DATA=/path/to/VGGFace2`. Results from this start cannot be "
-        "compared with published ones"
-    )
+    if not is_demo(root) and is_drawn_weights(weights):
+        _log.warning(
+            "warning: the encoder starts from %s, which has seen drawn faces only, and %s is not a drawn set. The "
+            "published network starts from one that identifies the people of VGGFace2: give its state dict as %s, or "
+            "train one with `make faces DATA=/path/to/VGGFace2`. Results from this start cannot be compared with "
+            "published ones", weights, root, key,
+        )  # fmt: skip
+
+
+def warn_of_drawn_backbone(path: str | Path, recipe: object, root: str | Path) -> None:
+    """Warn if a network of stage 1 has learnt from drawn faces only although the data set is not drawn.
+
+    Args:
+        path: File of the network.
+        recipe: Recipe that it was trained with, as its file notes it.
+        root: Folder of the data set.
+    """
+    if recipe == "demo" and not is_demo(root):
+        _log.warning(
+            "warning: %s has learnt from drawn faces only, and %s is not a drawn set; give a network of stage 1 that "
+            "has learnt from AffectNet: backbone= (make: BACKBONE=)", path, root,
+        )  # fmt: skip
 
 
 def ensure_demo_data(kind: str, root: str | Path) -> None:

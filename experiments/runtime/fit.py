@@ -1,13 +1,17 @@
 """Fit a backbone in stages, and evaluate what the last stage kept."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
+from affect.networks.backbone import Backbone
+from affect.networks.weight_import import load_encoder_weights
 from callbacks.finite_loss import FiniteLoss
 from callbacks.history import History
 from callbacks.stage_checkpoints import StageCheckpoints
@@ -16,8 +20,51 @@ from callbacks.throughput import Throughput
 from callbacks.validation_outputs import ValidationOutputs
 from datamodules.base import ImageDataModule
 from experiments.runtime.checkpoint_io import check_resumable
-from experiments.runtime.run import Run
+from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.skipped_images import check_images, report_skipped
+from experiments.runtime.trainer import build_trainer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How and where something is trained; `Run.fit_settings` makes them for a run.
+
+    Attributes:
+        trainer: Devices, precision and limits.
+        seed: Seed of everything random.
+        folder: Run folder, for the lists of missing and skipped images; None writes no file.
+        logger: W&B logger; None without.
+        callbacks: Callbacks of every fit.
+        resume: Whether to continue from the last checkpoint.
+        name: Name of one of a run's several fits: the subfolder of its checkpoints and history.
+    """
+
+    trainer: TrainerConfig
+    seed: int
+    folder: Path | None = None
+    logger: WandbLogger | None = None
+    callbacks: Sequence[Callback] = ()
+    resume: bool = False
+    name: str = ""
+
+    def unrecorded(self) -> "FitSettings":
+        """Return settings without folder and logger, for a fit that leaves no trace but its result."""
+        return replace(self, folder=None, logger=None)
+
+    def named(self, name: str, logged: bool = True) -> "FitSettings":
+        """Return the settings of one of a run's several fits.
+
+        Args:
+            name: Name of the fit, which also begins the names of its metrics in W&B.
+            logged: Whether W&B gets its curves.
+        """
+        logger = None
+        if self.logger is not None and logged:
+            save_dir = self.logger.save_dir or "."
+            logger = WandbLogger(experiment=self.logger.experiment, prefix=name, save_dir=save_dir)
+        return replace(self, name=name, logger=logger)
 
 
 @dataclass(frozen=True)
@@ -37,54 +84,51 @@ class FitResult:
 
 
 def fit_in_stages(
-    run: Run,
+    settings: FitSettings,
     module: pl.LightningModule,
     data: ImageDataModule,
     stages: Sequence[Stage],
     monitor: str,
     callbacks: Sequence[Callback] = (),
-    name: str = "",
-    logged: bool = True,
 ) -> FitResult:
-    """Train through the stages (or go on where the run stopped) and validate the best weights of the last one.
+    """Train through the stages, from the last checkpoint if there is one, and validate the last stage's best weights.
 
     All listed images are looked for first (see `check_images`).
 
     Args:
-        run: The run; checkpoints and history go to its folder.
-        module: A StagedTrainingModule; it ends with the weights kept.
-        data: Its images; afterwards every process knows those that any has skipped.
+        settings: How and where to train; checkpoints and `history.csv` go to its folder, below its name.
+        module: Network to train; it ends with the weights that are kept.
+        data: Images; afterwards every process knows those that any has skipped.
         stages: What trains when.
         monitor: Validation metric that chooses the weights, best when largest.
-        callbacks: Others to call.
-        name: Of this fit, where a run has several: a folder below the run folder, and a mark of its curves in W&B.
-        logged: Whether W&B gets the curves.
+        callbacks: Callbacks of this fit.
     """
-    folder = run.folder / name
-    check_images(run, data)
-    staged = StagedTraining(stages, monitor, run.config.seed)
+    assert settings.folder is not None
+    folder = settings.folder / settings.name
+    check_images(data, settings.folder)
+    staged = StagedTraining(stages, monitor, settings.seed)
     throughput = Throughput(staged.starts)
     outputs, history = ValidationOutputs(), History(folder / "history.csv")
     checkpoints = StageCheckpoints(folder / "checkpoints", staged)
-    limit = run.config.trainer.max_epochs
+    limit = settings.trainer.max_epochs
     if cut := describe_cut_stages(staged.stages, limit):
-        run.say(f"[yellow]{cut}[/]")
-    last = run.resume_checkpoint(name)
-    if last is not None:
+        _log.warning(cut)
+    last = folder / "checkpoints" / "last.ckpt"
+    resumes = settings.resume and last.is_file()
+    if resumes:
         check_resumable(last, module, [staged, history])
-    trainer = run.trainer(
-        [staged, FiniteLoss(), throughput, history, outputs, *callbacks, checkpoints],
+    trainer = build_trainer(
+        settings.trainer,
+        [*settings.callbacks, staged, FiniteLoss(), throughput, history, outputs, *callbacks, checkpoints],
         max_epochs=staged.num_epochs if limit is None else min(limit, staged.num_epochs),
-        logger=fit_logger(run, name) if logged else False,
+        logger=settings.logger or False,
     )
-    trainer.fit(module, data, ckpt_path=last, weights_only=True)
+    trainer.fit(module, data, ckpt_path=last if resumes else None, weights_only=True)
     staged.restore_best(module)  # fit does it too, unless a resumed run had nothing left to train
-    metrics = validated(trainer, module, data)
+    metrics = validate(trainer, module, data)
     if throughput.images_per_second is not None:
         metrics["train/images_per_second"] = throughput.images_per_second
-    # Of a run that has several fits, beside their folders: all of them read the same images.
-    metrics |= report_skipped(run, data, folder.parent if name else folder)
-    return FitResult(metrics, outputs, history.table())
+    return FitResult(metrics | report_skipped(data, settings.folder), outputs, history.table())
 
 
 def describe_cut_stages(stages: Sequence[Stage], max_epochs: int | None) -> str:
@@ -107,24 +151,37 @@ def describe_cut_stages(stages: Sequence[Stage], max_epochs: int | None) -> str:
     )
 
 
-def fit_logger(run: Run, name: str = "") -> WandbLogger | bool:
-    """Give the run's W&B logger, or one that marks each metric with the fit's name; False without W&B."""
-    if run.logger is None or not name:
-        return run.logger or False
-    return WandbLogger(experiment=run.logger.experiment, prefix=name, save_dir=run.config.output_dir)
-
-
 def evaluate(
-    run: Run, module: pl.LightningModule, data: pl.LightningDataModule
+    settings: FitSettings, module: pl.LightningModule, data: pl.LightningDataModule
 ) -> tuple[dict[str, float], ValidationOutputs]:
-    """Validate a network as it is; return its scores, and its outputs with the labels."""
+    """Validate a network without training it; return its scores, and its outputs with the labels."""
     outputs = ValidationOutputs()
-    trainer = run.trainer([outputs], logger=False, enable_checkpointing=False)
-    return validated(trainer, module, data), outputs
+    trainer = build_trainer(
+        settings.trainer, [*settings.callbacks, outputs], logger=False, enable_checkpointing=False
+    )
+    return validate(trainer, module, data), outputs
 
 
-def validated(
+def validate(
     trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
 ) -> dict[str, float]:
     """Run one validation pass and return its metrics as numbers."""
     return {key: float(value) for key, value in trainer.validate(module, data, verbose=False)[0].items()}
+
+
+def load_initial_weights(backbone: Backbone, weights: str) -> None:
+    """Load an encoder's initial weights.
+
+    Args:
+        backbone: Network whose encoder is filled.
+        weights: A weights file; `none` (random) and `hub` (loaded already) change nothing.
+    """
+    if weights not in ("none", "hub"):
+        report = load_encoder_weights(backbone.encoder, weights)
+        _log.info("encoder from %s: %s", weights, report)
+
+
+def log_class_counts(classes: Sequence[str], counts: Sequence[int]) -> None:
+    """Log the number of training images of each class."""
+    pairs = zip(classes, counts, strict=True)
+    _log.info("training faces: %s", ", ".join(f"{name} {count}" for name, count in pairs))

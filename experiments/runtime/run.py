@@ -1,21 +1,21 @@
-"""What every experiment's run has in common: seed, run folder, logger, trainer, and how it closes."""
+"""The run of an experiment: its folder, its configuration, its W&B run, and the results that it ends with."""
 
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 import wandb
 from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
-from rich.markup import escape
 
 from affect.storage.atomic_write import write_json
 from affect.storage.json_file import read_json
@@ -25,20 +25,33 @@ from experiments.runtime.config.load import RunConfig, save_config
 from experiments.runtime.config.resume_changes import changes_on_resume
 from experiments.runtime.demo_set import is_demo
 from experiments.runtime.figures import save_figure
+from experiments.runtime.fit import FitSettings
+from experiments.runtime.messages import RunLog, is_rank_zero
 from experiments.runtime.provenance import describe_environment
 from experiments.runtime.run_folder import FINISHED, FOLDER_VARIABLE, RunFolder, link_latest
-from experiments.runtime.tables import say
-from experiments.runtime.trainer import build_trainer, check_limits
+from experiments.runtime.trainer import check_limits
 from experiments.runtime.wandb_run import choose_mode, start_wandb
 
 _RESUMES = "resumes.json"
+_log = logging.getLogger(__name__)
+
+
+class _SaveConfig(Callback):
+    """Save the configuration of a resumed run as its training starts, when all that can be checked has been."""
+
+    def __init__(self, run: "Run") -> None:
+        self._run = run
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._run.save_config()
 
 
 class Run:
     """One run of an experiment and its folder, `<output_dir>/<experiment>/<time>`.
 
-    Only the first process writes there. `latest` beside the folder points to the newest run that finished and is no
-    debug run. A resumed run may change only what its result does not depend on, and writes nothing before it computes.
+    Only rank 0 writes there; its messages are also kept in `run.log`. `latest` beside the folder points to the newest
+    run that finished and is no debug run. A resumed run may change only keys that its result does not depend on, and
+    writes nothing before it trains.
 
     Args:
         experiment: Name of the experiment.
@@ -68,31 +81,32 @@ class Run:
         pl.seed_everything(config.seed, workers=True, verbose=False)
         if config.trainer.num_threads:
             torch.set_num_threads(config.trainer.num_threads)
-        self._place = RunFolder(config.output_dir, experiment, config.resume, self.is_first)
+        self._place = RunFolder(config.output_dir, experiment, config.resume, is_rank_zero())
         self.folder = self._place.path
+        self._run_log = RunLog(self.folder) if is_rank_zero() else None
         try:
             self._open()
         except BaseException:
             self.close()
             raise
-        self.say(f"[bold]{experiment}[/] · recipe {config.recipe} · {self.folder}")
+        _log.info("%s · recipe %s · %s", experiment, config.recipe, self.folder)
         if offline_because:
-            self._say_offline(offline_because)
+            _warn_offline(offline_because)
 
     def _open(self) -> None:
         self._changes: dict[str, list[Any]] = {}
-        if not self._place.is_new and self.is_first:
+        if not self._place.is_new and is_rank_zero():
             self._changes = changes_on_resume(self.config, self.folder, self._place.was_finished)
         Run.current = self
         self._config_is_saved = False
         if self._place.is_new:
-            self._save_config()
+            self.save_config()
         if self._wandb_mode == "online":
             _ = self.logger  # now, since a server that does not answer should not end a run that has begun
 
-    def _save_config(self) -> None:
-        """Write the configuration, and on a resume what it changes."""
-        if self._config_is_saved or not self.is_first or not self._computes:
+    def save_config(self) -> None:
+        """Write the configuration, and on a resume what it changes; once."""
+        if self._config_is_saved or not is_rank_zero() or not self._computes:
             return
         self._config_is_saved = True
         with storage_errors(self.folder):
@@ -113,53 +127,43 @@ class Run:
         path = self.folder / _RESUMES
         return read_json(path, list[Any], "remove the file") if path.is_file() else []
 
-    @property
-    def is_first(self) -> bool:
-        """Whether this is rank 0, the process that writes files and prints."""
-        return getattr(rank_zero_only, "rank", 0) == 0
-
-    def resume_checkpoint(self, name: str = "") -> Path | None:
-        """Find the checkpoint to go on from; None for a fresh run or one stopped before its first epoch ended.
-
-        Args:
-            name: Of the fit, where a run has several.
-        """
-        last = self.folder / name / "checkpoints" / "last.ckpt"
-        return last if self.config.resume and last.is_file() else None
-
     @cached_property
     def logger(self) -> WandbLogger | None:
-        """The W&B logger, made when first asked for; None when disabled and in all processes but the first."""
-        if self._wandb_mode == "disabled" or not self.is_first:
+        """The W&B logger, made when first asked for; None when disabled and in all processes but rank 0."""
+        if self._wandb_mode == "disabled" or not is_rank_zero():
             return None
         automatic = self.config.wandb.mode == "auto"
         run = start_wandb(self.config, self.experiment, self.folder, self._wandb_mode, automatic)
         if self._wandb_mode == "online" and run.offline:
-            self._say_offline("the server does not answer")
+            _warn_offline("the server does not answer")
         return WandbLogger(experiment=run, save_dir=self.config.output_dir)
 
-    def _say_offline(self, reason: str) -> None:
-        self.say(f"[yellow]W&B is offline: {escape(reason)}; `wandb sync` can send the run later[/]")
+    @property
+    def fit_settings(self) -> FitSettings:
+        """How and where the run trains."""
+        return FitSettings(
+            self.config.trainer, self.config.seed, self.folder, self.logger, [self._clock, _SaveConfig(self)],
+            bool(self.config.resume),
+        )  # fmt: skip
 
-    def trainer(self, callbacks: Sequence[Callback] = (), **overrides: Any) -> pl.Trainer:
-        """Build a Trainer for this run; `overrides` are Trainer arguments."""
-        overrides = {"logger": self.logger or False, **overrides}
-        trainer = build_trainer(self.config.trainer, [*callbacks, self._clock], **overrides)
-        self._save_config()  # of a resumed run only now, when all that can be checked has been
-        return trainer
+    def save_figures(self, figures: Mapping[str, Figure], showing_images: Collection[str] = ()) -> None:
+        """Write figures to `figures/<name>.png`, and to W&B.
 
-    def save_figure(self, name: str, figure: Figure, shows_images: bool = False) -> None:
-        """Write a figure to `figures/<name>.png`, and to W&B unless it shows images that must stay here."""
-        if not self.is_first:
+        Args:
+            figures: By name.
+            showing_images: Names of those that show images of the data set, which W&B gets only if `log_images`.
+        """
+        if not is_rank_zero():
             return
-        path = save_figure(figure, self.folder / "figures" / f"{name}.png")
-        if self.logger is not None and (self.log_images or not shows_images):
-            self.logger.experiment.log({f"figures/{name}": wandb.Image(str(path))})
+        for name, figure in figures.items():
+            path = save_figure(figure, self.folder / "figures" / f"{name}.png")
+            if self.logger is not None and (self.log_images or name not in showing_images):
+                self.logger.experiment.log({f"figures/{name}": wandb.Image(str(path))})
 
-    def say(self, message: Any) -> None:
-        """Print to the terminal, once."""
-        if self.is_first:
-            say(message)
+    def log_table(self, name: str, table: pd.DataFrame) -> None:
+        """Send a table to W&B."""
+        if self.logger is not None:
+            self.logger.experiment.log({name: wandb.Table(dataframe=table)})
 
     def finish(
         self, metrics: Mapping[str, float], provenance: Mapping[str, Any], *artifact: Path
@@ -168,15 +172,16 @@ class Run:
 
         Args:
             metrics: Flat metric names and numbers; `wall_seconds` is added, with the parts before a resume.
-            provenance: What else identifies the run: data fingerprints, digests of inputs.
-            *artifact: Files to keep as the run's W&B artifact, which the first one names.
+            provenance: Fingerprints of the data, digests of other inputs.
+            *artifact: Files of the run's W&B artifact, which is named after the first.
 
         Returns:
             The metrics as written.
         """
         metrics = {**metrics, "wall_seconds": round(self._clock.seconds, 1)}
-        if not self.is_first:
+        if not is_rank_zero():
             return metrics
+        self.save_config()
         if self._computes:
             write_json(self.folder / "metrics.json", metrics)
         environment = describe_environment(self.config.seed, self.config.trainer.accelerator)
@@ -202,10 +207,12 @@ class Run:
         return metrics
 
     def close(self) -> bool:
-        """Let go of the folder; remove one that holds no result. Tell whether it is still there."""
+        """Release the folder, and remove it if it holds no result; return whether it still exists."""
         if Run.current is self:
             Run.current = None
-        removed = self.is_first and self._place.remove_if_useless()
+        if self._run_log is not None:
+            self._run_log.close()
+        removed = is_rank_zero() and self._place.remove_if_useless()
         self._place.release()
         logger = self.__dict__.get("logger")
         if removed and logger is not None:
@@ -220,3 +227,7 @@ class Run:
     def can_be_resumed(self) -> bool:
         """Whether the folder holds a checkpoint to go on from."""
         return self._place.has_checkpoint
+
+
+def _warn_offline(reason: str) -> None:
+    _log.warning("W&B is offline: %s; `wandb sync` can send the run later", reason)

@@ -13,6 +13,7 @@ from affect.storage.locks import LockedError, ProcessLock, StorageError, storage
 from experiments.runtime.config.load import resumed_folder, start_of
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.sources import read_saved_text
+from experiments.runtime.messages import LOG_FILE
 
 FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
 """Environment variable that tells the processes of one run its folder."""
@@ -20,7 +21,7 @@ FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
 FINISHED: Final = "provenance.json"
 """File that a run writes last."""
 
-_OF_NO_USE_ALONE: Final = ("config.yaml", "history.csv", "wandb_id", ".lock")
+_OF_NO_USE_ALONE: Final = ("config.yaml", "history.csv", "wandb_id", ".lock", LOG_FILE)
 
 _CLEARING_SECONDS: Final = 0.3
 """How long another run may hold a folder's lock to clear up there, generously."""

@@ -1,73 +1,73 @@
-"""What the experiments print: lines, and their closing tables."""
+"""Tables of results for the terminal, each value beside the published one where there is any."""
 
-import io
-import os
-import sys
 from collections.abc import Mapping
-from typing import Any
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 
-class BrokenOutputError(Exception):
-    """Standard output is a closed pipe."""
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Raise, so that the command line can tell how to go on; Rich would exit with status 1."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise BrokenOutputError
-
-
-def say(message: Any) -> None:
-    """Print a line or a table to the terminal; a table keeps its width where nobody sees it but a log.
-
-    Raises:
-        BrokenOutputError: If standard output is a closed pipe.
-    """
-    console = _Console(width=None if sys.stdout.isatty() else 120)
-    console.print(message, highlight=False, soft_wrap=isinstance(message, str))
-
-
-def replace_unencodable_output() -> None:
-    """Let characters that the terminal's encoding lacks be replaced, for instance under `PYTHONIOENCODING=ascii`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def published_if_official(published: Mapping[str, float], official: bool) -> Mapping[str, float]:
-    """Return published values if the set is the one that they are of; beside results on other data they mislead."""
+    """Return published values if the data is the official set; beside results on other data they mislead."""
     return published if official else {}
 
 
-def warn(message: str) -> None:
-    """Print a line to standard error as it is."""
-    Console(stderr=True).print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+def metrics_table(
+    title: str,
+    metrics: Mapping[str, float],
+    published: Mapping[str, float],
+    rows: Mapping[str, str],
+    columns: Mapping[str, str],
+    caption: str | None = None,
+    bold: str | None = None,
+    digits: int = 3,
+    published_below: bool = False,
+) -> Table:
+    """Build a table of metrics; the metric of a cell is the row's name followed by the column's suffix.
 
-
-def results_table(title: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
-    """Lay metrics beside published values; a published metric that this run could not measure shows a dash, not 0.
+    A metric that a run could not measure shows a dash in the first column, not 0.
 
     Args:
         title: Heading.
-        metrics: Names and values of this run.
-        published: Names and published values, which lead the order; their column is left out if there are none.
+        metrics: Names and values of a run.
+        published: Names and published values, which stand in a column of their own beside the measured ones.
+        rows: Labels by name, such as `val/au_f1`.
+        columns: Headings by suffix, such as `@smoothed`.
+        caption: Text below the table.
+        bold: Name of a row to emphasise.
+        digits: Number of decimals of values below 10.
+        published_below: Whether published values stand below the measured ones instead, in the same cell.
     """
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    if published:
-        table.add_column("published", justify="right")
-    for name in dict.fromkeys([*published, *metrics]):
-        cells = [_format(metrics[name]) if name in metrics else "—"]
-        if published:
-            cells.append(_format(published[name]) if name in published else "")
-        table.add_row(name, *cells)
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False,
+        caption=caption, caption_justify="left",
+    )  # fmt: skip
+    table.add_column("metric", no_wrap=True)
+    beside = [] if published_below else [
+        suffix for suffix in columns if any(f"{name}{suffix}" in published for name in rows)
+    ]  # fmt: skip
+    for suffix, heading in columns.items():
+        table.add_column(heading, justify="right", style="dim" if "crossfit" in suffix else None)
+        if suffix in beside:
+            table.add_column("publ", justify="right", style="cyan")
+
+    def text(source: Mapping[str, float], key: str) -> str:
+        value = source.get(key)
+        return "" if value is None else f"{value:.{digits if abs(value) < 10 else 1}f}"
+
+    for name, label in rows.items():
+        cells = []
+        for number, suffix in enumerate(columns):
+            key = f"{name}{suffix}"
+            cells.append(text(metrics, key) or ("" if number else "—"))
+            if published_below and key in published:
+                cells[-1] += f"\n[cyan]{text(published, key)}[/]"
+            if suffix in beside:
+                cells.append(text(published, key))
+        table.add_row(label, *cells, style="bold" if name == bold else None)
     return table
 
 
-def _format(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+def results_table(title: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
+    """Build a table of all metrics of a run, in the order of the published values, which come first."""
+    names = dict.fromkeys([*published, *metrics])
+    return metrics_table(title, metrics, published, {name: name for name in names}, {"": "value"}, digits=4)

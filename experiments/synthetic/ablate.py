@@ -10,36 +10,40 @@ if __name__ == "__main__":  # before torch is imported
 
     prepare_process()
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 import torch
-import wandb
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from affect.errors import UserError
 from affect.networks.backbone import Backbone
-from affect.networks.backbone_file import BackboneSpec, file_digest, load_backbone
-from affect.networks.weight_import import load_encoder_weights
-from affect.storage.atomic_write import write_text
+from affect.networks.backbone_file import BackboneSpec, file_digest
+from experiments.runtime.ablation import AblationRows
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError, option
-from experiments.runtime.demo_set import drawn_weights_warning, ensure_demo_data, is_drawn_weights
+from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
+from experiments.runtime.fit import load_initial_weights
+from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.run import Run
+from experiments.runtime.tables import metrics_table
 from experiments.synthetic.config import PART_HEADINGS, PARTS, PUBLISHED, SyntheticConfig
 from experiments.synthetic.figures import before_after
 from experiments.synthetic.same_faces import SameFaces
-from experiments.synthetic.train import Parts, Pretrained, build_data, drawn_backbone_warning, train_parts
+from experiments.synthetic.train import build_data, load_pretrained, train_parts
 
+COLUMNS: Final = ("variant", "part", "expression_f1", "expression_accuracy", "published_f1")
 OFFICIAL_BASELINE: Final = 0.50
 FIGURE_LABELS: Final = {
     **PART_HEADINGS, "blend": "blend, best of 22 settings in-sample", "blend_crossfit": "blend, cross-fitted",
 }  # fmt: skip
+
+_log = logging.getLogger("experiments.synthetic.ablate")
 
 
 @dataclass
@@ -79,7 +83,7 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """The name as a folder's."""
+        """Name of the folder of its fits."""
         return self.name.replace(",", "").replace(" ", "-")
 
     def configure(self, config: AblationConfig) -> AblationConfig:
@@ -122,59 +126,43 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
     """Train every variant and return the table that was written."""
     ensure_demo_data("synthetic", config.data.root)
     config = replace(config, backbone=settled(config.backbone))
-    pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
-    # Now, not when its turn comes: weights that do not fit would end hours of training.
-    baseline = replace(pretrained, backbone=untrained(pretrained.spec, config))
+    pretrained = load_pretrained(config)
+    # Built before anything trains: weights that do not fit would end hours of training.
+    baseline = replace(
+        pretrained, backbone=build_untrained(pretrained.spec, config.baseline_weights, config.seed)
+    )
     run = Run("synthetic_ablation", config, config.data.root)
-    for warning in (
-        drawn_backbone_warning(pretrained, config.data.root),
-        drawn_weights_warning(config.baseline_weights, config.data.root, "baseline_weights"),
-    ):
-        if warning:
-            run.say(warning)
-    rows: list[dict[str, Any]] = []
-    faces = SameFaces(run)
-    folds, official = "", False
+    warn_of_drawn_weights(config.baseline_weights, config.data.root, "baseline_weights")
+    rows = AblationRows(run.folder / "ablation.csv", COLUMNS)
+    faces = SameFaces(run.folder, config.trainer)
     for variant in VARIANTS:
-        run.say(f"[bold]{variant.name}[/]")
+        _log.info(variant.name)
+        changed = variant.configure(config)
         start = pretrained if variant.from_affectnet else baseline
-        parts, official = train_variant(run, config, variant, start, faces)
-        folds = parts.blend.folds
-        rows += rows_of(variant, parts.metrics, official)
-        table = pd.DataFrame(rows)
-        if run.is_first:
-            write_text(run.folder / "ablation.csv", table.to_csv(index=False))
-    run.save_figure("ablation", draw(table))
-    if run.logger is not None:
-        run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
-    metrics = {f"val/expression_f1@{row['part']}/{row['variant']}": row["expression_f1"] for row in rows}
-    metrics |= faces.report()
+        data = build_data(changed, start.spec)
+        faces.compare(variant.name, data)
+        if variant.shows_faces:
+            name = f"before_after_{variant.folder}"
+            run.save_figures({name: before_after(data)}, showing_images=[name])
+        parts = train_parts(run.fit_settings, changed, data, start, run.log_images, f"{variant.folder}/")
+        faces.add_skipped(variant.name, data)
+        rows.add(rows_of(variant, parts.metrics, data.is_official), write=is_rank_zero())
+    table, folds = rows.table(), parts.blend.folds
+    run.save_figures({"ablation": draw(table)})
+    run.log_table("ablation", table)
+    metrics = {f"val/expression_f1@{row['part']}/{row['variant']}": row["expression_f1"] for row in rows.rows}
     provenance = {
-        "backbone_sha256": file_digest(pretrained.path), "data_root": str(config.data.root), "official_set": official,
-        "blend_folds": folds, "baseline_weights_from_drawn_faces": is_drawn_weights(config.baseline_weights),
-        **faces.provenance,
+        "backbone_sha256": file_digest(pretrained.path), "data_root": str(config.data.root),
+        "official_set": data.is_official, "blend_folds": folds,
+        "baseline_weights_from_drawn_faces": is_drawn_weights(config.baseline_weights), **faces.provenance,
     }  # fmt: skip
-    run.finish(metrics, provenance)
-    run.say(lay_out(table, folds))
+    run.finish(metrics | faces.report(), provenance)
+    _log.info(terminal_table(table, folds))
     return table
 
 
-def train_variant(
-    run: Run, config: AblationConfig, variant: Variant, start: Pretrained, faces: SameFaces
-) -> tuple[Parts, bool]:
-    """Train one variant; return also whether the set is the official one."""
-    config = variant.configure(config)
-    data = build_data(config, start.spec)
-    faces.compare(variant.name, data)
-    if variant.shows_faces:
-        run.save_figure(f"before_after_{variant.folder}", before_after(data), shows_images=True)
-    parts = train_parts(run, config, data, start, f"{variant.folder}/")
-    faces.add_skipped(variant.name, data)
-    return parts, data.is_official
-
-
 def rows_of(variant: Variant, metrics: Mapping[str, float], official: bool) -> list[dict[str, Any]]:
-    """Pick a variant's rows; a part that was not trained has none, and only the official set published values."""
+    """Return a variant's rows, one per trained part; published values only on the official set."""
     return [
         {
             "variant": variant.name, "part": part, "expression_f1": metrics[f"val/expression_f1@{part}"],
@@ -184,22 +172,26 @@ def rows_of(variant: Variant, metrics: Mapping[str, float], official: bool) -> l
     ]  # fmt: skip
 
 
-def untrained(spec: BackboneSpec, config: AblationConfig) -> Backbone:
-    """Build the network of stage 1 as it was before stage 1.
+def build_untrained(spec: BackboneSpec, weights: str, seed: int) -> Backbone:
+    """Build the network of stage 1 in its state before stage 1.
+
+    Args:
+        spec: The network of stage 1.
+        weights: Initial weights of the encoder: `none` (random), or a file.
+        seed: Seed of the random weights.
 
     Raises:
-        ConfigError: If the baseline's start does not fit the backbone's architecture.
+        ConfigError: If the weights do not fit the architecture.
     """
-    torch.manual_seed(config.seed)
+    torch.manual_seed(seed)
     backbone = Backbone(spec.architecture, len(spec.outputs))
-    if config.baseline_weights != "none":
-        try:
-            load_encoder_weights(backbone.encoder, config.baseline_weights)
-        except UserError as error:
-            raise ConfigError(
-                f"baseline_weights: {error} The backbone is a {spec.architecture}: give weights of that, such as those "
-                "it started from, or baseline_weights=none"
-            ) from error
+    try:
+        load_initial_weights(backbone, weights)
+    except UserError as error:
+        raise ConfigError(
+            f"baseline_weights: {error} The backbone is a {spec.architecture}: give weights of that, such as those "
+            "it started from, or baseline_weights=none"
+        ) from error
     return backbone
 
 
@@ -224,23 +216,23 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def lay_out(table: pd.DataFrame, folds: str) -> Table:
-    """Lay the table out for the terminal; `folds` is what the cross-fitted blend's folds share out."""
-    laid = Table(
-        title="Stage 3 ablation, macro F1 on the validation faces", title_justify="left", caption_justify="left",
+def terminal_table(table: pd.DataFrame, folds: str) -> Table:
+    """Build the table for the terminal; `folds` names what the cross-fitted blend's folds consist of."""
+    headings = {"expression_f1": "F1", "expression_accuracy": "accuracy"}
+    rows: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    published: dict[str, float] = {}
+    for row in table.to_dict("records"):
+        name = f"{row['variant']}/{row['part']}"
+        rows[name] = f"{row['variant']}: {PART_HEADINGS[row['part']]}"
+        metrics |= {f"{name}{key}": row[key] for key in headings}
+        if not pd.isna(row.get("published_f1")):
+            published[f"{name}expression_f1"] = row["published_f1"]
+    return metrics_table(
+        "Stage 3 ablation, macro F1 on the validation faces", metrics, published, rows, headings, digits=4,
         caption="blend: the best of 22 settings on these very faces; "
         f"† settings chosen in folds of other {folds}.\nThe networks' epochs are chosen on these faces in every row.",
     )  # fmt: skip
-    columns = {"expression_f1": "F1", "expression_accuracy": "accuracy", "published_f1": "published F1"}
-    shown = {key: heading for key, heading in columns.items() if key in table}
-    for heading in ("upscaling", "part"):
-        laid.add_column(heading)
-    for heading in shown.values():
-        laid.add_column(heading, justify="right")
-    for row in table.to_dict("records"):
-        cells = ["" if pd.isna(row[key]) else f"{row[key]:.4f}" for key in shown]
-        laid.add_row(row["variant"], PART_HEADINGS[row["part"]], *cells)
-    return laid
 
 
 def main() -> None:

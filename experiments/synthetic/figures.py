@@ -12,31 +12,31 @@ from datamodules.images.dataset import UnreadableImageError, read_image
 from datamodules.synthetic_faces import TRAIN_FOLDER, SyntheticFacesDataModule
 from experiments.runtime.figures import confusion_matrix, training_curves
 from experiments.runtime.fit import FitResult
-from experiments.runtime.run import Run
 from experiments.synthetic.blend_report import BlendReport
 
 
 def draw_figures(
-    run: Run,
     data: SyntheticFacesDataModule,
     pretrained: ValidationOutputs,
     fit: FitResult,
     blend: BlendReport,
-) -> None:
-    """Draw all of them into the run folder."""
+) -> dict[str, Figure]:
+    """Draw all figures of a run; `before_after` only if the training faces were enlarged."""
     predictions = {
         "pretrained": pretrained.outputs.argmax(1),
         "finetuned": fit.outputs.outputs.argmax(1),
         "blend": blend.preds,
     }
+    figures = {}
     for name, preds in predictions.items():
         title = f"{name}, accuracy {(preds == blend.target).mean():.3f}"
-        run.save_figure(f"confusion_{name}", confusion_matrix(blend.target, preds, data.expressions, title))
-    run.save_figure("blend_curve", blend_curve(blend))
+        figures[f"confusion_{name}"] = confusion_matrix(blend.target, preds, data.expressions, title)
+    figures["blend_curve"] = blend_curve(blend)
     panels = {"loss": ["train/loss"], "expression": ["val/expression_accuracy", "val/expression_f1"]}
-    run.save_figure("training_curves", training_curves(fit.history, panels))
+    figures["training_curves"] = training_curves(fit.history, panels)
     if data.copies["train"].folder != data.root / TRAIN_FOLDER:
-        run.save_figure("before_after", before_after(data), shows_images=True)
+        figures["before_after"] = before_after(data)
+    return figures
 
 
 def blend_curve(blend: BlendReport) -> Figure:

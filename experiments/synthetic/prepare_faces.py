@@ -3,13 +3,13 @@
 import glob
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
-from rich.markup import escape
 
 from affect.errors import InvalidOptionError
 from affect.networks.backbone_file import file_digest
@@ -21,9 +21,10 @@ from datamodules.images.tree import ImageTree, scan_images
 from datamodules.images.unreadable import unreadable_images
 from datamodules.synthetic_faces import FaceCopy
 from experiments.runtime.config.load import TrainerConfig
-from experiments.runtime.tables import say
 from experiments.synthetic.config import METHODS, PreparationConfig
 from experiments.upscale import build_upscaler, upscale_tree
+
+_log = logging.getLogger(__name__)
 
 
 def prepare_faces(
@@ -93,11 +94,11 @@ def choose_folder(parent: Path, stem: str, tree: ImageTree) -> Path:
     finished = [path for path, manifest in found.items() if manifest.get("complete")]
     if finished:
         newest = max(finished, key=lambda path: (path / MANIFEST).stat().st_mtime_ns)
-        rank_zero_only(say)(
-            f"[yellow]{escape(str(tree.root))} has changed since {escape(str(newest))} was made from it "
-            f"({_change(newest, found[newest], tree)}): its faces are enlarged anew, into {escape(str(wanted))}. The "
-            "earlier copy stays; remove it if you no longer need it[/]"
-        )
+        _log.warning(
+            "%s has changed since %s was made from it (%s): its faces are enlarged anew, into %s. The earlier copy "
+            "stays; remove it if you no longer need it",
+            tree.root, newest, _change(newest, found[newest], tree), wanted,
+        )  # fmt: skip
     return wanted
 
 
@@ -117,7 +118,7 @@ def _change(copy: Path, manifest: Mapping[str, Any], tree: ImageTree) -> str:
     before -= {MANIFEST}
     added, removed = sorted(after - before), sorted(before - after - {name for name, _ in tree.rejected})
     parts = [
-        f"{len(names)} images {verb}, for example {escape(names[0])}"
+        f"{len(names)} images {verb}, for example {names[0]}"
         for names, verb in ((added, "added"), (removed, "removed"))
         if names
     ]

@@ -1,26 +1,33 @@
-"""That all rows of the stage 3 ablation learn from the same faces."""
+"""Check that all rows of the stage 3 ablation learn from the same faces."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from affect.errors import UserError
 from datamodules.synthetic_faces import SyntheticFacesDataModule
-from experiments.runtime.run import Run
+from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.skipped_images import list_skipped
 from experiments.synthetic.train import describe_data
 
+_log = logging.getLogger(__name__)
+
 
 class SameFaces:
-    """Compares the faces of the rows, and collects where they come from.
+    """Compare the faces of an ablation's rows, and collect where they come from.
 
     Args:
-        run: The ablation's run.
+        folder: The ablation's run folder.
+        trainer: Limits of the training.
 
     Attributes:
         provenance: The digest that all rows' faces have in common, and how each row's copies were made.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, folder: Path, trainer: TrainerConfig) -> None:
+        self.folder = folder
+        # A row that has not been through all its faces need not have met all that cannot be read.
+        self._partial = trainer.limit_train_batches is not None or trainer.limit_val_batches is not None
         self.provenance: dict[str, Any] = {}
         self._skipped: dict[str, frozenset[str]] = {}
 
@@ -43,16 +50,12 @@ class SameFaces:
         """Take note of the images that a trained row left out; warns if other rows left out others."""
         self._skipped[row] = skipped = frozenset(data.skipped)
         first, expected = next(iter(self._skipped.items()))
-        limits = self.run.config.trainer
-        # A row that has not been through all its faces need not have met all that cannot be read.
-        partial = limits.limit_train_batches is not None or limits.limit_val_batches is not None
-        other = skipped - expected if partial else skipped ^ expected
-        if other:
-            self.run.say(
-                f"[yellow]rows {first!r} and {row!r} do not compare: {len(other)} images were left out of one of them "
-                f"alone, for example {min(other)}[/]"
-            )
+        if other := skipped - expected if self._partial else skipped ^ expected:
+            _log.warning(
+                "rows %r and %r do not compare: %d images were left out of one of them alone, for example %s",
+                first, row, len(other), min(other),
+            )  # fmt: skip
 
     def report(self) -> dict[str, float]:
         """List and count the images that any row left out, as `report_skipped` does."""
-        return list_skipped(self.run, frozenset().union(*self._skipped.values()), self.run.folder)
+        return list_skipped(frozenset().union(*self._skipped.values()), self.folder)

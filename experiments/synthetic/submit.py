@@ -12,6 +12,7 @@ if __name__ == "__main__":  # before torch is imported
 
     prepare_process()
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,14 +21,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from rich.markup import escape
 
 from affect.calibration.network_blend import SPACES, blend_scores
 from affect.errors import InvalidFileError
 from affect.labels import SYNTHETIC_EXPRESSIONS, index_map
 from affect.metrics import ExpressionMetrics
+from affect.networks.backbone import Backbone
 from affect.networks.backbone_file import BackboneSpec, file_digest, load_backbone
-from affect.storage.atomic_write import write_text
 from affect.storage.json_file import json_content, read_json
 from affect.submissions.lsd import write_lsd_submission
 from datamodules.synthetic_faces import (
@@ -38,11 +38,12 @@ from datamodules.synthetic_faces import (
     read_truth,
 )
 from experiments.runtime.command_line import run_on_finished_run
+from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.config.options import ConfigError, option
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.run import Run
-from experiments.runtime.skipped_images import SKIPPED_LIST, refuse_missing
-from experiments.runtime.tables import say
+from experiments.runtime.skipped_images import check_images, list_skipped
+from experiments.runtime.trainer import build_trainer
 from experiments.synthetic.config import SyntheticConfig
 from experiments.synthetic.prepare_faces import prepare_faces
 from lightning_modules.ensemble import EnsembleModule
@@ -50,6 +51,7 @@ from lightning_modules.ensemble import EnsembleModule
 TRUTH: Final = "test_set_labels.txt"
 """Labels of the test list, which only the demo set has; predictions are scored where they stand."""
 TRAINING_KEYS = ("stages", "optimizer", "sam_everything", "start_from_pretrained")
+_log = logging.getLogger("experiments.synthetic.submit")
 
 
 @dataclass
@@ -106,6 +108,7 @@ def submit(config: SubmitConfig) -> Path:
     blend = read_json(folder / "blend.json", Blend, "`make synthetic` writes it")
     pretrained, pretrained_spec = load_backbone(find_pretrained(config, blend))
     finetuned, spec = load_backbone(folder / "finetuned.safetensors")
+    rows = outputs_for(pretrained_spec.outputs, spec, folder)
 
     # One process writes one file, however many trained the network.
     config = replace(config, trainer=replace(config.trainer, devices="1", num_nodes=1, strategy="auto"))
@@ -114,36 +117,37 @@ def submit(config: SubmitConfig) -> Path:
     listed = data.datasets["predict"].names.tolist()
     truth = read_truth(Path(config.data.root, TRUTH), listed)
     run = Run("synthetic_submit", config, config.data.root)
-    path = Path(config.output) if config.output else run.folder / "predictions.txt"
-    listing = run.folder / SKIPPED_LIST
-    check_test_images(data, listing)
-    trainer = run.trainer(logger=False, enable_checkpointing=False)
-    batches: list[Any] = trainer.predict(EnsembleModule([pretrained, finetuned]), data) or []
-    names = [name for batch in batches for name in batch[0]]
-    first, second = (torch.cat([batch[1][number] for batch in batches]).numpy() for number in range(2))
-    rows = outputs_for(pretrained_spec.outputs, spec, folder)
+    check_images(data, run.folder)
+    names, first, second = predict([pretrained, finetuned], data, config.trainer)
     scores = in_list_order(listed, names, blend_scores(first[:, rows], second, blend.weight, blend.space))
 
+    path = Path(config.output) if config.output else run.folder / "predictions.txt"
     write_lsd_submission(path, listed, scores)
-    if data.skipped:
-        write_text(listing, "\n".join(sorted(data.skipped)) + "\n")
-        run.say(
-            f"[yellow]{len(data.skipped)} images could not be read and take the mean scores of the others, for "
-            f"example {escape(min(data.skipped))}; {listing} names them[/]"
-        )
-    run.say(f"{path}: {len(listed)} rows, valid; {blend.weight:.1f} pre-trained on {blend.space}")
+    if list_skipped(data.skipped, run.folder):
+        _log.warning("images that could not be read take the mean scores of the others")
+    _log.info("%s: %d rows, valid; %.1f pre-trained on %s", path, len(listed), blend.weight, blend.space)
     metrics: dict[str, float] = {"test/rows": len(listed), "test/missing": len(data.skipped)}
     if truth is not None:
         metrics |= score_truth(scores, truth, spec.outputs)
-        run.say(
-            f"macro F1 on the test list, whose labels this set has: {metrics.get('test/expression_f1', np.nan):.4f}"
-        )
+        f1 = metrics.get("test/expression_f1", np.nan)
+        _log.info("macro F1 on the test list, whose labels this set has: %.4f", f1)
     digests = {
         "backbone_sha256": blend.pretrained_sha256,
         "finetuned_sha256": file_digest(folder / "finetuned.safetensors"),
     }
     run.finish(metrics, {"run": str(folder), **digests}, path)
     return path
+
+
+def predict(
+    networks: Sequence[Backbone], data: SyntheticFacesDataModule, trainer: TrainerConfig
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the names of the test images that could be read, and both networks' outputs for them."""
+    loop = build_trainer(trainer, logger=False, enable_checkpointing=False)
+    batches: list[Any] = loop.predict(EnsembleModule(networks), data) or []
+    names = [name for batch in batches for name in batch[0]]
+    first, second = (torch.cat([batch[1][number] for batch in batches]).numpy() for number in range(2))
+    return names, first, second
 
 
 def outputs_for(outputs: Sequence[str], spec: BackboneSpec, folder: Path) -> np.ndarray:
@@ -197,18 +201,6 @@ def build_test_data(config: SubmitConfig, spec: BackboneSpec) -> SyntheticFacesD
     return SyntheticFacesDataModule(
         **asdict(config.data), copies=copies, image_size=spec.image_size, mean=spec.mean, std=spec.std
     )
-
-
-def check_test_images(data: SyntheticFacesDataModule, listing: Path) -> None:
-    """Look for all listed images before the first is read.
-
-    Raises:
-        UnreadableImageError: If one is missing and `data.on_corrupt` is not `skip`; `listing` then names all.
-    """
-    found = data.check_files()
-    if found:
-        write_text(listing, "\n".join(found) + "\n")
-        say(f"[yellow]{escape(refuse_missing(data, found, listing))}[/]")
 
 
 def in_list_order(listed: Sequence[str], names: Sequence[str], scores: np.ndarray) -> np.ndarray:

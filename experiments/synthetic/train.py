@@ -7,13 +7,13 @@ pre-trained network's six logits. Every part is scored on the validation faces, 
 networks' best epochs are chosen there too.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from affect.labels import index_map
@@ -32,12 +32,13 @@ from datamodules.synthetic_faces import (
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
-from experiments.runtime.demo_set import ensure_demo_data, is_demo
-from experiments.runtime.fit import FitResult, evaluate, fit_in_stages
+from experiments.runtime.demo_set import ensure_demo_data, warn_of_drawn_backbone
+from experiments.runtime.fit import FitResult, FitSettings, evaluate, fit_in_stages, log_class_counts
+from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.skipped_images import check_images, report_skipped
-from experiments.runtime.tables import published_if_official
+from experiments.runtime.tables import metrics_table, published_if_official
 from experiments.synthetic.blend_report import BlendReport, report_blend
 from experiments.synthetic.config import PART_HEADINGS, PUBLISHED, SyntheticConfig
 from experiments.synthetic.figures import draw_figures
@@ -45,6 +46,7 @@ from experiments.synthetic.prepare_faces import prepare_faces
 from lightning_modules.finetuning import FinetuningModule
 
 MONITOR = "val/expression_f1"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,20 +81,18 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("synthetic", config.data.root)
     config = replace(config, backbone=settled(config.backbone))
-    pretrained = Pretrained(*load_backbone(config.backbone), Path(config.backbone))
+    pretrained = load_pretrained(config)
     run = Run("synthetic", config, config.data.root)
-    if warning := drawn_backbone_warning(pretrained, config.data.root):
-        run.say(warning)
     data = build_data(config, pretrained.spec)
-    counts = zip(data.expressions, data.class_counts(), strict=True)
-    run.say("training faces: " + ", ".join(f"{name} {count}" for name, count in counts))
+    log_class_counts(data.expressions, data.class_counts())
 
-    parts = train_parts(run, config, data, pretrained)
-    metrics = parts.metrics | report_skipped(run, data, run.folder)
+    parts = train_parts(run.fit_settings, config, data, pretrained, run.log_images)
+    metrics = parts.metrics | report_skipped(data, run.folder)
     path = run.folder / "finetuned.safetensors"
-    if run.is_first:
+    if is_rank_zero():
         save_results(path, parts, pretrained, data)
-    draw_figures(run, data, parts.pretrained_outputs, parts.fit, parts.blend)
+    figures = draw_figures(data, parts.pretrained_outputs, parts.fit, parts.blend)
+    run.save_figures(figures, showing_images=["before_after"])
     digests = {"backbone_sha256": file_digest(pretrained.path), "finetuned_sha256": file_digest(path)}
     provenance = {
         "data_root": str(data.root), **describe_data(data), "official_set": data.is_official,
@@ -100,22 +100,35 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
     }  # fmt: skip
     metrics = run.finish(metrics, provenance, path)
     published = published_if_official(PUBLISHED, data.is_official)
-    run.say(comparison_table(metrics, published, parts.blend.folds))
+    _log.info(comparison_table(metrics, published, parts.blend.folds))
     return metrics
 
 
+def load_pretrained(config: SyntheticConfig) -> Pretrained:
+    """Load the network of stage 1, with a warning if it has learnt from drawn faces and the data set is not drawn."""
+    backbone, spec = load_backbone(config.backbone)
+    warn_of_drawn_backbone(config.backbone, spec.notes.get("recipe"), config.data.root)
+    return Pretrained(backbone, spec, Path(config.backbone))
+
+
 def train_parts(
-    run: Run, config: SyntheticConfig, data: SyntheticFacesDataModule, pretrained: Pretrained, name: str = ""
+    settings: FitSettings,
+    config: SyntheticConfig,
+    data: SyntheticFacesDataModule,
+    pretrained: Pretrained,
+    log_images: bool = False,
+    name: str = "",
 ) -> Parts:
     """Score the pre-trained network, train its successor in two stages, and blend the two.
 
     Args:
-        run: The run.
+        settings: How and where to train.
         config: What to train, and how.
         data: The faces.
         pretrained: The network of stage 1.
-        name: Of this training, where a run has several: a folder below the run folder. W&B is kept out of these, since
-            their curves would overlap.
+        log_images: Whether images may be sent to W&B.
+        name: Name of this training where a run has several, the folder of its fits below the run folder. W&B then gets
+            no curves, since those of several trainings would overlap.
 
     Raises:
         ConfigError: If neither stage has an epoch.
@@ -124,24 +137,23 @@ def train_parts(
     classifier, everything = config.stages.build()
     if not classifier.epochs + everything.epochs:
         raise ConfigError("neither stages.classifier.epochs nor stages.everything.epochs is above 0")
-    check_images(run, data)
+    assert settings.folder is not None
+    check_images(data, settings.folder)
     module = build_module(config, data, pretrained)
-    scores, pretrained_outputs = evaluate(run, module, data)
+    scores, pretrained_outputs = evaluate(settings, module, data)
     metrics = suffixed(scores, "pretrained")
     if not config.start_from_pretrained:
         torch.manual_seed(config.seed)
         module.backbone.classifier = torch.nn.Linear(module.backbone.num_features, len(data.expressions))
 
-    panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, run.log_images)]
-    if classifier.epochs:
-        fit = fit_in_stages(
-            run, module, data, [classifier], MONITOR, panels, f"{name}classifier_only", not name
-        )
-        metrics |= suffixed(fit.metrics, "classifier_only")
-    if everything.epochs:
-        module.sam_rho = config.optimizer.sam_rho if config.sam_everything else 0.0
-        fit = fit_in_stages(run, module, data, [everything], MONITOR, panels, f"{name}finetuned", not name)
-        metrics |= suffixed(fit.metrics, "finetuned")
+    panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, log_images)]
+    for stage, part in ((classifier, "classifier_only"), (everything, "finetuned")):
+        if stage.epochs:
+            with_sam = part == "classifier_only" or config.sam_everything
+            module.sam_rho = config.optimizer.sam_rho if with_sam else 0.0
+            named = settings.named(f"{name}{part}", logged=not name)
+            fit = fit_in_stages(named, module, data, [stage], MONITOR, panels)
+            metrics |= suffixed(fit.metrics, part)
     blend = report_blend(pretrained_outputs, fit.outputs, data.expressions, data.people)
     return Parts({**metrics, **blend.metrics}, module, pretrained_outputs, fit, blend)
 
@@ -202,46 +214,24 @@ def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: Synthet
     })  # fmt: skip
 
 
-def drawn_backbone_warning(pretrained: Pretrained, root: str | Path) -> str | None:
-    """Give the warning that a network that has learnt from drawn faces meets photographs; None where it does not."""
-    if pretrained.spec.notes.get("recipe") != "demo" or is_demo(root):
-        return None
-    return (
-        f"[bold yellow]warning:[/] {pretrained.path} has learnt from drawn faces only, and {root} is no drawn set; "
-        "give a network of stage 1 that has learnt from AffectNet: backbone= (make: BACKBONE=)"
-    )
-
-
 def comparison_table(metrics: Mapping[str, float], published: Mapping[str, float], folds: str) -> Table:
-    """Lay the parts of the system side by side, each with what was published of it.
+    """Build a table of the system's parts side by side.
 
     Args:
         metrics: Names and values of a run.
-        published: The same of the published system, if the set is the official one; without, there is no column.
-        folds: What the cross-fitted blend's folds share out.
+        published: The same of the published system, if the set is the official one.
+        folds: What the folds of the cross-fitted blend consist of, people or images.
     """
-    table = Table(
-        title="Validation" + ("; publ.: published, of this set" if published else ""), title_justify="left",
-        pad_edge=False, padding=0, box=SIMPLE_HEAD, caption_justify="left",
-    )  # fmt: skip
-    table.add_column("metric", no_wrap=True)
-    shown: list[tuple[Mapping[str, float], str]] = []
-    for part, heading in PART_HEADINGS.items():
-        table.add_column(heading.replace("-", "-\n"), justify="right")  # for a terminal of 80 characters
-        shown.append((metrics, part))
-        if any(name.endswith(f"@{part}") for name in published):
-            table.add_column("publ.", justify="right", style="dim")
-            shown.append((published, part))
-    for name in [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]:
-        values = [source.get(f"{name}@{part}") for source, part in shown]
-        cells = ["" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(name.removeprefix("val/expression_"), *cells)
+    names = [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]
+    # Broken at hyphens for a terminal of 80 characters.
+    columns = {f"@{part}": heading.replace("-", "-\n") for part, heading in PART_HEADINGS.items()}
     beside = f" (published {published['blend/weight']})" if published else ""
-    table.caption = (
-        f"blend: {metrics['blend/weight']:.1f} pre-trained{beside}, chosen on these images\n"
-        f"† chosen in folds of other {folds}; the networks' epochs are chosen on these images in every column"
-    )
-    return table
+    return metrics_table(
+        "Validation" + ("; publ: published, of this set" if published else ""), metrics, published,
+        {name: name.removeprefix("val/expression_") for name in names}, columns,
+        caption=f"blend: {metrics['blend/weight']:.1f} pre-trained{beside}, chosen on these images\n"
+        f"† chosen in folds of other {folds}; the networks' epochs are chosen on these images in every column",
+    )  # fmt: skip
 
 
 def suffixed(scores: dict[str, float], part: str) -> dict[str, float]:

@@ -16,15 +16,22 @@ from affect.networks.backbone_file import load_backbone
 from datamodules.readers.affectnet import read_annotations
 from experiments.pretrain.train import PretrainConfig, pretrain
 from experiments.runtime.config.load import load_config
+from experiments.runtime.messages import show_messages
 
 Runner = Callable[..., dict[str, float]]
+
+
+@pytest.fixture(autouse=True)
+def messages() -> None:
+    """Show messages as a command does."""
+    show_messages()
 
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of a tiny run's time."""
     for story in (experiments.mtl.train, experiments.pretrain.train):
-        monkeypatch.setattr(story, "draw_figures", lambda *arguments: None)
+        monkeypatch.setattr(story, "draw_figures", lambda *arguments: {})
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def run(command: list[str]) -> Any:
         seen.append(command)
-        experiment = command[2].removeprefix("experiments.")
+        module = command[2].removeprefix("experiments.")
+        experiment = {module: name for name, module in demo_seeds.MODULES.items()}.get(module, module)
         words = dict(word.split("=", 1) for word in command[3:])
         folder = Path(words["output_dir"])
         latest = folder / experiment / "latest"

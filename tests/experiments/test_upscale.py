@@ -303,10 +303,10 @@ def test_contradicting_options_are_refused(source, options, tmp_path, changes, m
 def test_a_replaced_copy_is_announced_with_what_changed(source, options, tmp_path, capsys):
     options.engine, options.rebuild = "lanczos", True
     upscale_tree(source, tmp_path / "out", options, TRAINER)
-    assert "replaced" not in capsys.readouterr().out
+    assert "are replaced" not in capsys.readouterr().err
     options.outscale = 3.0
     upscale_tree(source, tmp_path / "out", options, TRAINER)
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().err.split())
     assert f"the images in {tmp_path / 'out'} are replaced: settings outscale was 2.0, now 3.0" in said
 
 

@@ -91,7 +91,7 @@ def extraction(root: Path, folder: Path) -> Mapping[str, object]:
     """Extract the features of both lists, or go on with what is there."""
     config = mtl_config(root, folder, folder / "cache")
     run = Run("mtl", config, config.data.root)
-    extractor = FeatureExtractor(run, config.backbone, config.data, config.features)
+    extractor = FeatureExtractor(config.backbone, config.data, config.features, config.trainer, run.folder)
     for split, rows in load_splits(config.data.root, False).items():
         extractor.store(split, rows.name)
     run.close()
@@ -152,7 +152,7 @@ def train(
 def leave_out_figures() -> None:
     """Leave out what takes most of a tiny run's time, for the rest of this process."""
     for story in (experiments.pretrain.train, experiments.mtl.train, experiments.synthetic.train):
-        story.draw_figures = lambda *arguments: None  # type: ignore[attr-defined]
+        story.draw_figures = lambda *arguments: {}  # type: ignore[attr-defined]
 
 
 def result(run: Path) -> Mapping[str, object]:

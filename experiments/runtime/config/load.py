@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,6 +28,10 @@ __all__ = [
     "CORES", "RECIPES", "ConfigT", "LoaderConfig", "RunConfig", "TrainerConfig", "WandbConfig", "iterate_keys",
     "load_config", "parse_command_line", "recipe_path", "resumed_folder", "save_config", "stop",
 ]  # fmt: skip
+
+HELP: Final = ("-h", "--help")
+QUIET: Final = "--quiet"
+"""Words of the command line that are no key=value; `--quiet` shows warnings only."""
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ConfigT = TypeVar("ConfigT")
@@ -165,9 +169,12 @@ def parse_command_line(
     schema: type[ConfigT], experiment: str, default_recipe: str | None, recipes: str | None = None
 ) -> ConfigT:
     """Build the configuration from `sys.argv`; `--help` lists every key, a mistake ends the program with one line."""
-    argv = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+    argv = [word for word in sys.argv[1:] if word not in (*HELP, QUIET)]
+    progress_bar = "trainer.progress_bar"
+    if QUIET in sys.argv and any(entry.key == progress_bar for entry in iterate_options(schema)):
+        argv.append(f"{progress_bar}=false")
     try:
-        if len(argv) < len(sys.argv) - 1:
+        if set(HELP) & set(sys.argv):
             _print_help(schema, experiment, argv, default_recipe, recipes or experiment)
             raise SystemExit(0)
         return load_config(schema, experiment, argv, default_recipe, recipes)
@@ -211,7 +218,7 @@ def _print_help(
     names = sorted(file.stem for file in (RECIPES / folder).glob("*.yaml"))
     spec = sys.modules["__main__"].__spec__
     module = spec.name.removesuffix(".__main__") if spec else f"experiments.{experiment}"
-    usage = f"python -m {module} {'[recipe=NAME] ' if names else ''}[key=value ...]"
+    usage = f"python -m {module} {'[recipe=NAME] ' if names else ''}[key=value ...] [--quiet]"
     given = {key: "given" for key in values if key not in recipe or values[key] != recipe[key]}
     marks = dict.fromkeys(recipe, f"recipe {values.get('recipe')}") | given
     if "recipe" in marks:

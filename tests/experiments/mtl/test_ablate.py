@@ -11,10 +11,11 @@ import pytest
 
 from affect.storage.atomic_write import write_json
 from datamodules.aff_wild2 import LISTS, load_annotations
-from experiments.mtl.ablate import BASELINE, BASELINE_PUBLISHED, VARIANTS, ablate, draw, row_of, write_table
+from experiments.mtl.ablate import BASELINE, BASELINE_PUBLISHED, VARIANTS, ablate, draw, row_of, table_columns
 from experiments.mtl.config import MtlConfig
 from experiments.mtl.find_baseline import find_baseline, identify_data
 from experiments.mtl.train_baseline import MtlBaselineConfig, mtl_baseline
+from experiments.runtime.ablation import AblationRows
 from experiments.runtime.config.load import load_config, save_config
 from experiments.runtime.config.options import ConfigError
 
@@ -42,11 +43,18 @@ def test_the_ablation_lists_every_variant_and_the_baseline(
     assert len(list((tmp_path / "cache").rglob("features.npy"))) == 2, "extracted once for all variants"
 
 
+def written(path: Path, rows: list[dict[str, Any]], official: bool) -> pd.DataFrame:
+    table = AblationRows(path, table_columns(official))
+    table.add(rows)
+    pd.testing.assert_frame_equal(pd.read_csv(path), table.table())
+    return table.table()
+
+
 def test_published_values_stand_beside_those_of_the_official_set_alone(tmp_path: Path) -> None:
     metrics = {f"val/{name}": 0.5 for name in ("va_ccc", "mtl_score", "mtl_score@thresholds")}
     rows = [row_of(variant.name, metrics, variant.published) for variant in VARIANTS]
     rows.append(row_of(BASELINE, {}, BASELINE_PUBLISHED))
-    table = write_table(tmp_path / "ablation.csv", rows, official=True)
+    table = written(tmp_path / "ablation.csv", rows, official=True)
     published = dict(zip(table["variant"], table["published_mtl_score"], strict=True))
     assert published["slice, both"] == 1.2765
     assert published[BASELINE] == 0.30
@@ -54,7 +62,7 @@ def test_published_values_stand_beside_those_of_the_official_set_alone(tmp_path:
     assert columns.index("published_mtl_score@thresholds") == columns.index("mtl_score@thresholds") + 1
     marks = [line for line in draw(table).axes[0].get_lines() if line.get_marker() == "D"]
     assert len(marks) == 1
-    other = write_table(tmp_path / "ablation.csv", rows, official=False)
+    other = written(tmp_path / "ablation.csv", rows, official=False)
     assert not [column for column in other if "published" in column]
     assert not draw(other).axes[0].get_lines()
 

@@ -19,7 +19,7 @@ from datamodules.aff_wild2 import image_folder, load_annotations
 from datamodules.images.dataset import UnreadableImageError, read_image
 from datamodules.transforms import DeviceTransform
 from experiments.mtl.config import DataConfig, FeaturesConfig, MtlConfig
-from experiments.mtl.extract_features import FeatureExtractor, _first_says
+from experiments.mtl.extract_features import FeatureExtractor, _broadcast
 from experiments.runtime.config.load import TrainerConfig, WandbConfig
 from experiments.runtime.run import Run
 
@@ -36,7 +36,8 @@ def make_extractor(
         trainer=TrainerConfig(accelerator="cpu", progress_bar=False, **trainer),  # type: ignore[arg-type]
         wandb=WandbConfig(mode="disabled"),
     )
-    return FeatureExtractor(Run("mtl", config, root), config.backbone, config.data, config.features)
+    folder = Run("mtl", config, root).folder
+    return FeatureExtractor(config.backbone, config.data, config.features, config.trainer, folder)
 
 
 def names_of(root: Path) -> list[str]:
@@ -98,7 +99,7 @@ def test_a_backbone_that_knows_only_drawn_faces_is_told(
     backbone, spec = load_backbone(tiny_backbone)
     save_backbone(tiny_backbone, backbone, replace(spec, notes={"recipe": "demo"}))
     make_extractor(aff_wild2, tiny_backbone, tmp_path)
-    assert "has learnt from drawn faces only" in " ".join(capsys.readouterr().out.split())
+    assert "has learnt from drawn faces only" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_changed_image_or_backbone_rebuilds(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -165,8 +166,8 @@ def _hear(rank: int, folder: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
-    assert _first_says(rank == 0)
-    assert not _first_says(rank == 1)
+    assert _broadcast(rank == 0)
+    assert not _broadcast(rank == 1)
     Path(folder, f"{rank}").touch()
     torch.distributed.destroy_process_group()
 
@@ -212,7 +213,7 @@ def test_missing_and_truncated_images_are_listed_and_limited(
     store = extractor.store("train", names)
     assert set(store.missing) == {names[2], names[9]}
     assert np.flatnonzero(np.isnan(store.features).all(1)).tolist() == [2, 9]
-    listed = (extractor.run.folder / "missing_train.txt").read_text().splitlines()
+    listed = (extractor.report_folder / "missing_train.txt").read_text().splitlines()
     assert len(listed) == 2
 
 

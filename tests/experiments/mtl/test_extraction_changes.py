@@ -30,7 +30,8 @@ def make_extractor(root: Path, backbone: Path, folder: Path, max_missing: int = 
         features=FeaturesConfig(cache_dir=str(folder / "cache"), batch_size=CHUNK, engine="torch"),
         trainer=TrainerConfig(accelerator="cpu", progress_bar=False), wandb=WandbConfig(mode="disabled"),
     )  # fmt: skip
-    return FeatureExtractor(Run("mtl", config, root), config.backbone, config.data, config.features)
+    folder = Run("mtl", config, root).folder
+    return FeatureExtractor(config.backbone, config.data, config.features, config.trainer, folder)
 
 
 def names_of(root: Path) -> list[str]:

@@ -10,10 +10,10 @@ from affect.networks.head_file import HeadsSpec
 from affect.networks.heads import SeparateHeads, create_heads
 from datamodules.frozen_features.table import feature_table
 from experiments.mtl import train_heads as head_training
-from experiments.mtl.config import HeadsConfig, MtlConfig
+from experiments.mtl.config import HeadsConfig
 from experiments.mtl.train_heads import predict_rows, train_heads
-from experiments.runtime.config.load import load_config
-from experiments.runtime.run import Run
+from experiments.runtime.config.load import TrainerConfig
+from experiments.runtime.fit import FitSettings
 
 
 def test_predictions_are_probabilities_in_order_and_nothing_where_there_is_no_image() -> None:
@@ -68,11 +68,9 @@ def test_a_refit_trains_for_its_own_epochs_and_the_joint_network_has_its_own_pen
         return make(train, val, epochs, *more)
 
     monkeypatch.setattr(head_training, "FeatureDataModule", recorded)
-    words = ["wandb.mode=disabled", "trainer.progress_bar=false", f"output_dir={tmp_path}"]
-    config = load_config(MtlConfig, "mtl", words, "debug")
-    run = Run("mtl", config, tmp_path)
+    settings = FitSettings(TrainerConfig(accelerator="cpu", progress_bar=False), seed=0)  # no run folder
     spec = HeadsSpec(network, "both", 4, 10, 3, "x")
-    trained = train_heads(run, HeadsConfig(network=network), spec, table, None)
+    trained = train_heads(settings, HeadsConfig(network=network), spec, table, None)
     assert asked == [expected]
     assert trained.module.l2 == (1 / 256 if network == "joint" else 1 / 512)
     assert trained.module.current_epoch == max(expected.values())

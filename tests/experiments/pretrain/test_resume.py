@@ -112,7 +112,7 @@ def test_a_run_killed_while_it_closes_still_keeps_the_best_weights(
         ExpressionMetrics, "compute", lambda self: compute(self) | {"expression_accuracy": next(fading)}
     )
     with monkeypatch.context() as patched:
-        patched.setattr(experiments.runtime.fit, "validated", fail)
+        patched.setattr(experiments.runtime.fit, "validate", fail)
         with pytest.raises(Stop):
             run_pretrain(tmp_path, "stages.classifier.epochs=0", "stages.everything.epochs=2")
     resume(tmp_path)

@@ -22,7 +22,7 @@ def test_the_run_folder_holds_what_it_should(through: Path):
     folder = through.resolve()
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert names == {
-        "config.yaml", "metrics.json", "provenance.json", "history.csv", "backbone.safetensors",
+        "config.yaml", "metrics.json", "provenance.json", "history.csv", "run.log", "backbone.safetensors",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/confusion_matrix.png",
         "figures/valence_arousal.png", "figures/training_curves.png", "figures/worst_mistakes.png",
     }  # fmt: skip
@@ -149,7 +149,7 @@ def test_max_epochs_stops_early_and_names_the_stages_that_it_cuts(
     run_pretrain: Runner, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     run_pretrain(tmp_path, "trainer.max_epochs=1")
-    assert "stage everything (3 epochs) does not train at all" in capsys.readouterr().out
+    assert "stage everything (3 epochs) does not train at all" in capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "pretrain" / "latest" / "history.csv")) == 1
 
 
@@ -214,10 +214,10 @@ def test_drawn_weights_on_photographs_are_warned_of_and_recorded(
     architecture = "model.architecture=tf_efficientnet_b0.ns_jft_in1k"
     with pytest.raises(Stopped):
         run_pretrain(tmp_path, architecture, f"model.weights={DRAWN_WEIGHTS}")
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "warning: the encoder starts from" in printed
-    assert "WEIGHTS=" in printed
-    assert printed.index("warning") < printed.index("training faces")
+    printed = capsys.readouterr()
+    assert "warning: the encoder starts from" in printed.err
+    assert "WEIGHTS=" in printed.err
+    assert "training faces" in printed.out
     provenance = json.loads((through / "provenance.json").read_text())
     assert provenance["weights_from_drawn_faces"] is False
     assert provenance["official_set"] is False

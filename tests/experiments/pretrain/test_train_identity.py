@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
-import experiments.runtime.run
 from affect.networks.backbone import Backbone
 from affect.networks.backbone_file import file_digest, read_spec
 from affect.networks.weight_import import load_encoder_weights
@@ -66,6 +66,6 @@ def test_a_run_leaves_an_encoder_that_stage_1_can_start_from(
 def test_another_process_than_the_first_needs_no_file(
     people: Path, tmp_path: Path, tiny_architecture: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(experiments.runtime.run.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
     assert "val/identity_accuracy" in train_faces(configure(people, tmp_path, tiny_architecture))
     assert not list(tmp_path.rglob("backbone.safetensors"))

@@ -1,4 +1,5 @@
 import importlib
+import logging
 import os
 import shlex
 import signal
@@ -20,7 +21,6 @@ from experiments.runtime.command_line import TRACEBACK_VARIABLE, run_experiment,
 from experiments.runtime.config.load import RECIPES, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.run import Run
-from experiments.runtime.tables import say
 from experiments.synthetic.config import PreparationConfig
 from experiments.synthetic.prepare_faces import prepare_faces
 
@@ -203,7 +203,7 @@ def test_a_closed_pipe_ends_with_a_message(
     with os.fdopen(writing, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         with pytest.raises(SystemExit) as caught:
-            run_experiment(Config, "story", lambda _: say("a line"))
+            run_experiment(Config, "story", lambda _: logging.getLogger("experiments").info("a line"))
         monkeypatch.undo()
     assert caught.value.code == 141
     assert "standard output is closed" in capfd.readouterr().err

@@ -27,7 +27,7 @@ def test_mtl_baseline(tmp_path: Path, aff_wild2: Path) -> None:
 
 
 def test_synthetic(tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiments.synthetic.train, "draw_figures", lambda *arguments: None)
+    monkeypatch.setattr(experiments.synthetic.train, "draw_figures", lambda *arguments: {})
     write_synthetic_faces(tmp_path / "set", train=24, validation=18, test=5, workers=1)
     more = [*words(tmp_path, tmp_path / "set"), f"backbone={tiny_backbone}"]
     assert "val/expression_f1@blend" in synthetic(load_config(SyntheticConfig, "synthetic", more, None))

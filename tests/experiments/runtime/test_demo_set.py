@@ -9,9 +9,9 @@ from demo_data.build import STAMP, build
 from experiments.runtime.demo_set import (
     DRAWN_WEIGHTS,
     WRITERS,
-    drawn_weights_warning,
     is_demo,
     is_drawn_weights,
+    warn_of_drawn_weights,
 )
 
 
@@ -37,18 +37,21 @@ def test_another_file_of_that_name_does_not_let_images_out(content: str, tmp_pat
     assert is_demo(tmp_path)
 
 
-def test_drawn_weights_are_known_by_content_and_warned_of_before_photographs(tmp_path: Path):
+def test_drawn_weights_are_recognised_by_content_and_warned_of_before_photographs(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
     copy = tmp_path / "vggface2.safetensors"
     copy.write_bytes(DRAWN_WEIGHTS.read_bytes())
     other = tmp_path / "other.safetensors"
     other.write_bytes(DRAWN_WEIGHTS.read_bytes()[:-1])
     assert is_drawn_weights(copy)
     assert not is_drawn_weights(other)
-    warning = drawn_weights_warning(str(copy), tmp_path, "model.weights (make: WEIGHTS=)")
-    assert warning is not None
+    warn_of_drawn_weights(str(copy), tmp_path, "model.weights (make: WEIGHTS=)")
+    warning = capsys.readouterr().err
     assert "WEIGHTS=" in warning
     assert str(tmp_path) in warning
     for weights in (str(other), "none", "hub"):
-        assert drawn_weights_warning(weights, tmp_path, "model.weights") is None
+        warn_of_drawn_weights(weights, tmp_path, "model.weights")
     (tmp_path / STAMP).write_text(json.dumps({"set": "affectnet", "renderer": 1}))
-    assert drawn_weights_warning(str(copy), tmp_path, "model.weights") is None
+    warn_of_drawn_weights(str(copy), tmp_path, "model.weights")
+    assert not capsys.readouterr().err

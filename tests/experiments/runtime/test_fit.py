@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,26 +6,25 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from callbacks.stage_schedule import Stage
-from experiments.runtime.fit import describe_cut_stages, fit_logger
+from experiments.runtime.config.load import TrainerConfig
+from experiments.runtime.fit import FitSettings, describe_cut_stages
 
 
-def test_each_fit_of_a_run_has_its_own_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_fit_of_a_run_has_its_own_curves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     experiment = wandb.init(mode="disabled")
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(experiment, "log", sent.append)
-    run: Any = SimpleNamespace(
-        logger=WandbLogger(experiment=experiment), config=SimpleNamespace(output_dir=".")
-    )
-    for name in ("", "classifier_only", "finetuned"):
-        logger = fit_logger(run, name)
-        assert isinstance(logger, WandbLogger)
-        logger.log_metrics({"train/loss": 1.0}, step=3)
+    run = FitSettings(TrainerConfig(), 0, tmp_path, WandbLogger(experiment=experiment))
+    for settings in (run, run.named("classifier_only"), run.named("finetuned")):
+        assert isinstance(settings.logger, WandbLogger)
+        settings.logger.log_metrics({"train/loss": 1.0}, step=3)
     assert [sorted(metrics) for metrics in sent] == [
         ["train/loss", "trainer/global_step"],
         ["classifier_only-train/loss", "trainer/global_step"],
         ["finetuned-train/loss", "trainer/global_step"],
     ]
-    assert fit_logger(SimpleNamespace(logger=None), "finetuned") is False  # type: ignore[arg-type]
+    assert run.named("finetuned", logged=False).logger is None
+    assert FitSettings(TrainerConfig(), 0, tmp_path).named("finetuned").logger is None
 
 
 def test_max_epochs_names_the_stages_that_it_cuts() -> None:

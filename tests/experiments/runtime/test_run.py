@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from matplotlib.figure import Figure
+from pytorch_lightning.utilities import rank_zero_only
 
 import experiments.runtime.config.load
 import experiments.runtime.run
@@ -57,8 +58,7 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path, monke
 
 def test_the_time_before_a_resume_counts(tmp_path: Path):
     run = Run("story", config(tmp_path), tmp_path)
-    trainer: Any = run.trainer(enable_checkpointing=False)
-    for callback in trainer.callbacks:
+    for callback in run.fit_settings.callbacks:
         if isinstance(callback, WallClock):
             callback.load_state_dict({"seconds": 1000.0})
     assert 1000 <= run.finish({}, {})["wall_seconds"] < 1100
@@ -121,15 +121,10 @@ def test_the_seed_reaches_every_generator(tmp_path: Path):
 
 def test_a_resumed_run_keeps_its_folder_and_a_config_that_starts_afresh(tmp_path: Path):
     first = Run("story", config(tmp_path), tmp_path)
-    assert first.resume_checkpoint() is None
-    checkpoint = first.folder / "fit" / "checkpoints" / "last.ckpt"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.touch()
-    assert first.resume_checkpoint("fit") is None  # not asked to resume
+    assert not first.fit_settings.resume
     second = Run("story", config(tmp_path, resume=str(first.folder)), tmp_path)
     assert second.folder == first.folder
-    assert second.resume_checkpoint("fit") == checkpoint
-    assert second.resume_checkpoint() is None
+    assert second.fit_settings.resume
     # Given as recipe= later, it must not resume this run.
     assert yaml.safe_load((first.folder / "config.yaml").read_text())["resume"] is None
 
@@ -139,12 +134,11 @@ def test_processes_of_one_run_share_a_folder_and_only_the_first_writes(
 ):
     first = Run("story", config(tmp_path), tmp_path)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(experiments.runtime.run.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
     before = sorted(tmp_path.rglob("*"))
     other = Run("story", config(tmp_path), tmp_path)
     assert other.folder == first.folder
-    assert not other.is_first
-    other.save_figure("a", Figure())
+    other.save_figures({"a": Figure()})
     assert other.finish({"a": 1.0}, {})["a"] == 1.0
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -166,8 +160,7 @@ def test_figures_showing_licensed_images_stay_here(tmp_path: Path):
         wandb = WandbConfig(mode="disabled", log_images=allowed)
         run = Run("story", config(tmp_path, wandb=wandb), tmp_path / "licensed")
         run.logger = Logger()  # type: ignore[assignment]
-        run.save_figure("curves", Figure())
-        run.save_figure("faces", Figure(), shows_images=True)
+        run.save_figures({"curves": Figure(), "faces": Figure()}, showing_images=["faces"])
         assert [key for row in sent for key in row] == expected
         assert {path.stem for path in (run.folder / "figures").iterdir()} == {"curves", "faces"}
         sent.clear()

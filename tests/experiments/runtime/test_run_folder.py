@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 
 from affect.storage.locks import StorageError
 from experiments.runtime.config.load import RunConfig, TrainerConfig, WandbConfig, save_config
@@ -179,7 +180,8 @@ def test_resources_may_change_on_a_resume_and_are_recorded_when_it_computes(tmp_
     settings = TrainerConfig(num_threads=1, accelerator="cpu", progress_bar=False)
     second = Run("story", config(tmp_path, trainer=settings, resume=str(first.folder)), tmp_path)
     assert (first.folder / "config.yaml").read_bytes() == before, "nothing is written before the run computes"
-    second.trainer(enable_checkpointing=False)
+    for callback in second.fit_settings.callbacks:
+        callback.on_fit_start(pl.Trainer(logger=False), pl.LightningModule())
     assert (first.folder / "config.yaml").read_bytes() != before
     second.finish({}, {})
     (resume,) = json.loads((first.folder / "provenance.json").read_text())["resumes"]

@@ -33,7 +33,7 @@ def test_auto_with_a_key_but_no_network_is_offline_and_tells_why(
 ) -> None:
     monkeypatch.setattr(wandb, "login", unreachable)
     Run("story", RunConfig("x", output_dir=str(tmp_path), wandb=WandbConfig(mode="auto")), tmp_path)
-    assert "W&B is offline: Failed to authenticate with https://api.example" in capsys.readouterr().out
+    assert "W&B is offline: Failed to authenticate with https://api.example" in capsys.readouterr().err
 
 
 def test_auto_without_a_key_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:

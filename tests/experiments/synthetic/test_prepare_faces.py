@@ -68,10 +68,10 @@ def test_a_changed_source_is_announced_and_its_finished_copy_kept(source, config
     first = prepare(source, config).folder
     before = {path: path.read_bytes() for path in first.rglob("*.*")}
     assert prepare(source, config).folder == first
-    assert "changed" not in capsys.readouterr().out
+    assert "changed" not in capsys.readouterr().err
     write_face(source / "SAD" / "2.jpg", 20)
     second = prepare(source, config).folder
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().err.split())
     assert f"{source} has changed since" in said
     assert "1 images added, for example SAD/2.jpg" in said
     assert second != first
@@ -85,13 +85,13 @@ def test_a_rewritten_or_removed_face_is_a_change_and_going_back_finds_the_old_co
     first = prepare(source, config).folder
     (source / "SAD" / "2.jpg").rename(source / "kept")
     prepare(source, config)
-    assert "1 images removed, for example SAD/2.jpg" in " ".join(capsys.readouterr().out.split())
+    assert "1 images removed, for example SAD/2.jpg" in " ".join(capsys.readouterr().err.split())
     (source / "kept").rename(source / "SAD" / "2.jpg")
     assert prepare(source, config).folder == first
     os.utime(source / "SAD" / "1.jpg", (1, 1))
     (source / "SAD" / "2.jpg").unlink()
     prepare(source, config)
-    assert "size or time of change of some images" in " ".join(capsys.readouterr().out.split())
+    assert "size or time of change of some images" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_copy_of_an_earlier_version_is_used_while_its_source_is_the_same(source, config):

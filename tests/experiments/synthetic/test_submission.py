@@ -67,7 +67,7 @@ def run(folder: Path) -> Path:
         return dataclasses.replace(report_blend(*arguments), weight=WEIGHT)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.synthetic.train, "draw_figures", lambda *arguments: None)
+        patch.setattr(experiments.synthetic.train, "draw_figures", lambda *arguments: {})
         patch.setattr(experiments.synthetic.train, "report_blend", choose)
         synthetic(load(folder, folder / "runs"))
     return (folder / "runs" / "synthetic" / "latest").resolve()
@@ -166,7 +166,7 @@ def record_steps(monkeypatch: pytest.MonkeyPatch, last: Step | None) -> list[Ste
 def test_a_run_killed_and_resumed_ends_like_one_that_ran_through(
     folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool, epoch: int
 ) -> None:
-    monkeypatch.setattr(experiments.synthetic.train, "draw_figures", lambda *arguments: None)
+    monkeypatch.setattr(experiments.synthetic.train, "draw_figures", lambda *arguments: {})
     steps = record_steps(monkeypatch, (frozen, epoch, 1))
     with pytest.raises(Stop):
         synthetic(load(folder, tmp_path))

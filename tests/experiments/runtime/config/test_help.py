@@ -78,10 +78,13 @@ def test_no_key_is_cut_and_meanings_are_wrapped(show, columns: int) -> None:
 
 def test_output_survives_an_encoding_without_its_characters() -> None:
     code = (
-        "from experiments.runtime.tables import replace_unencodable_output, results_table, say\n"
+        "import logging\n"
+        "from experiments.runtime.messages import replace_unencodable_output, show_messages\n"
+        "from experiments.runtime.tables import results_table\n"
         "replace_unencodable_output()\n"
-        "say('a · b — c † d ≥ e')\n"
-        "say(results_table('t', {'a': 1.0}, {'b': 2.0}))\n"
+        "show_messages()\n"
+        "logging.getLogger('experiments').info('a · b — c † d ≥ e')\n"
+        "logging.getLogger('experiments').info(results_table('t', {'a': 1.0}, {'b': 2.0}))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
