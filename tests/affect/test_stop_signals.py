@@ -11,14 +11,18 @@ import pytest
 from affect.stop_signals import STOP_SIGNALS, Interruption, StopSignals, ignore_stop_signals
 
 
-def exit_status(function: Callable[[], None], *signals: int, pause: float = 0.0) -> int | None:
-    """Run a function in a fork, send it signals as soon as it listens, and give its exit status."""
+def exit_status(
+    function: Callable[[], None], *signals: int, pause: float = 0.0, deferring: bool = False
+) -> int | None:
+    """Run a function in a fork, send it signals as soon as it listens or defers, and give its exit status."""
     context = multiprocessing.get_context("fork")
     listening = context.Event()
 
     def run() -> None:
         with STOP_SIGNALS.listen():
             try:
+                if deferring:
+                    STOP_SIGNALS.defer()
                 listening.set()
                 function()
             except Interruption as interruption:
@@ -47,7 +51,6 @@ def deferred() -> None:
 
 
 def deaf() -> None:
-    STOP_SIGNALS.defer()
     while True:
         time.sleep(0.01)
 
@@ -58,8 +61,48 @@ def test_a_signal_ends_with_the_shells_status(function: Callable[[], None], numb
     assert exit_status(function, number) == status
 
 
-def test_a_second_signal_ends_at_once() -> None:
-    assert exit_status(deaf, signal.SIGINT, signal.SIGINT, pause=0.2) == 130
+def test_a_second_signal_ends_at_once(capfd: pytest.CaptureFixture) -> None:
+    assert exit_status(deaf, signal.SIGINT, signal.SIGINT, pause=0.2, deferring=True) == 130
+    assert capfd.readouterr().err.endswith("second signal stops at once\n\nstopped at once\n")
+
+
+def test_signals_taken_outside_the_block_interrupt_at_once() -> None:
+    signals = StopSignals()
+    signals.check()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals.install()
+    try:
+        with pytest.raises(Interruption) as caught:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert caught.value.args == (signal.SIGTERM,)
+
+
+def test_a_terminal_gets_its_cursor_back(
+    capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = StopSignals()
+    with signals.listen():
+        signals.defer()
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err.startswith("\x1b[?25h\nSIGINT: stopping")
+
+
+def test_a_closed_terminal_does_not_keep_a_signal_from_being_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, content: bytes) -> int:
+        raise BrokenPipeError
+
+    signals = StopSignals()
+    with signals.listen():
+        signals.defer()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", refuse)
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interruption):
+            signals.check()
 
 
 def test_an_interruption_that_a_library_swallows_is_raised_later() -> None:
