@@ -28,6 +28,7 @@ class Stage:
         learning_rate: Of the inner optimiser.
         encoder_frozen: Whether only the classifier trains.
         schedule: `constant`, or `cosine`: from the rate to 0 over the stage.
+        with_sam: Whether SAM is used, if the module has a radius for it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Stage:
     learning_rate: float
     encoder_frozen: bool
     schedule: str = "constant"
+    with_sam: bool = True
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -102,6 +104,7 @@ class StagedTraining(Callback):
         if epoch in self.starts:
             self.best_score = self.best_epoch = None
         pl_module.encoder_frozen = stage.encoder_frozen  # type: ignore[assignment]
+        pl_module.with_sam = stage.with_sam  # type: ignore[assignment]
         torch.manual_seed(hash((self.seed, epoch, trainer.global_rank)) % 2**63)
 
     def on_train_batch_start(

@@ -29,6 +29,7 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         loss_terms: Names of the terms that `compute_losses` may return beside `loss`.
         encoder_frozen: Whether only the classifier trains. The encoder stays in training mode, so that its BatchNorm
             statistics move, as in the published training.
+        with_sam: Whether steps are those of SAM, if `sam_rho` is positive.
     """
 
     loss_terms: ClassVar[tuple[str, ...]] = ()
@@ -40,6 +41,7 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         self.sam_rho = sam_rho
         self.gradient_clip_norm = gradient_clip_norm
         self.encoder_frozen = False
+        self.with_sam = True
         # Not Lightning's mean over the epoch: of a term that one process's batches lack, it would wait for ever or
         # keep the first process's value. FiniteLoss has checked the values.
         self.loss_means: Any = nn.ModuleDict(
@@ -85,7 +87,7 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         losses = self._classify(features, batch)
         self.manual_backward(losses["loss"])
         checked = losses["loss"].detach()
-        if self.sam_rho:
+        if self.sam_rho and self.with_sam:
             optimizer.optimizer.ascend()
             optimizer.zero_grad()
             with frozen_batch_statistics(self.backbone):

@@ -1,7 +1,7 @@
 """Fit a backbone in stages, and evaluate what the last stage kept."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,14 +57,10 @@ class FitSettings:
         """Return the settings of one of a run's several fits.
 
         Args:
-            name: Name of the fit, which also begins the names of its metrics in W&B.
+            name: Name of the fit.
             logged: Whether W&B gets its curves.
         """
-        logger = None
-        if self.logger is not None and logged:
-            save_dir = self.logger.save_dir or "."
-            logger = WandbLogger(experiment=self.logger.experiment, prefix=name, save_dir=save_dir)
-        return replace(self, name=name, logger=logger)
+        return replace(self, name=name, logger=self.logger if logged else None)
 
 
 @dataclass(frozen=True)
@@ -72,13 +68,15 @@ class FitResult:
     """What a fit gives.
 
     Attributes:
-        metrics: Scores of the weights kept, `train/images_per_second` of the last stage, `data/skipped_images`; only
-            what there is.
+        metrics: Scores of the weights kept, `train/images_per_second` of the last stage, `data/skipped_images`; what
+            could not be measured is absent.
+        stage_scores: Validation scores of each stage's best epoch, by the stage's name.
         outputs: The network's outputs and the labels on the validation set, of the weights kept.
         history: One row per epoch.
     """
 
     metrics: dict[str, float]
+    stage_scores: dict[str, dict[str, float]]
     outputs: ValidationOutputs
     history: pd.DataFrame
 
@@ -128,7 +126,32 @@ def fit_in_stages(
     metrics = validate(trainer, module, data)
     if throughput.images_per_second is not None:
         metrics["train/images_per_second"] = throughput.images_per_second
-    return FitResult(metrics | report_skipped(data, settings.folder), outputs, history.table())
+    scores = scores_by_stage(history.rows, staged, monitor)
+    return FitResult(metrics | report_skipped(data, settings.folder), scores, outputs, history.table())
+
+
+def scores_by_stage(
+    rows: Sequence[Mapping[str, float]], staged: StagedTraining, monitor: str
+) -> dict[str, dict[str, float]]:
+    """Pick the validation scores of each stage's best epoch, the first of several equally good ones.
+
+    Args:
+        rows: Metrics by epoch, with `epoch`.
+        staged: The stages.
+        monitor: Metric that is best when largest.
+
+    Returns:
+        Scores by the stage's name; a stage without an epoch is absent.
+    """
+    best: dict[str, Mapping[str, float]] = {}
+    for row in rows:
+        name = staged.stage_at(int(row["epoch"])).name
+        if name not in best or row[monitor] > best[name][monitor]:
+            best[name] = row
+    return {
+        name: {key: value for key, value in row.items() if key.startswith("val/")}
+        for name, row in best.items()
+    }
 
 
 def describe_cut_stages(stages: Sequence[Stage], max_epochs: int | None) -> str:

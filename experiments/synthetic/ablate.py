@@ -144,7 +144,7 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
         if variant.shows_faces:
             name = f"before_after_{variant.folder}"
             run.save_figures({name: before_after(data)}, showing_images=[name])
-        parts = train_parts(run.fit_settings, changed, data, start, run.log_images, f"{variant.folder}/")
+        parts = train_parts(run.fit_settings, changed, data, start, run.log_images, variant.folder)
         faces.add_skipped(variant.name, data)
         rows.add(rows_of(variant, parts.metrics, data.is_official), write=is_rank_zero())
     table, folds = rows.table(), parts.blend.folds

@@ -138,6 +138,10 @@ def train_parts(
     if not classifier.epochs + everything.epochs:
         raise ConfigError("neither stages.classifier.epochs nor stages.everything.epochs is above 0")
     assert settings.folder is not None
+    if settings.resume and (old := settings.folder / name / "classifier_only").is_dir():
+        raise ConfigError(
+            f"{old} is of a version that trained in two fits, and cannot be resumed; start a new run"
+        )
     check_images(data, settings.folder)
     module = build_module(config, data, pretrained)
     scores, pretrained_outputs = evaluate(settings, module, data)
@@ -147,13 +151,12 @@ def train_parts(
         module.backbone.classifier = torch.nn.Linear(module.backbone.num_features, len(data.expressions))
 
     panels = [WandbPanels(data.expressions, pretrained.spec.mean, pretrained.spec.std, log_images)]
-    for stage, part in ((classifier, "classifier_only"), (everything, "finetuned")):
-        if stage.epochs:
-            with_sam = part == "classifier_only" or config.sam_everything
-            module.sam_rho = config.optimizer.sam_rho if with_sam else 0.0
-            named = settings.named(f"{name}{part}", logged=not name)
-            fit = fit_in_stages(named, module, data, [stage], MONITOR, panels)
-            metrics |= suffixed(fit.metrics, part)
+    stages = [classifier, replace(everything, with_sam=config.sam_everything)]
+    named = settings.named(name, logged=not name)
+    fit = fit_in_stages(named, module, data, stages, MONITOR, panels)
+    for stage, part in zip(stages, ("classifier_only", "finetuned"), strict=True):
+        if stage.name in fit.stage_scores:
+            metrics |= suffixed(fit.stage_scores[stage.name], part)
     blend = report_blend(pretrained_outputs, fit.outputs, data.expressions, data.people)
     return Parts({**metrics, **blend.metrics}, module, pretrained_outputs, fit, blend)
 

@@ -1,30 +1,25 @@
 from pathlib import Path
-from typing import Any
 
-import pytest
-import wandb
-from pytorch_lightning.loggers import WandbLogger
-
-from callbacks.stage_schedule import Stage
+from callbacks.stage_schedule import Stage, StagedTraining
 from experiments.runtime.config.load import TrainerConfig
-from experiments.runtime.fit import FitSettings, describe_cut_stages
+from experiments.runtime.fit import FitSettings, describe_cut_stages, scores_by_stage
 
 
-def test_each_fit_of_a_run_has_its_own_curves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    experiment = wandb.init(mode="disabled")
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(experiment, "log", sent.append)
-    run = FitSettings(TrainerConfig(), 0, tmp_path, WandbLogger(experiment=experiment))
-    for settings in (run, run.named("classifier_only"), run.named("finetuned")):
-        assert isinstance(settings.logger, WandbLogger)
-        settings.logger.log_metrics({"train/loss": 1.0}, step=3)
-    assert [sorted(metrics) for metrics in sent] == [
-        ["train/loss", "trainer/global_step"],
-        ["classifier_only-train/loss", "trainer/global_step"],
-        ["finetuned-train/loss", "trainer/global_step"],
+def test_each_stage_has_the_scores_of_its_best_epoch_the_first_of_equals() -> None:
+    f1 = [0.1, 0.3, 0.2, 0.9, 0.4, 0.9]
+    rows = [
+        {"epoch": epoch, "train/loss": 1.0, "val/f1": value, "val/other": float(epoch)}
+        for epoch, value in enumerate(f1)
     ]
-    assert run.named("finetuned", logged=False).logger is None
-    assert FitSettings(TrainerConfig(), 0, tmp_path).named("finetuned").logger is None
+    staged = StagedTraining([Stage("a", 3, 1e-3, True), Stage("b", 4, 1e-4, False)], "val/f1", seed=0)
+    expected = {"a": {"val/f1": 0.3, "val/other": 1.0}, "b": {"val/f1": 0.9, "val/other": 3.0}}
+    assert scores_by_stage(rows, staged, "val/f1") == expected
+    assert scores_by_stage(rows[:2], staged, "val/f1") == {"a": expected["a"]}
+
+
+def test_a_fit_without_record_leaves_no_file() -> None:
+    settings = FitSettings(TrainerConfig(), 0, Path("run")).unrecorded()
+    assert (settings.folder, settings.logger) == (None, None)
 
 
 def test_max_epochs_names_the_stages_that_it_cuts() -> None:

@@ -18,7 +18,8 @@ from affect.networks.backbone import Backbone
 from affect.networks.backbone_file import BackboneSpec, load_backbone, save_backbone
 from callbacks.throughput import Throughput
 from demo_data.synthetic_faces import write_synthetic_faces
-from experiments.runtime.config.load import load_config
+from experiments.runtime.config.load import load_config, save_config
+from experiments.runtime.config.options import ConfigError
 from experiments.synthetic.blend_report import BlendReport, report_blend
 from experiments.synthetic.config import SyntheticConfig
 from experiments.synthetic.submit import SubmitConfig, submit
@@ -88,7 +89,7 @@ def test_a_class_weighs_the_mean_count_divided_by_its_own(folder: Path, run: Pat
     folders = sorted((folder / "set" / "training_set_synthetic_images").iterdir())
     counts = np.array([len(list(path.iterdir())) for path in folders])
     assert len(set(counts.tolist())) > 1
-    checkpoint = torch.load(run / "finetuned" / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     np.testing.assert_allclose(
         checkpoint["hyper_parameters"]["class_weights"], counts.mean() / counts, rtol=1e-6
     )
@@ -160,7 +161,7 @@ def record_steps(monkeypatch: pytest.MonkeyPatch, last: Step | None) -> list[Ste
 
 
 @pytest.mark.parametrize(
-    ("frozen", "epoch"), [(True, 0), (False, 0), (False, 1)],
+    ("frozen", "epoch"), [(True, 0), (False, 1), (False, 2)],
     ids=["the classifier trains", "first epoch of fine-tuning", "second epoch of fine-tuning"],
 )  # fmt: skip
 def test_a_run_killed_and_resumed_ends_like_one_that_ran_through(
@@ -184,3 +185,11 @@ def test_a_run_killed_and_resumed_ends_like_one_that_ran_through(
         for name in ("wall_seconds", "train/images_per_second"):
             values.pop(name, None)
     assert metrics[0] == metrics[1]
+
+
+def test_a_stopped_run_of_the_version_with_two_fits_is_not_begun_anew(folder: Path, tmp_path: Path) -> None:
+    old = tmp_path / "synthetic" / "2026-01-01_00-00-00"
+    (old / "classifier_only" / "checkpoints").mkdir(parents=True)
+    save_config(load(folder, tmp_path), old / "config.yaml")
+    with pytest.raises(ConfigError, match="classifier_only is of a version that trained in two fits"):
+        synthetic(load_config(SyntheticConfig, "synthetic", [f"resume={old}"], "demo"))
