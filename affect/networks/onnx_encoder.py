@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from affect.errors import InvalidFileError
-from affect.networks.backbone_file import file_digest
 from affect.networks.batch_slices import cut_to_cache
 from affect.storage.atomic_write import atomic_path, write_text
+from affect.storage.fingerprint import file_digest
 from affect.storage.locks import exclusive
 
 

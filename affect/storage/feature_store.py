@@ -4,7 +4,6 @@ A finished store is a folder with `features.npy` (N, D), `names.txt` (an image i
 `metadata.json`. `affect.storage.feature_store_writer` makes it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from affect.errors import MissingFileError, UserError
-from affect.networks.backbone_file import file_digest
+from affect.storage.fingerprint import content_digest, file_digest
 from affect.storage.json_file import json_content, read_json
 
 FORMAT: Final = "mt-emotieffnet-features/1"
@@ -71,7 +70,7 @@ class StorePlan:
     def metadata(self) -> dict[str, Any]:
         """Describe the plan in plain values, the names by their digest."""
         fields = asdict(self)
-        fields["names"] = hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+        fields["names"] = content_digest(["\n".join(self.names).encode()])
         return {"format": FORMAT, "rows": len(self.names), **json.loads(json.dumps(fields))}
 
 
@@ -123,7 +122,7 @@ class FeatureStore:
         if differing := _differences(metadata, wanted):
             raise FeatureStoreError(f"{path} was made from something else: {', '.join(differing)} changed")
         names = names_text.rstrip("\n").split("\n")
-        digest = hashlib.sha256(names_text.rstrip("\n").encode()).hexdigest()
+        digest = content_digest([names_text.rstrip("\n").encode()])
         shape = (metadata["rows"], sum(metadata["columns"].values()))
         damaged = (
             features is None

@@ -15,9 +15,9 @@ from typing import Any, Final
 import numpy as np
 
 from affect.errors import MissingFileError, UserError
-from affect.networks.backbone_file import file_digest
 from affect.storage.atomic_write import write_array, write_json, write_text
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan, read_rows
+from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
 from affect.storage.locks import StorageError, exclusive, storage_errors
 

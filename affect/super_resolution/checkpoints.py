@@ -1,6 +1,6 @@
 """Real-ESRGAN checkpoints: the architecture is read off the tensors, so a file needs no description."""
 
-import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from affect.errors import InvalidFileError, MissingFileError
 from affect.networks.weight_import import read_state_dict
+from affect.storage.fingerprint import content_digest
 from affect.storage.tensor_file import unusable_tensors
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
@@ -73,11 +74,12 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
 
 def network_digest(network: SuperResolutionNetwork) -> str:
     """Identify a network by its parameters' names and float32 values, whatever file they came from."""
-    digest = hashlib.sha256(type(network).__name__.encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    parts = (
+        part
+        for name, value in sorted(network.state_dict().items())
+        for part in (name.encode(), value.detach().to("cpu", torch.float32).numpy().tobytes())
+    )
+    return content_digest(itertools.chain([type(network).__name__.encode()], parts))
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:

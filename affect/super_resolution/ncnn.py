@@ -5,7 +5,6 @@ The `.bin` file holds the weights in that order: for a convolution a 4-byte tag 
 padded to 4 bytes, and a float32 bias; for a PReLU its slopes in float32.
 """
 
-import hashlib
 import importlib.util
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from affect.errors import InvalidFileError, InvalidOptionError, MissingFileError
+from affect.storage.fingerprint import file_digest
 from affect.super_resolution.networks import LEAK, RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _MAGIC: Final = "7767517"
@@ -68,7 +68,7 @@ def packaged_network(name: str) -> SuperResolutionNetwork:
         )
     stem, digest = PACKAGED[name]
     models = Path(spec.submodule_search_locations[0]) / "models"
-    found = hashlib.sha256((models / f"{stem}.bin").read_bytes()).hexdigest()
+    found = file_digest(models / f"{stem}.bin")
     if found != digest:
         raise InvalidFileError(f"{stem}.bin has SHA-256 {found}, expected {digest}; install {PACKAGE} 1.0.1")
     return convert_ncnn(models / f"{stem}.param", models / f"{stem}.bin")

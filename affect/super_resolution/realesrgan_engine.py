@@ -1,6 +1,5 @@
 """The peer engine: the package `realesrgan` with its own network classes, one image at a time, as the paper used it."""
 
-import hashlib
 import importlib
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.errors import MissingFileError, UserError
+from affect.storage.fingerprint import file_digest
 from affect.super_resolution.checkpoints import network_digest
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 from affect.super_resolution.upscaler import Upscaler
@@ -62,8 +62,7 @@ class RealESRGANUpscaler(Upscaler):
         if self.face_enhancer is not None:
             if not self.face_enhancer.is_file():
                 raise MissingFileError(f"no weights of GFPGAN at {self.face_enhancer}")
-            with self.face_enhancer.open("rb") as file:
-                self.face_enhancer_digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self.face_enhancer_digest = file_digest(self.face_enhancer)
         self.network = reference_network(network)
         self._engine: tuple[torch.device, Any] | None = None
 

@@ -1,6 +1,5 @@
 """Official weights by name: downloaded once, verified against a pinned SHA-256, kept in a cache."""
 
-import hashlib
 import http.client
 import urllib.request
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Final
 
 from affect.errors import InvalidFileError, MissingFileError
 from affect.storage.atomic_write import write_bytes
+from affect.storage.fingerprint import content_digest, file_digest
 
 DEFAULT_CACHE: Final = Path(".cache/super_resolution")
 
@@ -83,9 +83,7 @@ def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
     """
     path = Path(cache) / release.file_name
     if path.is_file():
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != release.sha256:
+        if (found := file_digest(path)) != release.sha256:
             raise InvalidFileError(
                 f"{path} has SHA-256 {found}, expected {release.sha256}; remove it to download it again"
             )
@@ -97,7 +95,7 @@ def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
         raise MissingFileError(
             f"{path} is missing and {release.url} cannot be downloaded ({error}); fetch it elsewhere and put it there"
         ) from error
-    if (found := hashlib.sha256(content).hexdigest()) != release.sha256:
+    if (found := content_digest([content])) != release.sha256:
         raise InvalidFileError(
             f"{release.url} gave {len(content)} bytes with SHA-256 {found}, expected {release.num_bytes} bytes with "
             f"{release.sha256}; nothing was kept"

@@ -41,6 +41,7 @@ from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import ensure_demo_data
+from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 
 MEASURES: Final = ("va_ccc", "expression_f1", "au_f1", "mtl_score")
@@ -139,7 +140,11 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
     if run.logger is not None:
         run.logger.experiment.log({"ablation": wandb.Table(dataframe=table)})
     metrics = {f"val/mtl_score/{row['variant']}": row["mtl_score"] for row in rows if "mtl_score" in row}
-    run.finish(metrics, {"backbone_sha256": extractor.digest, "data_root": config.data.root, **data})
+    provenance = {
+        "backbone_sha256": extractor.digest, "data_root": config.data.root,
+        "data_fingerprint": data_digest(annotations), **data,
+    }  # fmt: skip
+    run.finish(metrics, provenance)
     run.say(lay_out(table))
     return table
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from affect.frames import locate_frames, video_of
-from affect.networks.backbone_file import file_digest
 from affect.networks.head_file import HeadsSpec, save_heads
+from affect.storage.fingerprint import file_digest
 from datamodules.aff_wild2 import LISTS, is_official_set, load_splits
 from experiments.mtl.config import MtlConfig
 from experiments.mtl.extract_features import FeatureExtractor, goes_on_alone
@@ -25,6 +25,7 @@ from experiments.mtl.train_heads import labelled_table, predict_rows, train_head
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.demo_set import ensure_demo_data
+from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import published_if_official
 
@@ -88,6 +89,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     official = is_official_set(annotations)
     provenance = {
         "data_root": str(config.data.root),
+        "data_fingerprint": data_digest(annotations),
         "backbone": str(Path(config.backbone).resolve()),
         "backbone_sha256": extractor.digest,
         "images": {split: store.metadata["sources"]["images"] for split, store in stores.items()},

@@ -23,9 +23,10 @@ from rich.table import Table
 
 from affect.errors import UserError
 from affect.networks.backbone import Backbone
-from affect.networks.backbone_file import BackboneSpec, file_digest, load_backbone
+from affect.networks.backbone_file import BackboneSpec, load_backbone
 from affect.networks.weight_import import load_encoder_weights
 from affect.storage.atomic_write import write_text
+from affect.storage.fingerprint import file_digest
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError, option

@@ -1,4 +1,3 @@
-import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from affect.networks.backbone import Backbone
 from affect.networks.backbone_file import (
     MAX_IMAGE_SIZE,
     BackboneSpec,
-    file_digest,
     load_backbone,
     read_spec,
     save_backbone,
@@ -124,8 +122,3 @@ def test_tensors_that_do_not_fit_the_named_architecture_are_refused(
     save_file(tensors, path, metadata)
     with pytest.raises(InvalidFileError, match=r"(?s)does not hold the test_efficientnet.*classifier\.bias"):
         load_backbone(path)
-
-
-def test_the_digest_is_sha256(tmp_path: Path):
-    (tmp_path / "a").write_bytes(b"abc" * 100_000)
-    assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
