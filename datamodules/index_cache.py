@@ -12,8 +12,8 @@ from pytorch_lightning.utilities import rank_zero_warn
 from affect.errors import InvalidFileError, MissingFileError
 from affect.storage.atomic_write import write_bytes
 from affect.storage.fingerprint import content_digest
-from affect.storage.locks import StorageError
 from affect.storage.text_file import read_regular
+from affect.storage.write_errors import StorageError
 
 _VERSION: Final = 3
 """Raise it when the tables' columns or filters change."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.storage.locks import storage_errors
+from affect.storage.write_errors import storage_errors
 
 
 @contextlib.contextmanager

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.errors import InvalidFileError, UserError
-from affect.storage.line_errors import list_problems
-from affect.storage.text_file import read_text
+from affect.storage.text_file import list_problems, read_text
 
 
 @dataclass(frozen=True)

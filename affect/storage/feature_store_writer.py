@@ -19,7 +19,8 @@ from affect.storage.atomic_write import write_array, write_json, write_text
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan, read_rows
 from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
-from affect.storage.locks import StorageError, exclusive, storage_errors
+from affect.storage.locks import exclusive_lock
+from affect.storage.write_errors import StorageError, storage_errors
 
 _CHUNK_FORMAT: Final = 2
 """Chunks of format 1 were not compared with the survey of the files."""
@@ -183,7 +184,7 @@ class FeatureStoreWriter:
         return {**self.plan.metadata(), "chunk_format": _CHUNK_FORMAT}
 
 
-def lock_file(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
     """Give the file that a process locks while it writes the store at `path`."""
     return path.with_name(f".{path.name}.lock")
 
@@ -202,7 +203,7 @@ def remove_leftovers(path: Path) -> None:
         with contextlib.suppress(_InUseError, StorageError, FileNotFoundError):
             age = time.time() - leftover.stat().st_mtime
             if owner == path or age > _KEPT_SECONDS:
-                with exclusive(lock_file(owner), _raise_in_use):
+                with exclusive_lock(lock_path(owner), _raise_in_use):
                     shutil.rmtree(leftover, ignore_errors=True)
 
 

@@ -122,3 +122,18 @@ def _number(text: str) -> float:
         return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         return math.nan
+
+
+def list_problems(path: str | Path, problems: Sequence[tuple[int, str]], title: str, shown: int = 20) -> str:
+    """Return one message for all that is wrong with a file: the number of lines concerned, then a line per problem.
+
+    Args:
+        path: The file.
+        problems: 1-based line numbers and reasons.
+        title: What is counted, in the singular: a word that takes an s, such as `malformed line`.
+        shown: Largest number of problems that are listed.
+    """
+    lines = [f"{path}:{line}: {reason}" for line, reason in sorted(problems)[:shown]]
+    more = [f"... and {len(problems) - shown} more"] if len(problems) > shown else []
+    count = len({line for line, _ in problems})
+    return "\n".join([f"{count} {title}{'s' if count > 1 else ''}", *lines, *more])

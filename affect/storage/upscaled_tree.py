@@ -16,7 +16,7 @@ from affect.errors import MissingFileError, UserError
 from affect.storage.atomic_write import is_temporary, write_bytes, write_json
 from affect.storage.image_suffixes import JPEG_SUFFIXES, SUFFIXES
 from affect.storage.json_file import read_json
-from affect.storage.locks import StorageError, storage_errors
+from affect.storage.write_errors import StorageError, storage_errors
 
 MANIFEST: Final = "manifest.json"
 JPEG_QUALITY: Final = 95

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from affect.errors import MissingFileError, UserError
-from affect.storage.line_errors import list_problems
-from affect.storage.text_file import read_text
+from affect.storage.text_file import list_problems, read_text
 
 
 class SubmissionError(UserError):

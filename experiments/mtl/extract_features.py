@@ -19,9 +19,9 @@ from affect.networks.batch_slices import in_slices
 from affect.networks.onnx_encoder import cached_encoder, onnx_is_installed
 from affect.storage.atomic_write import write_text
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan
-from affect.storage.feature_store_writer import FeatureStoreWriter, lock_file, remove_leftovers
+from affect.storage.feature_store_writer import FeatureStoreWriter, lock_path, remove_leftovers
 from affect.storage.fingerprint import content_digest, file_digest
-from affect.storage.locks import exclusive
+from affect.storage.locks import exclusive_lock
 from callbacks.feature_prediction_writer import FeatureWriter
 from callbacks.image_progress import ImageProgressBar
 from datamodules.aff_wild2 import image_folder
@@ -172,7 +172,7 @@ class FeatureExtractor:
                 )
             self.run.say(f"{split}: waiting for another run that writes {writer.path}")
 
-        return exclusive(lock_file(writer.path), on_wait)
+        return exclusive_lock(lock_path(writer.path), on_wait)
 
     def _extract(self, writer: FeatureStoreWriter, survey: FrameSurvey) -> None:
         data = FrameChunksDataModule(

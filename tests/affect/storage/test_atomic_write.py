@@ -13,7 +13,7 @@ from affect.storage.atomic_write import (
     write_json,
     write_text,
 )
-from affect.storage.locks import StorageError
+from affect.storage.write_errors import StorageError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):

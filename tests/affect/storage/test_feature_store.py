@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan
-from affect.storage.feature_store_writer import FeatureStoreWriter, lock_file, remove_leftovers
-from affect.storage.locks import exclusive
+from affect.storage.feature_store_writer import FeatureStoreWriter, lock_path, remove_leftovers
+from affect.storage.locks import exclusive_lock
 
 NAMES = [f"video{number % 3}/{number:05d}.jpg" for number in range(23)]
 
@@ -302,10 +302,10 @@ def test_chunks_of_a_finished_store_and_old_ones_beside_it_are_removed(tmp_path:
             folder.mkdir(parents=True)
             (folder / "000000.npy").touch()
             os.utime(folder, (time.time() - days * 86400,) * 2)
-    with exclusive(lock_file(locked)):
+    with exclusive_lock(lock_path(locked)):
         remove_leftovers(own)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/train.*")}
     assert left == {
         f"{name}/train.{suffix}" for name in ("recent", "locked") for suffix in ("partial", "merging")
     }
-    assert lock_file(own) == tmp_path / "own" / ".train.lock"
+    assert lock_path(own) == tmp_path / "own" / ".train.lock"

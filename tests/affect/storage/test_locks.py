@@ -4,57 +4,20 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import namedtuple
 from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
 
-from affect.storage.locks import LockedError, ProcessLock, StorageError, exclusive, storage_errors
-
-
-def test_a_full_disk_is_a_message_with_a_remedy(tmp_path: Path) -> None:
-    reason = r"store cannot be written: No space left.*free some space"
-    with pytest.raises(StorageError, match=reason), storage_errors(tmp_path / "store"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_the_message_tells_the_size_and_the_free_space_of_the_folder_above(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    asked: list[Path] = []
-    usage = namedtuple("usage", ["total", "used", "free"])
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: asked.append(folder) or usage(9999, 8888, 1111))
-    path = tmp_path / "not" / "there" / "store"
-    with pytest.raises(StorageError) as caught, storage_errors(path, 1234567):
-        raise OSError(number, "Full")
-    assert asked == [tmp_path]
-    message = f"{path} (1,234,567 bytes) cannot be written: Full; 1,111 bytes are free there."
-    assert str(caught.value).startswith(message)
-    assert "; free some space and run the same command again" in str(caught.value)
-
-
-def test_a_refusal_for_another_reason_says_nothing_of_space(tmp_path: Path) -> None:
-    with pytest.raises(StorageError) as caught, storage_errors(tmp_path / "store"):
-        raise OSError(errno.EACCES, "Permission denied")
-    assert str(caught.value).startswith(f"{tmp_path / 'store'} cannot be written: Permission denied.")
-    assert "; fix the cause and run the same command again" in str(caught.value)
-    assert "free" not in str(caught.value)
-    with pytest.raises(StorageError, match="cannot be written: no number"), storage_errors("store"):
-        raise OSError("no number")
-
-
-def test_other_errors_pass() -> None:
-    with pytest.raises(ValueError, match="mistake"), storage_errors("store"):
-        raise ValueError("mistake")
+from affect.storage.locks import LockedError, ProcessLock, exclusive_lock
+from affect.storage.write_errors import StorageError
 
 
 def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StorageError, match=r"file/\.lock cannot be written"),
-        exclusive(tmp_path / "file/.lock"),
+        exclusive_lock(tmp_path / "file/.lock"),
     ):
         pass
 
@@ -63,8 +26,8 @@ def test_whoever_would_wait_may_refuse_to(tmp_path: Path) -> None:
     def refuse() -> None:
         raise TimeoutError("busy")
 
-    inner = exclusive(tmp_path / ".lock", refuse)
-    with exclusive(tmp_path / ".lock", refuse), pytest.raises(TimeoutError, match="busy"), inner:
+    inner = exclusive_lock(tmp_path / ".lock", refuse)
+    with exclusive_lock(tmp_path / ".lock", refuse), pytest.raises(TimeoutError, match="busy"), inner:
         pytest.fail("two at a time")
 
 
@@ -76,15 +39,15 @@ def test_without_locks_on_the_file_system_a_warning_tells(
 
     monkeypatch.setattr("fcntl.flock", refuse)
     number = errno.ENOSYS
-    with pytest.warns(UserWarning, match="no locks on this file system"), exclusive(tmp_path / ".lock"):
+    with pytest.warns(UserWarning, match="this file system has no locks"), exclusive_lock(tmp_path / ".lock"):
         pass
     number = errno.EIO
-    with pytest.raises(StorageError), exclusive(tmp_path / ".lock"):
+    with pytest.raises(StorageError), exclusive_lock(tmp_path / ".lock"):
         pass
 
 
 def hold(path: Path, log: Any, name: str) -> None:
-    with exclusive(path):
+    with exclusive_lock(path):
         log.put(f"{name} in")
         time.sleep(0.3)
         log.put(f"{name} out")
@@ -182,7 +145,7 @@ def test_a_process_goes_on_without_a_lock_where_there_are_none(
         with pytest.raises(StorageError, match=r"\.lock cannot be written: no"):
             ProcessLock(tmp_path / ".lock")
     else:
-        with pytest.warns(UserWarning, match=r"\.lock: no locks on this file system; run one at a time"):
+        with pytest.warns(UserWarning, match=r"\.lock: this file system has no locks; do not run two"):
             ProcessLock(tmp_path / ".lock").release()
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affect.storage.locks import StorageError
 from affect.storage.upscaled_tree import MANIFEST, StaleTreeError, UpscaledTree, read_manifest
+from affect.storage.write_errors import StorageError
 
 NAMES = ("a/1.jpg", "a/2.PNG", "b/c/3.jpeg")
 PIXELS = "upright, transparency on white, 8 bits, grey kept"
