@@ -1,7 +1,6 @@
 """Tensors with a description of them in one safetensors file: what our own file formats have in common."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from affect.errors import InvalidFileError, MissingFileError
 from affect.storage.atomic_write import write_bytes
 from affect.storage.json_file import parse_json
+from affect.storage.state_dict import unusable_tensors
 
 Spec = TypeVar("Spec")
 
@@ -94,42 +94,3 @@ def fill_module(module: nn.Module, path: str | Path, name: str) -> None:
         raise InvalidFileError(f"{path} is not a whole safetensors file ({error}); write it again") from error
     except RuntimeError as error:
         raise InvalidFileError(f"{path} does not hold the {name} that it describes: {error}") from error
-
-
-def unusable_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """List tensors that could be copied into a network and would silently become something else there.
-
-    Args:
-        found: Tensors of a file.
-        wanted: The network's own; names that only one side has are passed over.
-
-    Returns:
-        Name and reason of each tensor that is of another kind than the network's (whole numbers, booleans, less than 16
-        bits, quantised, sparse), that is NaN or infinite in the network's type, or that is a negative variance.
-    """
-    reasons = []
-    for name in found.keys() & wanted.keys():
-        if reason := _reason(name, found[name], wanted[name]):
-            reasons.append(f"{name} {reason}")
-    return sorted(reasons)
-
-
-def _reason(name: str, found: Tensor, wanted: Tensor) -> str | None:
-    kind = str(found.dtype).removeprefix("torch.")
-    if found.layout != torch.strided or found.is_quantized or found.device.type == "meta":
-        return f"is no plain tensor ({kind}, {found.layout}, on {found.device})"
-    if wanted.is_floating_point():
-        if not found.is_floating_point() or found.element_size() < 2:
-            return f"is {kind}, not floating-point numbers of 16 bits or more"
-        values = found.to(wanted.dtype)
-        if not bool(torch.isfinite(values).all()):
-            return f"holds NaN or infinity as {str(wanted.dtype).removeprefix('torch.')}"
-        if name.endswith("running_var") and bool((values < 0).any()):
-            return "holds a negative variance"
-    elif (
-        found.is_floating_point()
-        or found.is_complex()
-        or (found.dtype == torch.bool) != (wanted.dtype == torch.bool)
-    ):
-        return f"is {kind}, not {str(wanted.dtype).removeprefix('torch.')}"
-    return None

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from affect.errors import InvalidFileError, MissingFileError
-from affect.networks.weight_import import read_state_dict
+from affect.errors import InvalidFileError
 from affect.storage.fingerprint import content_digest
-from affect.storage.tensor_file import unusable_tensors
+from affect.storage.state_dict import read_state_dict, unusable_tensors
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _FOLD_BY_CHANNELS = {3: 4, 12: 2, 48: 1}
@@ -25,17 +24,11 @@ def read_network(path: str | Path) -> SuperResolutionNetwork:
         MissingFileError: If there is no such file.
         InvalidFileError: If it is damaged, holds pickled objects, or is neither RRDBNet nor SRVGGNetCompact.
     """
+    state = read_state_dict(path)
     try:
-        return build_network(read_state_dict(path))
-    except MissingFileError:
-        raise
-    except (OSError, InvalidFileError) as error:  # PyTorch meets some truncated files with an OSError
-        message = (
-            str(error)
-            if isinstance(error, InvalidFileError)
-            else f"cannot be read ({error}); is it complete?"
-        )
-        raise InvalidFileError(message if str(path) in message else f"{path}: {message}") from error
+        return build_network(state)
+    except InvalidFileError as error:
+        raise InvalidFileError(f"{path}: {error}") from error
 
 
 def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
