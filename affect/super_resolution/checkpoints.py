@@ -1,4 +1,4 @@
-"""Real-ESRGAN checkpoints: the architecture is read off the tensors, so a file needs no description."""
+"""Reads Real-ESRGAN checkpoints; the architecture is inferred from the tensors' names and shapes."""
 
 import itertools
 import re
@@ -14,7 +14,7 @@ from affect.storage.state_dict import read_state_dict, unusable_tensors
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _FOLD_BY_CHANNELS = {3: 4, 12: 2, 48: 1}
-"""RRDBNet's scale by its input channels: 3 times the squared side of the pixel-unshuffling."""
+"""RRDBNet's scale by its number of input channels, 3 times the squared factor of the pixel-unshuffling."""
 
 
 def read_network(path: str | Path) -> SuperResolutionNetwork:
@@ -32,16 +32,16 @@ def read_network(path: str | Path) -> SuperResolutionNetwork:
 
 
 def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
-    """Build the network that a state dict belongs to, filled, in evaluation mode and without gradients.
+    """Build the network of a state dict and load its weights; in evaluation mode and without gradients.
 
     Raises:
-        InvalidFileError: If the names or shapes fit neither architecture, or the weights are no finite floating-point
+        InvalidFileError: If the names or shapes fit neither architecture, or the weights are not finite floating-point
             numbers.
     """
     blocks = {int(match[1]) for name in state if (match := re.match(r"body\.(\d+)\.", name))}
     if not blocks or max(blocks) > len(state):
         raise InvalidFileError(
-            "no network of Real-ESRGAN: it has no consecutive parameters `body.<number>....`"
+            "not a network of Real-ESRGAN: it has no consecutive parameters `body.<number>....`"
         )
     network: SuperResolutionNetwork
     if "conv_first.weight" in state:
@@ -54,10 +54,12 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
         first, last = _shape(state, "body.0.weight"), _shape(state, f"body.{max(blocks)}.weight")
         scale = round((last[0] / 3) ** 0.5)
         if scale < 1 or last[0] != 3 * scale**2:
-            raise InvalidFileError(f"the last convolution has {last[0]} channels, not three times a square")
+            raise InvalidFileError(
+                f"the last convolution has {last[0]} channels, expected three times a square"
+            )
         network = SRVGGNetCompact(scale, first[0], max(blocks) // 2 - 1)
     if unusable := unusable_tensors(state, network.state_dict()):
-        raise InvalidFileError(f"no weights of Real-ESRGAN: {'; '.join(unusable[:5])}")
+        raise InvalidFileError(f"unusable weights of Real-ESRGAN: {'; '.join(unusable[:5])}")
     try:
         network.load_state_dict(dict(state))
     except RuntimeError as error:
@@ -66,7 +68,7 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
 
 
 def network_digest(network: SuperResolutionNetwork) -> str:
-    """Identify a network by its parameters' names and float32 values, whatever file they came from."""
+    """Return the digest of a network's parameter names and float32 values, which does not depend on the file format."""
     parts = (
         part
         for name, value in sorted(network.state_dict().items())
@@ -77,5 +79,5 @@ def network_digest(network: SuperResolutionNetwork) -> str:
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
     if name not in state or state[name].ndim != 4:
-        raise InvalidFileError(f"no network of Real-ESRGAN: it has no convolution `{name}`")
+        raise InvalidFileError(f"not a network of Real-ESRGAN: it has no convolution `{name}`")
     return tuple(state[name].shape)

@@ -35,7 +35,7 @@ def test_blank_lines_before_the_header_are_left_out(tmp_path: Path, start: str) 
 
 
 def test_a_header_in_other_letters_is_not_taken_for_data(tmp_path: Path) -> None:
-    with pytest.raises(InvalidFileError, match=r"a\.csv:1: the header must spell 'path' with these"):
+    with pytest.raises(InvalidFileError, match=r"a\.csv:1: the header must spell 'path' exactly"):
         read_csv_text(write(tmp_path, "PATH,B\n1,2\n"), first_column="path", default_columns=["path", "b"])
 
 

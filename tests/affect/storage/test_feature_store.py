@@ -197,11 +197,11 @@ def test_an_unknown_image_is_named(store: Path) -> None:
 
 
 def test_impossible_plans_are_refused() -> None:
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="needs unique names"):
         make_plan(names=[*NAMES, NAMES[0]])
     with pytest.raises(ValueError, match="dtype must be"):
         make_plan(dtype="int8")
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="needs unique names"):
         make_plan(names=[])
     with pytest.raises(ValueError, match="chunk_rows positive"):
         make_plan(chunk_rows=0)
@@ -213,7 +213,7 @@ def test_a_process_with_another_plan_is_refused(tmp_path: Path) -> None:
     first.prepare()
     first.check_plan()
     second = FeatureStoreWriter(tmp_path / "store", make_plan(sources={"images": "changed meanwhile"}))
-    with pytest.raises(FeatureStoreError, match="from other files than this process found"):
+    with pytest.raises(FeatureStoreError, match="with other image files than this process found"):
         second.check_plan()
 
 

@@ -50,9 +50,9 @@ def test_content_is_read_with_its_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no JSON"),
-        ("{", "no JSON"),
-        ('\ufeff{"number": 1, "names": []}', "no JSON"),
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ('\ufeff{"number": 1, "names": []}', "not JSON"),
         ("null", "should be an object"),
         ("[]", "should be an object"),
         ('{"number": 1}', "key names: Field required"),

@@ -50,8 +50,8 @@ ODD = {
     "pickle": (b"\x80\x04K\x01.", "a Python pickle, which is never read"),
     "npz": (b"PK\3\4rest", "an npz or zip archive"),
     "AppleDouble": (b"\0\5\x16\7\0\2\0\0Mac OS X", "macOS metadata"),
-    "other data": (b"not an array", "no npy file: other data"),
-    "empty file": (b"", "no npy file: empty"),
+    "other data": (b"not an array", "not an npy file: other data"),
+    "empty file": (b"", "not an npy file: empty"),
     "word": (saved("happy"), "holds the text 'happy'; expected a number"),
     "number and letter": (saved("4X"), "holds the text '4X'"),
     "text nan": (saved("nan"), "holds the text 'nan'"),
@@ -81,7 +81,7 @@ ODD = {
     "code as header": (header("__import__('os').system('false')\n"), "header cannot be parsed"),
     "negative shape": (header(ONE % "(-1,)"), ""),
     "words as shape": (header(ONE % "('a',)"), "header cannot be parsed"),
-    "too large": (bytes(70000), "more than the 65,536 that are read"),
+    "too large": (bytes(70000), "more than the limit of 65,536"),
 }  # fmt: skip
 
 

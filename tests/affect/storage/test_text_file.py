@@ -94,12 +94,14 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(InvalidFileError, match=r"1,099,511,627,776 bytes, more than the 2,147,483,648"):
+    with pytest.raises(
+        InvalidFileError, match=r"1,099,511,627,776 bytes, more than the limit of 2,147,483,648"
+    ):
         read_text(path)
     assert text_files.MAX_BYTES == 2**31
     path.write_bytes(b"12345")
     assert read_regular(path, max_bytes=5) == b"12345"
-    with pytest.raises(InvalidFileError, match="5 bytes, more than the 4"):
+    with pytest.raises(InvalidFileError, match="5 bytes, more than the limit of 4"):
         read_regular(path, max_bytes=4)
 
 

@@ -52,7 +52,7 @@ def test_the_digest_is_of_the_values_not_of_the_file(small_srvgg, tmp_path):
 def test_files_that_are_no_network_are_named(small_rrdb, tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"params": {"fc.weight": torch.zeros(2, 2)}}, path)
-    with pytest.raises(InvalidFileError, match=r"bad.pth: no network of Real-ESRGAN"):
+    with pytest.raises(InvalidFileError, match=r"bad.pth: not a network of Real-ESRGAN"):
         read_network(path)
     state = small_rrdb(4).state_dict()
     del state["body.1.rdb2.conv3.bias"]
@@ -94,7 +94,7 @@ def test_weights_that_would_silently_become_others_are_refused(small_rrdb, tmp_p
         {"params": {**state, "conv_last.weight": change(state["conv_last.weight"])}}, tmp_path / "a.pth"
     )
     with pytest.raises(
-        InvalidFileError, match=rf"a\.pth: no weights of Real-ESRGAN: conv_last\.weight .*{reason}"
+        InvalidFileError, match=rf"a\.pth: unusable weights of Real-ESRGAN: conv_last\.weight .*{reason}"
     ):
         read_network(tmp_path / "a.pth")
     torch.save({"params": {key: value.half() for key, value in state.items()}}, tmp_path / "a.pth")

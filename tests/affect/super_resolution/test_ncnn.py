@@ -75,8 +75,11 @@ def _swap_layers(text: str) -> str:
     [
         (lambda text: text.replace("7767517", "7767518"), r"model.param:1: not an ncnn model"),
         (lambda text: "", r"model.param:1: not an ncnn model"),
-        (lambda text: text.replace("40 41", "41 41"), r"model.param:2: announces 41 layers, but 40 follow"),
-        (_swap_layers, r"model.param:5: PReLU PRelu_1 .* stands where body.0 should be, Convolution"),
+        (
+            lambda text: text.replace("40 41", "41 41"),
+            r"model.param:2: the header counts 41 layers, but 40 follow",
+        ),
+        (_swap_layers, r"model.param:5: PReLU PRelu_1 .* found instead of body.0, Convolution"),
         (lambda text: text.replace("6=36864", "6=36800", 1), r"model.param:7: .*36800.*body.2.*36864"),
         (lambda text: text.replace("1=3 ", "1=5 ", 1), r"model.param:5: .*body.0"),
         (lambda text: text.replace("PixelShuffle", "Sigmoid"), r"layers .*Sigmoid.* are not SRVGGNetCompact"),
@@ -105,7 +108,7 @@ def test_broken_weights_are_refused(pair, change, message):
 
 def test_unknown_and_changed_packaged_networks_are_refused(monkeypatch):
     with pytest.raises(
-        InvalidOptionError, match="no packaged network 'x2plus'; there are x4plus, animevideov3"
+        InvalidOptionError, match="no packaged network 'x2plus'; choose x4plus or animevideov3"
     ):
         ncnn.packaged_network("x2plus")
     monkeypatch.setitem(ncnn.PACKAGED, "animevideov3", (ANIME.name, "0" * 64))

@@ -28,10 +28,10 @@ def test_a_release_is_fetched_once(release, tmp_path):
 def test_what_is_not_the_pinned_file_is_not_kept(release, tmp_path):
     source = tmp_path / "server" / "compact.pth"
     source.write_bytes(source.read_bytes()[:-1] + b"x")
-    with pytest.raises(InvalidFileError, match="nothing was kept"):
+    with pytest.raises(InvalidFileError, match="the download was not kept"):
         fetch(release, tmp_path / "cache")
     source.write_bytes(bytes(5 << 20))
-    with pytest.raises(InvalidFileError, match="nothing was kept"):
+    with pytest.raises(InvalidFileError, match="the download was not kept"):
         fetch(release, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -56,7 +56,7 @@ def test_networks_are_found_by_name_and_by_path(release, small_srvgg, anime, tmp
     assert network_digest(weights.load_network("general-x4v3", tmp_path / "cache")) == digest
     assert network_digest(weights.load_network(tmp_path / "server" / "compact.pth")) == digest
     assert network_digest(weights.load_network("packaged:animevideov3")) == network_digest(anime)
-    with pytest.raises(InvalidOptionError, match="no network 'x4pluss'; there are x4plus"):
+    with pytest.raises(InvalidOptionError, match="no network 'x4pluss'; choose x4plus"):
         weights.load_network("x4pluss")
     with pytest.raises(MissingFileError, match=r"absent.pth"):
         weights.load_network(tmp_path / "absent.pth")
