@@ -16,7 +16,7 @@ class Upscaler(nn.Module, ABC):
 
     Args:
         scale: Enlargement of the network.
-        outscale: Enlargement of the result; if it differs from `scale`, the network's output is resized. None for `scale`.
+        outscale: Enlargement of the result, to which the network's output is resized; None for `scale`.
 
     Raises:
         InvalidOptionError: If `outscale` is not positive.

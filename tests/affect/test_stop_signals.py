@@ -12,7 +12,7 @@ from affect.stop_signals import STOP_SIGNALS, Interruption, StopSignals, ignore_
 
 
 def exit_status(function: Callable[[], None], *signals: int, pause: float = 0.0) -> int | None:
-    """Run a function in a fork, send it signals as soon as it listens, and give its exit status."""
+    """Run a function in a fork, send it signals as soon as it listens, and return its exit status."""
     context = multiprocessing.get_context("fork")
     listening = context.Event()
 
@@ -54,11 +54,13 @@ def deaf() -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("function", [wait, deferred])
-def test_a_signal_ends_with_the_shells_status(function: Callable[[], None], number: int, status: int) -> None:
+def test_a_stopped_process_exits_with_the_shells_status(
+    function: Callable[[], None], number: int, status: int
+) -> None:
     assert exit_status(function, number) == status
 
 
-def test_a_second_signal_ends_at_once() -> None:
+def test_a_second_signal_ends_the_process_at_once() -> None:
     assert exit_status(deaf, signal.SIGINT, signal.SIGINT, pause=0.2) == 130
 
 
@@ -73,7 +75,7 @@ def test_an_interruption_that_a_library_swallows_is_raised_later() -> None:
     signals.check()  # a new command starts afresh
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     signals = StopSignals()
     with signals.listen():

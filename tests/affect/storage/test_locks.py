@@ -13,7 +13,7 @@ from affect.storage.locks import LockedError, ProcessLock, exclusive_lock
 from affect.storage.write_errors import StorageError
 
 
-def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StorageError, match=r"file/\.lock cannot be written"),
@@ -22,7 +22,7 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_whoever_would_wait_may_refuse_to(tmp_path: Path) -> None:
+def test_on_wait_may_raise_instead_of_waiting(tmp_path: Path) -> None:
     def refuse() -> None:
         raise TimeoutError("busy")
 
@@ -31,9 +31,7 @@ def test_whoever_would_wait_may_refuse_to(tmp_path: Path) -> None:
         pytest.fail("two at a time")
 
 
-def test_without_locks_on_the_file_system_a_warning_tells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(number, "no")
 
@@ -53,7 +51,7 @@ def hold(path: Path, log: Any, name: str) -> None:
         log.put(f"{name} out")
 
 
-def test_processes_go_in_one_at_a_time(tmp_path: Path) -> None:
+def test_one_process_at_a_time_holds_the_lock(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     log = context.Queue()
     workers = [context.Process(target=hold, args=(tmp_path / "sub/.lock", log, name)) for name in "abc"]
@@ -99,7 +97,7 @@ def test_a_process_holds_its_lock_until_it_ends(tmp_path: Path, with_child: bool
     lock.release()  # once more does nothing
 
 
-def test_a_released_lock_leaves_a_file_that_another_has_put_there(tmp_path: Path) -> None:
+def test_release_keeps_a_lock_file_of_another_process(tmp_path: Path) -> None:
     lock = ProcessLock(tmp_path / ".lock")
     (tmp_path / ".lock").unlink()
     (tmp_path / ".lock").write_text("another's")
@@ -107,14 +105,14 @@ def test_a_released_lock_leaves_a_file_that_another_has_put_there(tmp_path: Path
     assert (tmp_path / ".lock").read_text() == "another's"
 
 
-def test_a_lock_whose_file_is_gone_is_released_all_the_same(tmp_path: Path) -> None:
+def test_a_lock_can_be_released_after_its_file_was_removed(tmp_path: Path) -> None:
     lock = ProcessLock(tmp_path / ".lock")
     (tmp_path / ".lock").unlink()
     lock.release()
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_file_that_its_holder_removes_in_between_is_made_anew(
+def test_a_lock_file_removed_during_locking_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / ".lock"
@@ -134,7 +132,7 @@ def test_a_file_that_its_holder_removes_in_between_is_made_anew(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
-def test_a_process_goes_on_without_a_lock_where_there_are_none(
+def test_a_process_lock_on_a_file_system_without_locks_gives_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(*_: object) -> None:
@@ -149,6 +147,6 @@ def test_a_process_goes_on_without_a_lock_where_there_are_none(
             ProcessLock(tmp_path / ".lock").release()
 
 
-def test_a_process_lock_in_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_process_lock_in_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"gone/\.lock cannot be written"):
         ProcessLock(tmp_path / "gone/.lock")

@@ -86,7 +86,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_anything_else_is_named_and_takes_no_memory(tmp_path: Path, kind: str) -> None:
+def test_other_content_is_refused_without_allocating_memory(tmp_path: Path, kind: str) -> None:
     content, reason = ODD[kind]
     path = tmp_path / "1_exp.npy"
     path.write_bytes(content)
@@ -100,7 +100,7 @@ def test_anything_else_is_named_and_takes_no_memory(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.timeout(20)
-def test_pipes_and_absent_files_are_named(tmp_path: Path) -> None:
+def test_pipes_and_missing_files_are_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.npy")
     with pytest.raises(InvalidFileError, match="a named pipe"):
         read_number(tmp_path / "a.npy")
@@ -108,7 +108,7 @@ def test_pipes_and_absent_files_are_named(tmp_path: Path) -> None:
         read_number(tmp_path / "b.npy")
 
 
-def test_each_truncation_of_a_file_is_named(tmp_path: Path) -> None:
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
     whole = saved(0.5)
     path = tmp_path / "a.npy"
     for size in range(len(whole)):

@@ -48,9 +48,7 @@ def test_text_is_read_with_newlines_as_line_ends(tmp_path: Path, content: bytes,
         (b"a\r\nb\r\r\n", 2, "a carriage return inside a line"),
     ],
 )
-def test_other_content_is_named_with_file_and_line(
-    tmp_path: Path, content: bytes, line: int, reason: str
-) -> None:
+def test_errors_contain_file_and_line(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     with pytest.raises(DomainError) as caught:
@@ -82,7 +80,7 @@ def test_only_regular_files_are_read(tmp_path: Path, make: Callable[[Path], None
         read_text(path, DomainError)
 
 
-def test_missing_files_and_links_that_lead_nowhere(tmp_path: Path) -> None:
+def test_missing_files_and_dead_links_are_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"a\.txt: no such file"):
         read_text(tmp_path / "a.txt", DomainError)
     (tmp_path / "loop").symlink_to("loop")
@@ -90,7 +88,7 @@ def test_missing_files_and_links_that_lead_nowhere(tmp_path: Path) -> None:
         read_text(tmp_path / "loop", DomainError)
 
 
-def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_over_the_size_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
         file.truncate(2**40)
@@ -105,7 +103,7 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         read_regular(path, max_bytes=4)
 
 
-def test_numbers_are_decimal_and_all_else_is_nan() -> None:
+def test_texts_that_are_not_decimal_numbers_become_nan() -> None:
     texts = [
         "1",
         "-0.5",
@@ -126,14 +124,14 @@ def test_numbers_are_decimal_and_all_else_is_nan() -> None:
     assert parse_numbers([]).shape == (0,)
 
 
-def test_all_are_counted_and_the_first_are_shown_in_order():
+def test_all_problems_are_counted_and_the_first_are_listed_in_order():
     problems = [(line, f"reason {line}") for line in range(30, 0, -1)]
     assert list_problems("a.csv", problems, "malformed line", shown=3).splitlines() == [
         "30 malformed lines", "a.csv:1: reason 1", "a.csv:2: reason 2", "a.csv:3: reason 3", "... and 27 more",
     ]  # fmt: skip
 
 
-def test_twenty_are_shown_in_full():
+def test_up_to_twenty_problems_are_listed():
     problems = [(line, "wrong") for line in range(1, 21)]
     assert list_problems("file", problems, "mistake").splitlines() == [
         "20 mistakes", *(f"file:{line}: wrong" for line in range(1, 21)),

@@ -22,7 +22,7 @@ def test_the_file_has_the_largest_score_of_each_image_in_list_order(tmp_path, sc
     validate_lsd_submission(path, NAMES)
 
 
-def test_scores_that_do_not_fit_write_nothing(tmp_path, scores):
+def test_invalid_scores_are_refused(tmp_path, scores):
     path = tmp_path / "submission.txt"
     with pytest.raises(SubmissionError, match=r"shape \(4, 6\), expected \(5, 6\)"):
         write_lsd_submission(path, NAMES, scores[:4])
@@ -53,7 +53,7 @@ def test_scores_that_do_not_fit_write_nothing(tmp_path, scores):
         ("2.jpg,3\n", "2.jpg,3", r":6: the last line has no line end"),
     ],
 )
-def test_mistakes_are_named_with_their_line(tmp_path, scores, before, after, message):
+def test_mistakes_are_reported_with_their_line(tmp_path, scores, before, after, message):
     path = tmp_path / "submission.txt"
     write_lsd_submission(path, NAMES, scores)
     text = path.read_text()
@@ -63,7 +63,7 @@ def test_mistakes_are_named_with_their_line(tmp_path, scores, before, after, mes
         validate_lsd_submission(path, NAMES)
 
 
-def test_absent_and_binary_files_are_named(tmp_path):
+def test_missing_and_binary_files_are_reported(tmp_path):
     with pytest.raises(MissingFileError, match=r"no submission file at .*absent.txt"):
         validate_lsd_submission(tmp_path / "absent.txt", NAMES)
     (tmp_path / "empty.txt").write_bytes(b"")
@@ -75,7 +75,7 @@ def test_absent_and_binary_files_are_named(tmp_path):
 
 
 @pytest.mark.timeout(20)
-def test_a_submission_that_is_no_regular_file_of_text_is_named(tmp_path):
+def test_pipes_and_nul_bytes_are_refused(tmp_path):
     path = tmp_path / "submission.txt"
     os.mkfifo(path)
     with pytest.raises(SubmissionError, match=r"submission\.txt: not a regular file but a named pipe"):

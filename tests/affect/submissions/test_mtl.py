@@ -65,7 +65,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_files_are_named_by_line_and_reason(submission: Path, kind: str) -> None:
+def test_mistakes_are_reported_with_line_and_reason(submission: Path, kind: str) -> None:
     change, message = BROKEN[kind]
     submission.write_bytes(change(submission.read_text()).encode())
     with pytest.raises(SubmissionError) as caught:
@@ -86,7 +86,7 @@ def test_broken_files_are_named_by_line_and_reason(submission: Path, kind: str) 
         (15, "0.7", "AU26 must be 0 or 1"),
     ],
 )
-def test_wrong_values_are_named(submission: Path, place: int, text: str, reason: str) -> None:
+def test_invalid_values_are_reported(submission: Path, place: int, text: str, reason: str) -> None:
     lines = submission.read_text().split("\n")
     fields = lines[3].split(",")
     fields[place] = text
@@ -97,7 +97,7 @@ def test_wrong_values_are_named(submission: Path, place: int, text: str, reason:
 
 
 @pytest.mark.parametrize("task", ["valence_arousal", "expression", "action_units"])
-def test_wrong_predictions_are_refused(tmp_path: Path, task: str) -> None:
+def test_invalid_predictions_are_refused(tmp_path: Path, task: str) -> None:
     short = predictions()
     short[task] = short[task][1:]
     with pytest.raises(SubmissionError, match=f"{task}: shape"):

@@ -40,14 +40,14 @@ def test_animevideov3_is_the_compact_network(anime):
     assert (anime.scale, len(anime.body)) == (4, 35)
 
 
-def test_first_and_last_values_are_where_the_file_has_them(anime):
+def test_first_and_last_values_are_those_of_the_file(anime):
     content = ANIME.with_suffix(".bin").read_bytes()
     first = np.frombuffer(content, "<f2", 1728, 4).astype(np.float32).reshape(64, 3, 3, 3)
     np.testing.assert_array_equal(anime.body[0].weight.numpy(), first)
     np.testing.assert_array_equal(anime.body[34].bias.numpy(), np.frombuffer(content, "<f4")[-48:])
 
 
-def test_enlarging_by_the_real_weights_keeps_the_picture(x4plus):
+def test_the_real_weights_keep_the_image(x4plus):
     ramp = torch.linspace(0.2, 0.8, 20)
     image = torch.stack([ramp.expand(20, 20), ramp[:, None].expand(20, 20), ramp.flip(0).expand(20, 20)])[
         None
