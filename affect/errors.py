@@ -1,16 +1,16 @@
-"""The errors that a user can fix, under one base class."""
+"""Errors that the user of a command can fix."""
 
 
 class UserError(Exception):
-    """Something that the user of a command can fix.
+    """Base class of errors that the user of a command can fix.
 
-    The message names the file, line or key, what is wrong and what to do. The command line prints it without a
-    traceback and exits with status 2; any other exception is a bug and keeps its traceback.
+    The message names the file, line or key, the problem and the remedy. The command line prints it without a traceback
+    and exits with status 2; any other exception is a bug and is shown with its traceback.
     """
 
 
 class MissingFileError(UserError):
-    """A file or folder that a command needs does not exist, or an optional package is not installed."""
+    """A required file or folder does not exist, or an optional package is not installed."""
 
 
 class InvalidFileError(UserError):

@@ -1,4 +1,4 @@
-"""Image ids of the form `video/00001.jpg`: what makes one safe, which video it is of and at which frame it stands."""
+"""Image ids of the form `video/00001.jpg`: validation, and the video and frame number of each id."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 def name_fault(name: str) -> str | None:
-    """Say why an image id cannot be used, or None if it can.
+    """Return why an image id cannot be used, or None if it can.
 
     An id is a relative POSIX path of at least a folder (the video) and a file whose stem is the frame number. It must
-    not be able to leave the folder that it is joined to.
+    not lead out of the folder that it is relative to.
     """
     if not name:
         return "the image name is empty"
     if "\\" in name or "\0" in name or not name.isprintable():
-        return f"image name {name!r} holds a backslash or an unprintable character"
+        return f"image name {name!r} contains a backslash or an unprintable character"
     if name.startswith(("/", "~")) or (len(name) > 1 and name[1] == ":"):
         return f"image name {name!r} is an absolute path; it must be relative to the image folder"
     folder, _, file = name.rpartition("/")
@@ -31,12 +31,12 @@ def name_fault(name: str) -> str | None:
 
 
 def video_of(name: str) -> str:
-    """Give the video of an image id: everything before the last slash."""
+    """Return the video of an image id: everything before the last slash."""
     return name.rpartition("/")[0]
 
 
 def frame_of(name: str) -> int:
-    """Give the frame number of an image id.
+    """Return the frame number of an image id.
 
     Raises:
         ValueError: If the file name does not start with a number.
@@ -45,13 +45,13 @@ def frame_of(name: str) -> int:
 
 
 def locate_frames(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Take image ids apart.
+    """Split image ids into video and frame numbers.
 
     Args:
         names: N image ids, `video/00001.jpg`.
 
     Returns:
-        A number per video in order of first appearance, and the frame number, both shape (N,), int64.
+        Number of the video, in order of first appearance, and frame number, both of shape (N,), int64.
 
     Raises:
         ValueError: If an id has no frame number.

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a running step is finished first, everything else stops at once."""
+"""Handling of SIGINT and SIGTERM: the current step is finished first, anything else stops at once."""
 
 import contextlib
 import os
@@ -13,13 +13,13 @@ _NUMBERS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(BaseException):
-    """A signal asks the process to stop.
+    """Raised when a signal stops the process.
 
-    Not an Exception, so that no handler of errors catches it, and not a KeyboardInterrupt, which libraries handle in
-    ways of their own.
+    It is not an Exception, so that error handlers do not catch it, and not a KeyboardInterrupt, which some libraries
+    handle themselves.
 
     Args:
-        number: Of the signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -33,20 +33,20 @@ class Interruption(BaseException):
 
     @property
     def exit_status(self) -> int:
-        """Exit status of a process that the signal has stopped, as shells give it: 130 or 143."""
+        """Exit status of a process stopped by the signal, by the convention of shells: 130 or 143."""
         return 128 + self.number
 
 
 class StopSignals:
     """Receives SIGINT and SIGTERM for the whole process.
 
-    The first signal raises an Interruption in the main thread, or waits for `check` between `defer` and `undefer`.
-    A second one ends the process at once. Forked workers ignore SIGINT, which a terminal sends to them too.
+    The first signal raises an Interruption in the main thread; between `defer` and `undefer`, `check` raises it. A
+    second signal ends the process at once. Forked workers ignore SIGINT, which a terminal sends to them too.
 
     Attributes:
-        number: Of the signal received; None before.
-        children: Processes of the same run that this one has started, and to which it passes the signal on.
-        is_child: Whether another process of the run has started this one; further signals are then left to that one.
+        number: Number of the signal received; None before.
+        children: Processes of the same run that this one has started; the signal is passed on to them.
+        is_child: Whether another process of the run has started this one; only that process reacts to a second signal.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[None]:
-        """Handle the signals within the block; outside the main thread, which alone may do so, nothing changes."""
+        """Handle the signals in the block. Does nothing outside the main thread, where Python does not allow it."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -74,24 +74,24 @@ class StopSignals:
 
     @property
     def is_listening(self) -> bool:
-        """Whether this process is within the block of `listen`."""
+        """Whether this process is in the block of `listen`."""
         return signal.getsignal(signal.SIGINT) == self._handle and self._pid == os.getpid()
 
     def install(self) -> None:
-        """Take the signals, also from a library that has taken them in the meantime."""
+        """Install the handlers, replacing those that a library may have installed in the meantime."""
         for number in _NUMBERS:
             signal.signal(number, self._handle)
 
     def defer(self) -> None:
-        """From now on a signal waits for `check`."""
+        """Let `check` raise the Interruption from now on."""
         self._deferring = True
 
     def undefer(self) -> None:
-        """From now on a signal raises an Interruption."""
+        """Raise the Interruption when the signal arrives from now on."""
         self._deferring = False
 
     def check(self) -> None:
-        """Raise an Interruption if a signal has come."""
+        """Raise an Interruption if a signal has arrived."""
         if self.number is not None:
             raise Interruption(self.number)
 
@@ -103,7 +103,7 @@ class StopSignals:
             return
         if self.number is not None:
             if not self.is_child:
-                _tell("stopped at once\n")
+                _write_to_stderr("stopped at once\n")
                 os._exit(128 + number)
             return
         self.number = number
@@ -113,24 +113,25 @@ class StopSignals:
             raise Interruption(number)
         if not self.is_child:
             name = signal.Signals(number).name
-            _tell(f"{name}: stopping after the current step; a second signal stops at once\n")
+            _write_to_stderr(f"{name}: stopping after the current step; a second signal stops at once\n")
 
 
-def _tell(message: str) -> None:
-    """Write to stderr within a signal handler, where printing is not allowed; a progress bar has hidden the cursor."""
+def _write_to_stderr(message: str) -> None:
+    """Write to stderr in a signal handler, where `print` is unsafe, and show the cursor, which progress bars hide."""
     shown_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
     with contextlib.suppress(OSError):
         os.write(2, f"{shown_cursor}\n{message}".encode())
 
 
 STOP_SIGNALS: Final = StopSignals()
-"""Those of this process."""
+"""The handler of this process."""
 
 
 def ignore_stop_signals(_: int = 0) -> None:
-    """Leave it to the main process to stop a loader's worker: signals to the whole group would end workers first.
+    """Ignore the signals in a loader's worker, which ends with its main process in any case.
 
-    A worker ends with its main process in any case. The argument is the worker's number, as a DataLoader gives it.
+    Otherwise, signals to the process group would end the workers before the main process has finished its step. Used as
+    `worker_init_fn`: the argument is the worker's number.
     """
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from affect.storage.locks import storage_errors
+from affect.storage.write_errors import storage_errors
 from callbacks.stage_schedule import StagedTraining
 
 

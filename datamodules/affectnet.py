@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from affect.labels import BACKBONE_EXPRESSIONS
+from affect.storage.fingerprint import source_states, states_digest
 from datamodules.base import ImageDataModule
 from datamodules.images.dataset import ImageDataset
-from datamodules.index_cache import cached_table, fingerprint
+from datamodules.index_cache import cached_table
 from datamodules.readers.affectnet import annotation_sources, find_layout, read_annotations
 from datamodules.readers.annotation_errors import AnnotationError
 from datamodules.split_overlap import refuse_shared_images, warn_of_copies, warn_of_repeats
@@ -31,7 +32,7 @@ class AffectNetDataModule(ImageDataModule):
     Attributes:
         expressions: Names of the expression labels, in order.
         index: One row per usable face, after `setup` (see affectnet_annotations).
-        fingerprint: State of the annotations, for provenance.
+        fingerprint: Digest of the annotation files' states, by which the index cache notices changes.
 
     Raises:
         AnnotationError: If the folder is not AffectNet, its annotations are malformed, or an image is in both splits.
@@ -89,7 +90,7 @@ class AffectNetDataModule(ImageDataModule):
 
     def _read_index(self) -> pd.DataFrame:
         layout = find_layout(self.root, self.layout)
-        self.fingerprint = fingerprint(annotation_sources(self.root, layout), self.root)
+        self.fingerprint = states_digest(source_states(annotation_sources(self.root, layout), self.root))
         key = f"affectnet {layout} {self.root.resolve()}"
         return cached_table(
             self.cache_dir, key, self.fingerprint, lambda: read_annotations(self.root, layout)

@@ -1,6 +1,5 @@
 """The state of image files, found without reading them: what feature rows are made from is compared with it."""
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.frames import video_of
+from affect.storage.fingerprint import frame_states_digest
 from datamodules.images.dataset import InaccessibleImageError
 
 NO_FILE: Final = -1
@@ -26,7 +26,7 @@ class FrameSurvey:
         names: Image ids, N of them.
         states: Size in bytes, time of the last write and time of the last change of content or attributes, both in
             nanoseconds, shape (N, 3), int64; NO_FILE where there is no regular file.
-        digest: Identifies names, sizes and times of the last write.
+        digest: `frame_states_digest` of the files.
     """
 
     folder: Path
@@ -61,16 +61,16 @@ def survey_frames(folder: str | Path, names: Sequence[str]) -> FrameSurvey:
     by_video: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(names):
         by_video[video_of(name)].append(row)
-    digest = hashlib.sha256()
     states = np.full((len(names), 3), NO_FILE, np.int64)
+    found_states: list[tuple[str, tuple[int, int] | None]] = []
     for video, rows in by_video.items():
         found = _file_states(Path(folder) / video)
         for row in rows:
             state = found.get(names[row].rpartition("/")[2])
-            digest.update(f"{names[row]} {None if state is None else state[:2]}\n".encode())
+            found_states.append((names[row], None if state is None else state[:2]))
             if state is not None:
                 states[row] = state
-    return FrameSurvey(Path(folder), names, states, digest.hexdigest())
+    return FrameSurvey(Path(folder), names, states, frame_states_digest(found_states))
 
 
 def check_unchanged(path: Path, expected: Sequence[int] | NDArray[np.int64], found: os.stat_result) -> None:

@@ -1,7 +1,6 @@
 """What makes a validation score wrong or doubtful: images listed twice, and images or videos in both splits."""
 
 import contextlib
-import hashlib
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_warn
 
+from affect.storage.fingerprint import file_digest
 from datamodules.readers.annotation_errors import AnnotationError
 
 _SHOWN: Final = 3
@@ -112,8 +112,7 @@ def warn_of_copies(source: str, files: pd.DataFrame) -> None:
 def _digest(path: str) -> str:
     """Digest a file's content; the path stands for a file that cannot be read, which equals no other."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError:
         return path
 

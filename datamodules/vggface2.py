@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_warn
 
 from affect.storage.csv_table import read_csv_text
+from affect.storage.fingerprint import source_states, states_digest
 from affect.storage.image_suffixes import describe_ignored, is_hidden, list_images
 from affect.storage.text_file import parse_numbers
 from datamodules.base import ImageDataModule
 from datamodules.images.dataset import ImageDataset
 from datamodules.images.decoding import UnreadableImageError, read_header
 from datamodules.images.orientation import turn_points_upright
-from datamodules.index_cache import cached_table, fingerprint
+from datamodules.index_cache import cached_table
 from datamodules.readers.annotation_errors import AnnotationError, raise_for_problems
 from datamodules.split_overlap import warn_of_copies
 
@@ -54,18 +55,17 @@ class PeopleDataModule(ImageDataModule):
         self.cache_dir = cache_dir
         self.people: list[str] = []
         self.num_landmarks = 0
-        self.fingerprint = ""
 
     def setup(self, stage: str | None = None) -> None:
         """Find the images of every person."""
         if self.datasets:
             return
         folders = list(self._folders())
-        self.fingerprint = fingerprint((folder for _, folder in folders), self.root)
+        state = states_digest(source_states((folder for _, folder in folders), self.root))
         self._warn_of_ignored([folder for _, folder in folders])
         splits = " ".join(sorted({split for split, _ in folders}))
         key = f"people {splits} {self.root.resolve()}"
-        index = cached_table(self.cache_dir, key, self.fingerprint, lambda: read_people(self.root, folders))
+        index = cached_table(self.cache_dir, key, state, lambda: read_people(self.root, folders))
         if "val" in splits:
             keys = index["person"] + "/" + index["path"].str.rpartition("/")[2]
             files = index[["split"]].assign(

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from affect.errors import UserError
 from affect.storage.atomic_write import write_json
 from affect.storage.json_file import read_json
-from affect.storage.locks import exclusive, storage_errors
+from affect.storage.locks import exclusive_lock
+from affect.storage.write_errors import storage_errors
 from demo_data.renderer.face import RENDERER_VERSION
 
 STAMP: Final = "demo.json"
@@ -53,7 +54,7 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
     stamp = {**recipe, "renderer": RENDERER_VERSION}
     if _read_stamp(root) == stamp:  # before anything is written: the set may lie on a read-only disk
         return False
-    with exclusive(root.parent / f".{root.name}.lock"):
+    with exclusive_lock(root.parent / f".{root.name}.lock"):
         if _read_stamp(root) == stamp:  # another process has drawn it meanwhile
             return False
         if root.exists() and any(root.iterdir()) and not (root / STAMP).is_file():

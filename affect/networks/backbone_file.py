@@ -3,7 +3,6 @@
 Every stage reads it and none needs the code that trained it.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -107,9 +106,3 @@ def load_backbone(path: str | Path) -> tuple[Backbone, BackboneSpec]:
         raise InvalidFileError(f"{path}: {error}") from error
     fill_module(backbone, path, spec.architecture)
     return backbone.eval(), spec
-
-
-def file_digest(path: str | Path) -> str:
-    """Give a file's SHA-256 in hexadecimal, the identity under which later stages record it."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from affect.errors import InvalidFileError
-from affect.networks.backbone_file import file_digest
 from affect.networks.batch_slices import cut_to_cache
 from affect.storage.atomic_write import atomic_path, write_text
-from affect.storage.locks import exclusive
+from affect.storage.fingerprint import file_digest
+from affect.storage.locks import exclusive_lock
 
 
 def onnx_is_installed() -> bool:
@@ -67,7 +67,7 @@ def cached_encoder(
     """
     path = Path(path)
     digest_file = path.with_suffix(".sha256")
-    with exclusive(path.with_suffix(".lock")):  # the processes of one run come here at the same time
+    with exclusive_lock(path.with_suffix(".lock")):  # the processes of one run come here at the same time
         if not _is_intact(path, digest_file):
             on_export(
                 f"{path} is damaged or has no digest beside it; exporting the encoder again"

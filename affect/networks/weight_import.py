@@ -1,17 +1,13 @@
-"""Weights from elsewhere are data: tensors are read, nothing is ever unpickled into code."""
+"""Encoders are filled from weights files of other projects and tasks."""
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from affect.errors import InvalidFileError, MissingFileError
-from affect.storage.tensor_file import unusable_tensors
+from affect.errors import InvalidFileError
+from affect.storage.state_dict import read_state_dict, unusable_tensors
 
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
 _CLASSIFIERS = ("classifier", "fc", "head")
 _COUNTER = "num_batches_tracked"
 """BatchNorm's batch counter: without use where it has a momentum, absent or of any type in files from elsewhere."""
@@ -44,55 +40,6 @@ class ImportReport:
             if keys:
                 parts.append(f"{len(keys)} {name} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})")
         return "; ".join(parts)
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a `.safetensors` file or of a `.pt`/`.pth`/`.ckpt` state dict.
-
-    A state dict one level down, under the usual names (`state_dict`, `model`, ...), is found.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        InvalidFileError: If the file is no such thing, is truncated, or holds pickled objects instead of tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"no weights file at {path}")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (
-            Exception
-        ) as error:  # OSError, SafetensorError, or KeyError for a type that PyTorch does not have
-            raise InvalidFileError(
-                f"{path} is not a whole safetensors file ({error}); fetch or write it again"
-            ) from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InvalidFileError(
-            f"{path} is no PyTorch file, or holds pickled objects, which could run code and are not loaded. In an "
-            "environment where you trust the file, save `model.state_dict()` from it with torch.save, and use that."
-        ) from error
-    except Exception as error:  # a damaged file can fail in any way: OSError, KeyError, EOFError, ...
-        raise InvalidFileError(
-            f"{path} cannot be read as a PyTorch file ({error!r}); is it complete?"
-        ) from error
-    for _ in _CONTAINERS:  # so deep at most: a pickled dict can contain itself
-        if not isinstance(content, dict):
-            break
-        inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), dict)), None)
-        if inner is None:
-            break
-        content = inner
-    tensors = (
-        {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
-        if isinstance(content, dict)
-        else {}
-    )
-    if not tensors:
-        raise InvalidFileError(f"{path} holds no state dict: expected names mapped to tensors")
-    return tensors
 
 
 def load_encoder_weights(encoder: nn.Module, path: str | Path) -> ImportReport:

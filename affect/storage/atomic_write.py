@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written under a temporary name in the same folder, then renamed."""
+"""Atomic writes: a file is written under a temporary name in the same folder and then renamed."""
 
 import contextlib
 import io
@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from affect.storage.locks import storage_errors
+from affect.storage.write_errors import storage_errors
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on an error it is removed.
+    """Yield a temporary path beside `path`; the file replaces `path` on success and is removed on an error.
 
-    The temporary name keeps the suffix, since writers choose a format by it. Parent folders are made. Where the
-    content fits into memory, use `write_bytes`: libraries replace the reason why a file cannot be written by their own.
+    The temporary name keeps the suffix, since writers choose a format by it. Parent folders are created. Prefer
+    `write_bytes` for content that fits into memory: its error messages are more precise than those of most libraries.
 
     Raises:
         StorageError: If the file cannot be written.
@@ -30,7 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _temporary_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Named before it is made: a signal that arrives while it is being made leaves nothing behind.
+    # Named before it is created, so that a signal during the creation leaves nothing behind.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
@@ -41,7 +41,7 @@ def _temporary_path(path: Path) -> Iterator[Path]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Tell by its name whether a file was left by a write that a kill interrupted."""
+    """Return whether a file, by its name, was left behind by a write that was killed."""
     return path.name.startswith(".") and ".part." in f"{path.name}."
 
 
@@ -49,7 +49,7 @@ def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write bytes atomically.
 
     Raises:
-        StorageError: If the file cannot be written; the message tells its size.
+        StorageError: If the file cannot be written; the message contains its size.
     """
     with storage_errors(path, len(content)), _temporary_path(Path(path)) as temporary:
         temporary.write_bytes(content)
@@ -76,7 +76,7 @@ def write_text(path: str | Path, content: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write indented JSON atomically; NaN and infinity are refused, since they are not JSON.
+    """Write indented JSON atomically; NaN and infinity are refused, since JSON does not have them.
 
     Raises:
         StorageError: If the file cannot be written.

@@ -1,6 +1,6 @@
-"""Comma-separated text without quoting, as the annotation files and tables of this field are written.
+"""Comma-separated text without quoting, the format of all annotation files and tables that are read here.
 
-Quotation marks are refused: a single stray one would merge the rows up to the next, and give an image the labels of
+Quotation marks are refused: a stray one would merge all rows up to the next one, and give an image the labels of
 another.
 """
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.errors import InvalidFileError, UserError
-from affect.storage.line_errors import list_problems
-from affect.storage.text_file import read_text
+from affect.storage.text_file import list_problems, read_text
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class CsvText:
     """The lines of a table, each with as many fields as there are columns.
 
     Attributes:
-        columns: Names of the columns without blanks around them, no name twice.
-        rows: N lines, uncut.
+        columns: Names of the columns, stripped and unique.
+        rows: N lines, not split into fields.
         lines: Their 1-based line numbers in the file, shape (N,), int64.
     """
 
@@ -35,23 +34,23 @@ def read_csv_text(
     first_column: str | None = None,
     default_columns: list[str] | None = None,
 ) -> CsvText:
-    """Read a table and check its form; blank lines, and lines of commas alone, are left out.
+    """Read a table and check its form; blank lines and lines of only commas are skipped.
 
     Args:
         path: The file, of UTF-8 text.
-        error: Class of the error for anything but a missing file.
-        first_column: A column that every header has; a first line without it is data, of `default_columns`.
+        error: Class of all errors except that for a missing file.
+        first_column: A column that every header has; a first line without it is data with `default_columns`.
         default_columns: Columns of a file without a header.
 
     Raises:
         MissingFileError: If there is no such file.
-        UserError: Of the class asked for, if the file is no such text, a column has no unique name, or a line holds a
-            quotation mark or another number of fields; the message names the lines.
+        UserError: An `error`, if the file is not UTF-8 text, a column name is repeated, or a line holds a quotation
+            mark or another number of fields; the message names the lines.
     """
     text = read_text(path, error)
     if '"' in text:
         marked = [number for number, line in enumerate(text.split("\n"), 1) if '"' in line]
-        reason = "holds a quotation mark; fields are not quoted here: remove it"
+        reason = "holds a quotation mark; quoted fields are not supported: remove it"
         raise error(list_problems(path, [(number, reason) for number in marked], "malformed line"))
     lines = text.split("\n")
     del text
@@ -63,7 +62,9 @@ def read_csv_text(
     has_header = first_column is None or default_columns is None or first_column in columns
     if not has_header and default_columns is not None:
         if first_column and first_column.casefold() in [name.casefold() for name in columns]:
-            raise error(f"{where}: the header must spell {first_column!r} with these capital letters")
+            raise error(
+                f"{where}: the header must spell {first_column!r} exactly so, in upper and lower case"
+            )
         columns = default_columns
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:

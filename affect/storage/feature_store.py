@@ -1,10 +1,9 @@
-"""The feature store: one row of features per image, in a memory-mapped array that tells what it was made from.
+"""The feature store: one row of features per image, in a memory-mapped array with a record of its sources.
 
 A finished store is a folder with `features.npy` (N, D), `names.txt` (an image id per line, in the order of rows) and
-`metadata.json`. `affect.storage.feature_store_writer` makes it.
+`metadata.json`. It is written by `affect.storage.feature_store_writer`.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from affect.errors import MissingFileError, UserError
-from affect.networks.backbone_file import file_digest
+from affect.storage.fingerprint import content_digest, file_digest
 from affect.storage.json_file import json_content, read_json
 
 FORMAT: Final = "mt-emotieffnet-features/1"
@@ -22,22 +21,22 @@ DTYPES: Final = ("float32", "float16")
 
 
 class FeatureStoreError(UserError):
-    """A store is missing, damaged, or made from something else; the message says which and what to do."""
+    """A store is missing, damaged, or made from other sources; the message contains the cause and the remedy."""
 
 
 @dataclass(frozen=True)
 class StorePlan:
-    """What a store holds and is made from; two stores of equal plans are interchangeable.
+    """Content and sources of a store; two stores with equal plans are interchangeable.
 
     Attributes:
-        names: Image ids, one per row, no two alike.
-        columns: How the columns divide: name and width of each part, in order.
-        sources: What the features depend on: digests of the backbone and of the images, the transform.
+        names: Image ids, one per row, unique.
+        columns: Name and width of each group of columns, in order.
+        sources: What the features depend on: digests of the backbone and the images, the transform.
         dtype: `float32`, or `float16` for half the size.
-        chunk_rows: Rows that are computed together, as one batch.
+        chunk_rows: Rows that are computed together as one batch.
 
     Raises:
-        ValueError: If a name stands twice, there is none, or the dtype is another.
+        ValueError: If there is no name, a name is repeated, `dtype` is unknown or `chunk_rows` is not positive.
     """
 
     names: Sequence[str] = field(repr=False)
@@ -49,7 +48,7 @@ class StorePlan:
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names):
             raise ValueError(
-                f"a store needs names, each once; got {len(self.names)}, {len(set(self.names))} different"
+                f"a store needs unique names; got {len(self.names)}, of which {len(set(self.names))} differ"
             )
         if self.dtype not in DTYPES or self.chunk_rows < 1:
             raise ValueError(f"dtype must be one of {DTYPES} and chunk_rows positive, got {self}")
@@ -65,21 +64,21 @@ class StorePlan:
         return -(-len(self.names) // self.chunk_rows)
 
     def rows_of(self, chunk: int) -> slice:
-        """Give the rows of a chunk."""
+        """Return the rows of a chunk."""
         return slice(chunk * self.chunk_rows, min((chunk + 1) * self.chunk_rows, len(self.names)))
 
     def metadata(self) -> dict[str, Any]:
-        """Describe the plan in plain values, the names by their digest."""
+        """Return the plan as JSON values, with a digest in place of the names."""
         fields = asdict(self)
-        fields["names"] = hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+        fields["names"] = content_digest(["\n".join(self.names).encode()])
         return {"format": FORMAT, "rows": len(self.names), **json.loads(json.dumps(fields))}
 
 
 class FeatureStore:
-    """A finished store, opened for reading; use `open`.
+    """A finished store, opened for reading by `FeatureStore.open`.
 
     Attributes:
-        features: Rows, shape (N, D), memory-mapped; all NaN where the image could not be read.
+        features: Rows, shape (N, D), memory-mapped; a row is NaN if its image could not be read.
         names: Image ids in the order of rows.
         metadata: The plan's metadata with `missing` (reason by image id) and `sha256` of the array file.
     """
@@ -91,7 +90,7 @@ class FeatureStore:
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why each missing image could not be read, by image id."""
+        """Reason by image id for each image that could not be read."""
         return self.metadata["missing"]
 
     @classmethod
@@ -102,11 +101,11 @@ class FeatureStore:
 
         Args:
             path: The store's folder.
-            plan: What it must have been made from; None takes any.
-            check_content: Compare the array file with its digest too (reads it once).
+            plan: Plan that the store must have; None accepts any.
+            check_content: Also compare the array file with its digest, which reads it once.
 
         Raises:
-            FeatureStoreError: If it is missing, incomplete, damaged, or made from something else than `plan`.
+            FeatureStoreError: If it is missing, incomplete, damaged, or has another plan.
         """
         path = Path(path)
         try:
@@ -115,15 +114,15 @@ class FeatureStore:
             )
             names_text = (path / "names.txt").read_text(encoding="utf-8")
         except (MissingFileError, OSError, ValueError) as error:
-            raise FeatureStoreError(f"no whole feature store at {path} ({error})") from error
+            raise FeatureStoreError(f"no complete feature store at {path} ({error})") from error
         features = read_rows(path / "features.npy")
         metadata = {"format": FORMAT, **asdict(described)}
         wanted = {} if plan is None else plan.metadata()
-        wanted.pop("chunk_rows", None)  # how the work was cut says nothing of the result
+        wanted.pop("chunk_rows", None)  # does not affect the result
         if differing := _differences(metadata, wanted):
-            raise FeatureStoreError(f"{path} was made from something else: {', '.join(differing)} changed")
+            raise FeatureStoreError(f"{path} was made from other sources: {', '.join(differing)} changed")
         names = names_text.rstrip("\n").split("\n")
-        digest = hashlib.sha256(names_text.rstrip("\n").encode()).hexdigest()
+        digest = content_digest([names_text.rstrip("\n").encode()])
         shape = (metadata["rows"], sum(metadata["columns"].values()))
         damaged = (
             features is None
@@ -134,28 +133,28 @@ class FeatureStore:
         )
         if damaged or (check_content and file_digest(path / "features.npy") != metadata["sha256"]):
             raise FeatureStoreError(
-                f"{path} is damaged: its files are not those it was written with; delete it"
+                f"{path} is damaged: its files have changed since they were written; delete it"
             )
         assert features is not None
         return cls(features, names, metadata)
 
     def rows(self, names: Sequence[str]) -> np.ndarray:
-        """Find the row of each image id, shape (len(names),), int64.
+        """Return the row of each image id, shape (len(names),), int64.
 
         Raises:
             FeatureStoreError: If the store lacks an id.
         """
-        places = {name: row for row, name in enumerate(self.names)}
+        row_of = {name: row for row, name in enumerate(self.names)}
         try:
-            return np.fromiter((places[name] for name in names), np.int64, len(names))
+            return np.fromiter((row_of[name] for name in names), np.int64, len(names))
         except KeyError as error:
-            raise FeatureStoreError(f"the store holds no image {error.args[0]!r}") from error
+            raise FeatureStoreError(f"the store has no image {error.args[0]!r}") from error
 
 
 @json_content
 @dataclass(frozen=True)
 class _Metadata:
-    """Content of `metadata.json`: the plan, the names by their digest, and what became of it."""
+    """Content of `metadata.json`: the plan, with a digest in place of the names, and the result."""
 
     rows: int
     names: str
@@ -168,7 +167,7 @@ class _Metadata:
 
 
 def read_rows(path: Path) -> np.ndarray | None:
-    """Open an array file memory-mapped; None if it is absent or damaged."""
+    """Open an array file memory-mapped; None if it is missing or damaged."""
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception:  # a damaged header fails in many ways: ValueError, SyntaxError, OverflowError, ...
@@ -177,7 +176,7 @@ def read_rows(path: Path) -> np.ndarray | None:
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Name the entries of `wanted` that `found` has otherwise, those of nested mappings by a dotted name."""
+    """List the keys of `wanted` whose value in `found` differs, with dotted names for nested mappings."""
     names = []
     for key, value in wanted.items():
         other = found.get(key)

@@ -1,7 +1,7 @@
-"""Writing a feature store chunk by chunk, from several processes, with stops in between.
+"""Writes a feature store in chunks, from one or several processes, and resumes after a stop.
 
-While a store grows, its chunks lie in a folder beside it, one file each. A chunk always holds the same rows and is
-computed as one batch, whoever computes it and whenever: the finished store is the same byte for byte.
+An unfinished store is a folder beside the store's, with one file per chunk. A chunk always holds the same rows and is
+computed as one batch, so the finished store has the same bytes regardless of processes and stops.
 """
 
 import contextlib
@@ -15,24 +15,25 @@ from typing import Any, Final
 import numpy as np
 
 from affect.errors import MissingFileError, UserError
-from affect.networks.backbone_file import file_digest
 from affect.storage.atomic_write import write_array, write_json, write_text
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan, read_rows
+from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
-from affect.storage.locks import StorageError, exclusive, storage_errors
+from affect.storage.locks import exclusive_lock
+from affect.storage.write_errors import StorageError, storage_errors
 
 _CHUNK_FORMAT: Final = 2
-"""Chunks of format 1 were not compared with the survey of the files."""
+"""Chunks of format 1 were written without checking that the image files had not changed."""
 _KEPT_SECONDS: Final = 7 * 86400
-"""So long chunks of a stopped run wait for being continued."""
+"""Age at which the chunks of another, stopped run are removed."""
 
 
 class FeatureStoreWriter:
     """Writes the chunks of a store, in any order and from any process, and merges them.
 
     Args:
-        path: The store's folder; chunks are kept in `<path>.partial` until merged.
-        plan: What to write.
+        path: The store's folder; chunks are kept in `<path>.partial` until they are merged.
+        plan: Content and sources of the store.
     """
 
     def __init__(self, path: str | Path, plan: StorePlan) -> None:
@@ -42,10 +43,10 @@ class FeatureStoreWriter:
         self._merged = self.path.with_name(self.path.name + ".merging")
 
     def prepare(self) -> int:
-        """Make the folder for chunks, going on with a stopped run of the same plan; call it in one process, first.
+        """Create the folder for chunks, or resume a stopped run with the same plan; call it first, in one process.
 
         Returns:
-            Number of chunks that are there already. Chunks of another plan are removed.
+            Number of chunks that are already done. Chunks of another plan are removed.
         """
         if not self._has_plan():
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -53,19 +54,19 @@ class FeatureStoreWriter:
         return self.plan.num_chunks - len(self.pending())
 
     def check_plan(self) -> None:
-        """Compare the plan with that of the process which made the folder for chunks.
+        """Compare the plan with that of the process that created the folder for chunks.
 
         Raises:
-            FeatureStoreError: If they differ: files changed between the surveys of the processes.
+            FeatureStoreError: If they differ, since image files have changed in the meantime.
         """
         if not self._has_plan():
             raise FeatureStoreError(
-                f"{self.partial} was begun from other files than this process found; leave the images as they are and "
-                "run again"
+                f"{self.partial} was begun with other image files than this process found; leave the images unchanged "
+                "and run again"
             )
 
     def discard(self, rows: np.ndarray) -> None:
-        """Remove the chunks of some rows, so that they are computed anew.
+        """Remove the chunks of some rows, so that they are computed again.
 
         Args:
             rows: Row numbers, any shape.
@@ -75,7 +76,7 @@ class FeatureStoreWriter:
                 self._chunk_file(chunk).unlink(missing_ok=True)
 
     def pending(self, rank: int = 0, world_size: int = 1) -> list[int]:
-        """List the chunks left to do for one of several processes; which ones are its own never depends on the rest."""
+        """List the unfinished chunks in the fixed share of one of several processes."""
         return [chunk for chunk in range(rank, self.plan.num_chunks, world_size) if self._read(chunk) is None]
 
     def write(self, chunk: int, values: np.ndarray, missing: Mapping[str, str]) -> None:
@@ -84,7 +85,7 @@ class FeatureStoreWriter:
         Args:
             chunk: Its number.
             values: Its rows, shape (rows of the chunk, D), any float type.
-            missing: Reason by image id for rows that have no image; they become NaN.
+            missing: Reason by image id for rows without an image; these rows become NaN.
 
         Raises:
             ValueError: If the shape is wrong.
@@ -101,7 +102,7 @@ class FeatureStoreWriter:
         if not np.isfinite(rows[~absent]).all():
             bad = names[int(np.flatnonzero(~np.isfinite(rows).all(1) & ~absent)[0])]
             raise FeatureStoreError(f"the features of {bad} are not finite in {self.plan.dtype}")
-        # The array comes last: where it stands, the reasons stand too.
+        # The array is written last: if it exists, so do the reasons.
         with storage_errors(self._reasons_file(chunk)):
             self._reasons_file(chunk).unlink(missing_ok=True)
         if missing:
@@ -109,7 +110,7 @@ class FeatureStoreWriter:
         write_array(self._chunk_file(chunk), rows)
 
     def merge(self) -> FeatureStore:
-        """Join the chunks into the finished store and remove them; call it in one process, when all are written.
+        """Join the chunks into the finished store and remove them; call it in one process, after all are written.
 
         Raises:
             FeatureStoreError: If a chunk is missing.
@@ -117,7 +118,7 @@ class FeatureStoreWriter:
         """
         if left := self.pending():
             raise FeatureStoreError(
-                f"{len(left)} of {self.plan.num_chunks} chunks of {self.path} are not done yet"
+                f"{len(left)} of {self.plan.num_chunks} chunks of {self.path} are not written yet"
             )
         try:
             with storage_errors(self.path):
@@ -163,7 +164,7 @@ class FeatureStoreWriter:
             reasons = self._reasons(chunk)
         except UserError:
             return None
-        # Rows without an image are NaN, and no others.
+        # Exactly the rows without an image must be NaN.
         absent = [name in reasons for name in self.plan.names[expected]]
         return rows if np.array_equal(np.isnan(rows).any(1), absent) else None
 
@@ -183,26 +184,26 @@ class FeatureStoreWriter:
         return {**self.plan.metadata(), "chunk_format": _CHUNK_FORMAT}
 
 
-def lock_file(path: Path) -> Path:
-    """Give the file that a process locks while it writes the store at `path`."""
+def lock_path(path: Path) -> Path:
+    """Return the file that a process locks while it writes the store at `path`."""
     return path.with_name(f".{path.name}.lock")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what stopped runs left: chunks of this store, and those of stores beside it after a week.
+    """Remove the chunks that stopped runs left: those of this store, and those of its siblings after a week.
 
-    Call it when the store is finished; another process must not hold its lock, or its chunks stay.
+    Chunks of a store that another process has locked are kept.
 
     Args:
-        path: A finished store's folder; stores made from the same images by other means are in the folders beside its
-            parent.
+        path: Folder of a finished store; its siblings, made from the same images with other settings, are in the
+            folders beside its parent.
     """
     for leftover in [*path.parent.parent.glob("*/*.partial"), *path.parent.parent.glob("*/*.merging")]:
         owner = leftover.with_suffix("")
         with contextlib.suppress(_InUseError, StorageError, FileNotFoundError):
             age = time.time() - leftover.stat().st_mtime
             if owner == path or age > _KEPT_SECONDS:
-                with exclusive(lock_file(owner), _raise_in_use):
+                with exclusive_lock(lock_path(owner), _raise_in_use):
                     shutil.rmtree(leftover, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images: one rule for everything that lists them."""
+"""The rule by which files are taken for images, hidden files or other files when a folder is listed."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -9,37 +9,37 @@ SUFFIXES: Final = (
     ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
     ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""Suffixes of the formats that can be decoded, in lower case; they are compared without regard to case."""
+"""Suffixes of the formats that can be decoded, in lower case; comparisons ignore case."""
 JPEG_SUFFIXES: Final = (".jfif", ".jpe", ".jpeg", ".jpg")
 _SYSTEM_NAMES: Final = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
 _SHOWN: Final = 3
 
 
 def has_image_suffix(name: str) -> bool:
-    """Tell by its suffix whether a file is an image."""
+    """Return whether a file is an image by its suffix."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
 def is_hidden(name: str) -> bool:
-    """Tell by its name whether a file or folder is no data: hidden, or a desktop's or archiver's own.
+    """Return whether a file or folder is not data by its name: hidden, or created by a desktop or an archiver.
 
-    Among them are `._*`, `.DS_Store` and `__MACOSX` of macOS, `Thumbs.db` and `desktop.ini` of Windows, and
+    Examples are `._*`, `.DS_Store` and `__MACOSX` of macOS, `Thumbs.db` and `desktop.ini` of Windows, and
     `.ipynb_checkpoints`.
     """
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 def list_images(folder: Path, known: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """List the images directly in a folder; hidden entries are left out without mention.
+    """List the images directly in a folder; hidden entries are skipped.
 
-    A link that leads nowhere and a pipe count as images by their suffix, so that reading reports them.
+    A dead link and a pipe count as images by their suffix, so that they are reported when they are read.
 
     Args:
-        folder: Where to look.
-        known: Names of other files that belong there.
+        folder: The folder.
+        known: Names of other files that are expected there, which are skipped.
 
     Returns:
-        Names of the images, and of what else is there: files with other suffixes, and folders. Both are sorted.
+        Sorted names of the images, and sorted names of other files and of folders.
     """
     images: list[str] = []
     others: list[str] = []
@@ -53,9 +53,9 @@ def list_images(folder: Path, known: Collection[str] = ()) -> tuple[list[str], l
 
 
 def describe_ignored(root: Path | str, ignored: Sequence[str]) -> str:
-    """Name and count entries that are not read."""
+    """Return a message with the number and examples of entries that are not read."""
     shown = ", ".join(ignored[:_SHOWN]) + (", ..." if len(ignored) > _SHOWN else "")
     return (
-        f"{root}: {len(ignored)} entries are not read, since they are folders or have no suffix of an image "
+        f"{root}: {len(ignored)} entries are not read, since they are folders or do not have an image suffix "
         f"({', '.join(SUFFIXES)}): {shown}"
     )

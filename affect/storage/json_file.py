@@ -1,4 +1,4 @@
-"""Reading JSON files of known content: whatever a file holds instead, the error names the file and the key."""
+"""Reads JSON files and validates their content; errors name the file and the key."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ _STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def json_content(kind: type[Content]) -> type[Content]:
-    """Mark a dataclass as the content of a JSON file: no other keys, no conversions, finite numbers only."""
+    """Mark a dataclass as the content of a JSON file: no extra keys, no type conversions, only finite numbers."""
     return with_config(_STRICT)(kind)
 
 
@@ -32,17 +32,17 @@ def read_json(
 
     Args:
         path: The file.
-        content: What it holds: a dataclass marked with `json_content`, or a type such as `dict[str, float]`.
-        remedy: What to do about a missing or damaged file, for the error message.
-        file_format: Expected value of the key `format`; None expects no such key.
-        error: Class of the error that a damaged file raises.
+        content: Expected content: a dataclass marked with `json_content`, or a type such as `dict[str, float]`.
+        remedy: What the user can do about a missing or damaged file, for the error message.
+        file_format: Expected value of the key `format`; None if the file has no such key.
+        error: Class of all errors except that for a missing file.
 
     Returns:
-        The content; a dataclass has checked its ranges in `__post_init__`.
+        The content; a dataclass checks its values in `__post_init__`.
 
     Raises:
         MissingFileError: If there is no such file.
-        UserError: An `error`, if it is not a regular file, no JSON, or holds something else.
+        UserError: An `error`, if it is not a regular file of JSON, or its content differs from the expected.
     """
     try:
         text = read_text(path, error, exact=True)
@@ -61,11 +61,11 @@ def parse_json(text: str, content: type[Content], file_format: str | None = None
 
     Args:
         text: The text.
-        content: What it holds, as in `read_json`.
-        file_format: Expected value of the key `format`, which is not passed on to `content`.
+        content: Expected content, as in `read_json`.
+        file_format: Expected value of the key `format`, which is not part of `content`.
 
     Raises:
-        ValueError: If it holds something else; the message names the key.
+        ValueError: If the text has other content; the message names the key.
     """
     try:
         found = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
@@ -74,14 +74,14 @@ def parse_json(text: str, content: type[Content], file_format: str | None = None
                 kind = found.get("format") if isinstance(found, dict) else type(found).__name__
                 raise ValueError(f"it has the format {kind!s:.80}, not {file_format!r}")
             del found["format"]
-        # Serialised again, since arrays become tuples only when pydantic parses JSON itself. A number such as 1e999
-        # was read as infinity, which is refused here.
+        # Serialised again, since pydantic converts arrays to tuples only when it parses the JSON itself. A number such
+        # as 1e999 has been read as infinity, which is refused here.
         adapter = _adapter(content)  # type: ignore[arg-type]
         return adapter.validate_json(json.dumps(found, allow_nan=False), strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error)) from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON ({error})") from error
+        raise ValueError(f"it is not JSON ({error})") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

@@ -1,4 +1,4 @@
-"""A single number in a file of NumPy's npy format, as AffectNet's 2021 release stores each label."""
+"""Reads a single number from an npy file, the format of each label in AffectNet's 2021 release."""
 
 import io
 import math
@@ -21,21 +21,21 @@ _OTHER_FORMATS: Final = {
 
 
 def read_number(path: str | Path, error: type[UserError] = InvalidFileError) -> float:
-    """Read the one number that a file holds, as an integer, a float or text; shape () or (1,).
+    """Read a number that a file stores as an integer, a float or text, in an array of shape () or (1,).
 
-    The header alone decides: neither a pickle is read nor memory allocated for a size that it claims.
+    Safe for files of unknown origin: pickles are refused, and no memory is allocated by the size in the header.
 
     Returns:
-        The number; NaN and infinities, which only floats can hold, are returned as they are.
+        The number; a float may be NaN or infinite.
 
     Raises:
         MissingFileError: If there is no such file.
-        UserError: Of the class asked for, if it is not a regular file or holds anything else; the message says what.
+        UserError: An `error`, if it is not a regular file or has other content; the message describes the content.
     """
     content = read_regular(path, error, _MAX_BYTES)
     if not content.startswith(_MAGIC):
         found = next((name for start, name in _OTHER_FORMATS.items() if content.startswith(start)), None)
-        raise error(f"{path}: no npy file: {found or ('other data' if content else 'empty')}")
+        raise error(f"{path}: not an npy file: {found or ('other data' if content else 'empty')}")
     header_size = _header_size(content)
     try:
         shape, kind, item_size = _parse_header(content[:header_size])
@@ -66,17 +66,17 @@ def read_number(path: str | Path, error: type[UserError] = InvalidFileError) -> 
 
 
 def _header_size(content: bytes) -> int:
-    """Size of magic, version, length field and header text."""
+    """Return the number of bytes before the data."""
     length_bytes = 2 if content[6:7] == b"\1" else 4
     return 8 + length_bytes + int.from_bytes(content[8 : 8 + length_bytes], "little")
 
 
-@lru_cache(maxsize=256)  # the same few headers stand in all files of a set
+@lru_cache(maxsize=256)  # all files of a set share a few headers
 def _parse_header(header: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
     """Parse everything before the data into shape, type and bytes per item.
 
     Raises:
-        ValueError: If it is damaged; NumPy's own messages, which advise unsafe settings, are not passed on.
+        ValueError: If it is damaged; NumPy's own messages are not passed on, since they advise unsafe settings.
     """
     file = io.BytesIO(header)
     try:
@@ -87,6 +87,6 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, _, kind = read(file)
-    except Exception:  # the header is a Python literal: a damaged one fails in a dozen ways
+    except Exception:  # the header is a Python literal; a damaged one raises errors of many classes
         raise ValueError("its header cannot be parsed") from None
     return shape, kind, kind.itemsize

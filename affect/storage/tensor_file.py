@@ -1,7 +1,6 @@
-"""Tensors with a description of them in one safetensors file: what our own file formats have in common."""
+"""A module's tensors and their description in one safetensors file; the basis of the backbone and heads files."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from affect.errors import InvalidFileError, MissingFileError
 from affect.storage.atomic_write import write_bytes
 from affect.storage.json_file import parse_json
+from affect.storage.state_dict import unusable_tensors
 
 Spec = TypeVar("Spec")
 
@@ -24,14 +24,14 @@ def save_tensors(
     spec: dict[str, Any],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a module's state with its description atomically.
+    """Write a module's state with its description, atomically.
 
     Args:
         path: File to write, `.safetensors`.
-        module: What is saved.
+        module: The module.
         file_format: Name and version of the format.
-        spec: What is needed to rebuild the module; plain JSON values.
-        dtype: Store floating-point tensors in this type; by default as they are.
+        spec: Description from which the module can be rebuilt; JSON values.
+        dtype: Type of the stored floating-point tensors; None keeps their own.
     """
     tensors: dict[str, Tensor] = {
         key: (value.to(dtype) if dtype and value.is_floating_point() else value).detach().cpu().contiguous()
@@ -41,17 +41,17 @@ def save_tensors(
 
 
 def read_description(path: str | Path, spec: type[Spec], file_format: str, made_by: str) -> Spec:
-    """Read a file's description without its tensors.
+    """Read the description in a file without its tensors.
 
     Args:
         path: The file.
         spec: Dataclass of the description, marked with `json_content`.
         file_format: Name and version of the format, for instance `mt-emotieffnet-heads/1`.
-        made_by: What makes such a file, for the error message.
+        made_by: How such a file is made, for the error message.
 
     Raises:
         MissingFileError: If there is no such file.
-        InvalidFileError: If it is not a file of this format, or its description is incomplete or out of range.
+        InvalidFileError: If it has another format, or its description is incomplete or has values out of range.
     """
     path = Path(path)
     kind = file_format.removeprefix("mt-emotieffnet-").partition("/")[0]
@@ -61,7 +61,7 @@ def read_description(path: str | Path, spec: type[Spec], file_format: str, made_
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InvalidFileError(f"{path} is not a whole safetensors file ({error}); {made_by}") from error
+        raise InvalidFileError(f"{path} is not a complete safetensors file ({error}); {made_by}") from error
     if metadata.get("format") != file_format:
         raise InvalidFileError(
             f"{path} is not a {kind} file: its format is {metadata.get('format')!r}, not {file_format!r}"
@@ -73,15 +73,15 @@ def read_description(path: str | Path, spec: type[Spec], file_format: str, made_
 
 
 def fill_module(module: nn.Module, path: str | Path, name: str) -> None:
-    """Fill a module with a file's tensors.
+    """Load the tensors of a file into a module.
 
     Args:
-        module: The module, in place; floating-point tensors are converted to its type.
-        path: A file whose description was read.
-        name: What the file describes, for the error message.
+        module: The module, changed in place; floating-point tensors are converted to its type.
+        path: The file.
+        name: Name of the network that the file describes, for the error message.
 
     Raises:
-        InvalidFileError: If the tensors do not fit, are integers where weights belong, or hold NaN or infinity.
+        InvalidFileError: If the tensors do not fit the module or are unusable (see `unusable_tensors`).
     """
     try:
         tensors = load_file(path)
@@ -91,45 +91,8 @@ def fill_module(module: nn.Module, path: str | Path, name: str) -> None:
             )
         module.load_state_dict(tensors)
     except (SafetensorError, OSError) as error:
-        raise InvalidFileError(f"{path} is not a whole safetensors file ({error}); write it again") from error
+        raise InvalidFileError(
+            f"{path} is not a complete safetensors file ({error}); write it again"
+        ) from error
     except RuntimeError as error:
-        raise InvalidFileError(f"{path} does not hold the {name} that it describes: {error}") from error
-
-
-def unusable_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """List tensors that could be copied into a network and would silently become something else there.
-
-    Args:
-        found: Tensors of a file.
-        wanted: The network's own; names that only one side has are passed over.
-
-    Returns:
-        Name and reason of each tensor that is of another kind than the network's (whole numbers, booleans, less than 16
-        bits, quantised, sparse), that is NaN or infinite in the network's type, or that is a negative variance.
-    """
-    reasons = []
-    for name in found.keys() & wanted.keys():
-        if reason := _reason(name, found[name], wanted[name]):
-            reasons.append(f"{name} {reason}")
-    return sorted(reasons)
-
-
-def _reason(name: str, found: Tensor, wanted: Tensor) -> str | None:
-    kind = str(found.dtype).removeprefix("torch.")
-    if found.layout != torch.strided or found.is_quantized or found.device.type == "meta":
-        return f"is no plain tensor ({kind}, {found.layout}, on {found.device})"
-    if wanted.is_floating_point():
-        if not found.is_floating_point() or found.element_size() < 2:
-            return f"is {kind}, not floating-point numbers of 16 bits or more"
-        values = found.to(wanted.dtype)
-        if not bool(torch.isfinite(values).all()):
-            return f"holds NaN or infinity as {str(wanted.dtype).removeprefix('torch.')}"
-        if name.endswith("running_var") and bool((values < 0).any()):
-            return "holds a negative variance"
-    elif (
-        found.is_floating_point()
-        or found.is_complex()
-        or (found.dtype == torch.bool) != (wanted.dtype == torch.bool)
-    ):
-        return f"is {kind}, not {str(wanted.dtype).removeprefix('torch.')}"
-    return None
+        raise InvalidFileError(f"{path} does not contain the {name} that it describes: {error}") from error

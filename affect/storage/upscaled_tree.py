@@ -1,7 +1,7 @@
-"""The upscaler's output: a folder tree that mirrors its source, and the manifest that says how it was made.
+"""The upscaler's output: a folder tree with the same file names as its source, and a manifest of how it was made.
 
-Every file appears whole or not at all, so that whatever is there, and ends as its format ends, is finished. The
-manifest is written when the tree is begun, with `complete: false`, and again when it is done.
+Files are written atomically, so an image with the first and last bytes of its format is finished. The manifest is
+written when the tree is begun, with `complete: false`, and again when all images are finished.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from affect.errors import MissingFileError, UserError
 from affect.storage.atomic_write import is_temporary, write_bytes, write_json
 from affect.storage.image_suffixes import JPEG_SUFFIXES, SUFFIXES
 from affect.storage.json_file import read_json
-from affect.storage.locks import StorageError, storage_errors
+from affect.storage.write_errors import StorageError, storage_errors
 
 MANIFEST: Final = "manifest.json"
 JPEG_QUALITY: Final = 95
@@ -25,20 +25,20 @@ _PIXELS: Final = "upright, transparency on white, 8 bits, grey kept"
 _FORMAT: Final = "upscaled-tree-1"
 _KINDS: Final[dict[str, type]] = {"settings": dict, "source": dict, "complete": bool, "unreadable": list}
 _ENDS: Final = {".png": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"), ".jpg": (b"\xff\xd8", b"\xff\xd9")}
-"""First and last bytes by format: JPEG where the name has a suffix of JPEG, otherwise PNG."""
+"""First and last bytes by format: JPEG if the name has a JPEG suffix, otherwise PNG."""
 
 
 class StaleTreeError(UserError):
-    """A folder holds images made otherwise than asked for; the message says what differs."""
+    """A folder holds a tree with other settings or another source; the message lists the differences."""
 
 
 class UpscaledTree:
-    """A mirrored tree of upscaled images.
+    """A tree of upscaled images.
 
     Args:
         root: Its folder.
-        settings: What made the pictures: network digest, scale and the like; plain values.
-        source_digest: Identifies the source's files.
+        settings: Settings that affect the pixels, such as network digest and scale; JSON values.
+        source_digest: Digest of the states of the source's files (see `affect.storage.fingerprint.states_digest`).
         names: Paths of the source's images relative to its root, `/`-separated.
     """
 
@@ -54,26 +54,26 @@ class UpscaledTree:
         }
 
     def check(self, rebuild: bool = False) -> None:
-        """Refuse a folder that this tree must not use; changes nothing, so that every process may ask.
+        """Check that this tree may be written to its folder, without changing anything; any process may call it.
 
         Args:
-            rebuild: Accept a tree that was made otherwise.
+            rebuild: Accept a folder with another tree.
 
         Raises:
-            StaleTreeError: If the folder holds another tree (and `rebuild` is off), or files that are no tree's.
+            StaleTreeError: If the folder holds another tree (and `rebuild` is off), or other files without a manifest.
         """
         found = read_manifest(self.root)
         if found is None:
-            # The manifest itself may have come since: another process has just begun the tree.
+            # Another process may have written the manifest in the meantime.
             present = self.root.iterdir() if self.root.is_dir() else ()
             if any(path.name != MANIFEST and not is_temporary(path) for path in present):
                 raise StaleTreeError(
-                    f"{self.root} is not empty and has no {MANIFEST} of an upscaled tree; choose another"
+                    f"{self.root} is not empty and has no {MANIFEST} of an upscaled tree; choose another folder"
                 )
         elif not rebuild and (differences := self.differences()):
             raise StaleTreeError(
-                f"{self.root} was made otherwise: {'; '.join(differences)}. Choose another folder, or rebuild it "
-                "(rebuild=true removes its images first)"
+                f"{self.root} was made with other settings or from another source: {'; '.join(differences)}. Choose "
+                "another folder, or rebuild it (rebuild=true removes its images first)"
             )
 
         for folder in {self.root / name.rpartition("/")[0] for name in self.names}:
@@ -81,19 +81,19 @@ class UpscaledTree:
                 raise StaleTreeError(f"{folder} is a link to {target}; remove it or choose another folder")
 
     def differences(self) -> list[str]:
-        """Tell how the tree that the folder holds was made otherwise; empty if it was not, or there is none."""
+        """List how the tree in the folder differs from this one; empty if they are equal or there is none."""
         found = read_manifest(self.root)
         return [] if found is None else _differences(found, self._identity)
 
     def open(self, rebuild: bool = False) -> None:
-        """Begin the tree, or go on with it; for one process, before any other uses it.
+        """Begin or resume the tree; call it in one process, before any other uses the tree.
 
         Args:
-            rebuild: Remove a tree that was made otherwise instead of refusing it.
+            rebuild: Remove another tree from the folder instead of refusing it.
 
         Raises:
-            StaleTreeError: If the folder holds another tree (and `rebuild` is off), or files that are no tree's.
-            StorageError: If the manifest cannot be written, or an old file not be removed.
+            StaleTreeError: As in `check`.
+            StorageError: If the manifest cannot be written or an old file cannot be removed.
         """
         self.check(rebuild)
         manifest = self.root / MANIFEST
@@ -102,13 +102,13 @@ class UpscaledTree:
             if self._own_manifest() is not None:
                 return
             if manifest.exists():
-                # Neither the old tree nor the new: killed while removing, the next run goes on removing.
+                # A manifest of neither tree, so that the next run continues the removal if this one is killed.
                 write_json(manifest, {"format": _FORMAT, "complete": False})
                 self._remove_files(partial_only=False)
             write_json(manifest, {**self._identity, "complete": False, "unreadable": []})
 
     def is_complete(self) -> bool:
-        """Tell whether a pass has finished this very tree, and every image of it is whole still."""
+        """Return whether a pass has finished exactly this tree, and all its images are still complete."""
         manifest = self._own_manifest()
         if manifest is None or not manifest["complete"]:
             return False
@@ -116,7 +116,7 @@ class UpscaledTree:
         return all(name in left_out or self.is_finished(name) for name in self.names)
 
     def is_finished(self, name: str) -> bool:
-        """Tell whether an image is there, and whole as far as its first and last bytes show."""
+        """Return whether an image exists and is complete by its first and last bytes."""
         start, end = _ENDS[_format_of(name)]
         try:
             with (self.root / name).open("rb") as file:
@@ -128,7 +128,7 @@ class UpscaledTree:
             return False
 
     def known_unreadable(self) -> dict[str, str]:
-        """Return names and reasons of what a finished pass over the same source left out."""
+        """Return name and reason of each image that a finished pass over the same source could not read."""
         found = self._own_manifest()
         if found is None or not found["complete"]:
             return {}
@@ -142,15 +142,15 @@ class UpscaledTree:
     def write(self, name: str, image: NDArray[np.uint8]) -> None:
         """Write one image; safe to call from several threads and processes.
 
-        It keeps its name, by which lists and other trees refer to it. JPEG holds it where the name has a suffix of
-        JPEG, otherwise PNG, whatever the suffix: readers go by the content.
+        The name is kept, since lists and other trees refer to it. The format is JPEG if the name has a JPEG suffix,
+        otherwise PNG with any suffix: readers recognise the format by the content.
 
         Args:
             name: Path relative to the root.
             image: RGB, shape (H, W, 3).
 
         Raises:
-            ValueError: If the name leaves the root or has another suffix.
+            ValueError: If the name leaves the root or does not have an image suffix.
             StorageError: If the file cannot be written.
         """
         path = self.root / name
@@ -161,8 +161,8 @@ class UpscaledTree:
         file_format = _format_of(name)
         if file_format == ".jpg" and max(image.shape) > _JPEG_LARGEST_SIDE:
             raise StorageError(
-                f"{path} would have {image.shape[1]} x {image.shape[0]} pixels, but a side of a JPEG may have "
-                f"{_JPEG_LARGEST_SIDE:,}; leave the image out, or make it smaller"
+                f"{path} would have {image.shape[1]} x {image.shape[0]} pixels, but the limit of a JPEG's side "
+                f"is {_JPEG_LARGEST_SIDE:,}; leave the image out, or make it smaller"
             )
         options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if file_format == ".jpg" else []
         encoded, content = cv2.imencode(file_format, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
@@ -171,15 +171,15 @@ class UpscaledTree:
         write_bytes(path, content.tobytes())
 
     def finish(self, unreadable: Iterable[tuple[str, str]], reduced: Sequence[str] = ()) -> None:
-        """Complete the manifest; for one process, after all have written.
+        """Complete the manifest; call it in one process, after all images have been written.
 
         Args:
-            unreadable: Names and reasons of the source's files that could not be read, repeated or not; what an
-                earlier pass found, and this one skipped, stays listed.
-            reduced: Names of the source's files whose samples of over 8 bits were reduced.
+            unreadable: Name and reason of each file of the source that could not be read; duplicates are allowed. Those
+                of an earlier pass, which this pass has skipped, remain listed.
+            reduced: Names of the source's files with samples of over 8 bits, which were reduced to 8.
 
         Raises:
-            StorageError: If an image that could be read is missing, or the manifest cannot be written.
+            StorageError: If a readable image is missing in the tree, or the manifest cannot be written.
         """
         reasons = self.known_unreadable() | dict(unreadable)
         absent = {name for name in self.names if not self.is_finished(name)}
@@ -188,7 +188,7 @@ class UpscaledTree:
             raise StorageError(
                 f"{len(missing)} images are missing in {self.root}, for example {missing[0]}; run again"
             )
-        present = set(self.names) - absent  # an image that could be read after all is not listed
+        present = set(self.names) - absent  # an image that has become readable is not listed
         entries = [
             {"name": name, "reason": reason}
             for name, reason in sorted(reasons.items())
@@ -200,12 +200,12 @@ class UpscaledTree:
         )
 
     def _own_manifest(self) -> dict[str, Any] | None:
-        """Read the manifest; None while the folder has none, or that of a tree made otherwise."""
+        """Read the manifest; None if the folder has none, or that of another tree."""
         found = read_manifest(self.root)
         return None if found is None or _differences(found, self._identity) else found
 
     def _remove_files(self, partial_only: bool) -> None:
-        """Remove what interrupted writers left, or all images."""
+        """Remove the temporary files of interrupted writers, or these and all images."""
         for path in [each for each in self.root.rglob("*") if each.suffix.lower() in (*SUFFIXES, ".json")]:
             if path.is_file() and (
                 is_temporary(path) or (not partial_only and path.suffix.lower() in SUFFIXES)
@@ -221,7 +221,7 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
     """Read the manifest of a tree; None if the folder has none.
 
     Raises:
-        StaleTreeError: If it is damaged, or another program's.
+        StaleTreeError: If it is damaged or has another format.
     """
     path = Path(root) / MANIFEST
     try:
@@ -232,7 +232,9 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
         return None
     for key, kind in _KINDS.items():
         if key in manifest and not isinstance(manifest[key], kind):
-            raise StaleTreeError(f"{path} is damaged: key {key!r} is no {kind.__name__}; remove the folder")
+            raise StaleTreeError(
+                f"{path} is damaged: key {key!r} is not a {kind.__name__}; remove the folder"
+            )
     if "complete" not in manifest or not all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("name", "reason"))
         for entry in manifest.get("unreadable", [])
@@ -242,7 +244,7 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Say which settings or source facts differ."""
+    """List the settings and source values that differ."""
     lines = []
     for part in ("settings", "source"):
         before, after = found.get(part, {}), wanted[part]

@@ -12,10 +12,11 @@ import numpy as np
 
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.storage.atomic_write import write_text
-from affect.submissions.lines import SubmissionError, validate_lines
+from affect.submissions.lines import SubmissionError, check_predictions, validate_lines
 
 HEADER: Final = "image,valence,arousal,expression,aus"
 NUM_FIELDS: Final = 4 + len(ACTION_UNITS)
+_CODES: Final = tuple(str(code) for code in range(len(AFFWILD2_EXPRESSIONS)))
 
 
 def write_mtl_submission(
@@ -25,31 +26,23 @@ def write_mtl_submission(
     expression: np.ndarray,
     action_units: np.ndarray,
 ) -> None:
-    """Write the predictions of every row of the test list, then validate the file.
+    """Write the predictions for every row of the test list, then validate the file.
 
     Args:
-        path: Where to.
-        names: Images of the test list, in its order, duplicates included.
+        path: File to write.
+        names: Images of the test list, in order, including duplicates, N of them.
         valence_arousal: Values, clipped to [-1, 1], shape (N, 2).
-        expression: Scores; the code of the largest is written, shape (N, 8).
+        expression: Scores, shape (N, 8); the code of the largest is written.
         action_units: Decisions, 0 or 1, shape (N, 12).
 
     Raises:
-        SubmissionError: If a shape is wrong, or a value is not finite or no decision.
+        SubmissionError: If a shape is wrong, a value is not finite, or an action unit is neither 0 nor 1.
     """
-    shapes = {
-        "valence_arousal": (valence_arousal, 2),
-        "expression": (expression, len(AFFWILD2_EXPRESSIONS)),
-        "action_units": (action_units, len(ACTION_UNITS)),
-    }
-    for task, (values, width) in shapes.items():
-        if values.shape != (len(names), width):
-            raise SubmissionError(f"{task} has shape {values.shape}, expected {(len(names), width)}")
-        if not np.isfinite(values).all():
-            first = names[int(np.flatnonzero(~np.isfinite(values).all(1))[0])]
-            raise SubmissionError(f"{task} holds NaN or infinity, first for {first}")
+    check_predictions("valence_arousal", valence_arousal, names, 2)
+    check_predictions("expression", expression, names, len(AFFWILD2_EXPRESSIONS))
+    check_predictions("action_units", action_units, names, len(ACTION_UNITS))
     if not np.isin(action_units, (0, 1)).all():
-        raise SubmissionError("action units must be decided, 0 or 1, before they are written")
+        raise SubmissionError("action_units: values other than 0 and 1; apply the thresholds first")
     values = np.clip(valence_arousal, -1, 1)
     lines = [
         f"{name},{valence:.4f},{arousal:.4f},{code},{','.join(map(str, units))}"
@@ -66,32 +59,17 @@ def write_mtl_submission(
 
 
 def validate_mtl_submission(path: str | Path, names: Sequence[str]) -> None:
-    """Check a submission file against the test list.
-
-    Args:
-        path: The file.
-        names: Images of the test list, in its order, duplicates included.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        SubmissionError: If anything differs from the official form; lines and reasons are in the message.
-    """
-    validate_lines(path, HEADER, names, _mistake)
+    """Check a submission file against the images of the test list; raises as `validate_lines` does."""
+    validate_lines(path, HEADER, names, NUM_FIELDS, _find_mistake)
 
 
-def _mistake(line: str, name: str) -> str | None:
-    """Say what is wrong with a line, if anything."""
-    fields = line.split(",")
-    if len(fields) != NUM_FIELDS:
-        return f"expected {NUM_FIELDS} values, got {len(fields)}"
-    if fields[0] != name:
-        return f"expected image {name!r} here, as in the test list, got {fields[0]!r}"
-    for label, text in zip(("valence", "arousal"), fields[1:3], strict=True):
+def _find_mistake(fields: list[str]) -> str | None:
+    for label, text in zip(("valence", "arousal"), fields[:2], strict=True):
         if not _is_value(text):
             return f"{label} must be a number from -1 to 1, not {text!r}"
-    if fields[3] not in _CODES:
-        return f"expression must be one of {', '.join(_CODES)}, not {fields[3]!r}"
-    for unit, text in zip(ACTION_UNITS, fields[4:], strict=True):
+    if fields[2] not in _CODES:
+        return f"expression must be one of {', '.join(_CODES)}, not {fields[2]!r}"
+    for unit, text in zip(ACTION_UNITS, fields[3:], strict=True):
         if text not in ("0", "1"):
             return f"{unit} must be 0 or 1, not {text!r}"
     return None
@@ -102,6 +80,3 @@ def _is_value(text: str) -> bool:
         return text == text.strip() and "_" not in text and abs(float(text)) <= 1  # false for NaN too
     except ValueError:
         return False
-
-
-_CODES: Final = tuple(str(code) for code in range(len(AFFWILD2_EXPRESSIONS)))

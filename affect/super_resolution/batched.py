@@ -1,4 +1,4 @@
-"""The suite's own engine: whole batches of equal-sized images, channels-last, bytes converted on the device."""
+"""The default engine: processes batches of equal-sized images and converts from and to bytes on the device."""
 
 import copy
 from collections.abc import Iterator
@@ -17,31 +17,31 @@ from affect.super_resolution.upscaler import Upscaler
 PRECISIONS: Final = ("float32", "float16", "bfloat16")
 _Span = tuple[int, int]
 _CHUNK_PIXELS: Final = {"cpu": 112 * 112, "cuda": 1 << 18}
-"""Input pixels handled at once: on a CPU what its caches hold, elsewhere what an 8 GB device holds."""
+"""Input pixels processed at once: as many as fit into the caches of a CPU, or into a GPU of 8 GB."""
 
 
 def default_precision(device_type: str) -> str:
-    """Return the precision that `RealESRGANer` has on a device: float16 on CUDA, float32 elsewhere."""
+    """Return the precision of `RealESRGANer` on a device: float16 on CUDA, float32 elsewhere."""
     return "float16" if device_type == "cuda" else "float32"
 
 
 class BatchedUpscaler(Upscaler):
-    """Enlarges batches, giving the picture of `RealESRGANer` (with its `pre_pad` 0) to within one grey level.
+    """Enlarges batches; results equal those of `RealESRGANer` (with `pre_pad` 0) to within one grey level.
 
-    An image with a side over `tile` is cut into tiles as `RealESRGANer` cuts it. Reduced precision is an approximation:
-    float16 throughout (what `RealESRGANer` does on a GPU) shifts isolated pixels by up to 3 levels; bfloat16 works in
-    the network's body only, which on processors with bfloat16 products takes half the time, and shifts pixels by
-    0.2 levels on average and up to 4.
+    An image with a side over `tile` is cut into tiles as in `RealESRGANer`. Reduced precision is an approximation:
+    float16 everywhere (as in `RealESRGANer` on a GPU) changes isolated pixels by up to 3 levels; bfloat16, used in the
+    network's body only, takes half the time on processors with bfloat16 instructions and changes pixels by 0.2 levels
+    on average and at most 4.
 
     Args:
-        network: The network; it is copied.
-        outscale: Enlargement of the result; by default the network's.
+        network: The network, which is copied.
+        outscale: Enlargement of the result; None for the network's.
         precision: `float32`, `float16` or `bfloat16`; see `default_precision`.
-        tile: Largest side in pixels that is processed as a whole.
+        tile: Largest side in pixels of an image or tile.
         tile_overlap: Pixels of context on each side of a tile.
 
     Raises:
-        InvalidOptionError: If `precision` is unknown, or the tile sizes are no multiples of the network's `fold`.
+        InvalidOptionError: If `precision` is unknown, or the tile sizes are not multiples of the network's `fold`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class BatchedUpscaler(Upscaler):
             self.network.body.bfloat16()
 
     def describe(self) -> dict[str, str | int | float | bool]:
-        """Return every setting that changes the picture."""
+        """Return every setting that affects the pixels."""
         return {
             "engine": "batched",
             "network": type(self.network).__name__,
@@ -93,7 +93,7 @@ class BatchedUpscaler(Upscaler):
         return torch.from_numpy(resized).permute(0, 3, 1, 2)
 
     def _enlarge(self, images: Tensor) -> Tensor:
-        """Run the network on a chunk; gives bytes in (B, H, W, 3) order."""
+        """Run the network on a chunk and return bytes of shape (B, H, W, 3)."""
         height, width = images.shape[2:]
         values = images.float().div_(255)
         missing = (-width % self.network.fold, -height % self.network.fold)

@@ -1,6 +1,6 @@
-"""Real-ESRGAN checkpoints: the architecture is read off the tensors, so a file needs no description."""
+"""Reads Real-ESRGAN checkpoints; the architecture is inferred from the tensors' names and shapes."""
 
-import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from affect.errors import InvalidFileError, MissingFileError
-from affect.networks.weight_import import read_state_dict
-from affect.storage.tensor_file import unusable_tensors
+from affect.errors import InvalidFileError
+from affect.storage.fingerprint import content_digest
+from affect.storage.state_dict import read_state_dict, unusable_tensors
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _FOLD_BY_CHANNELS = {3: 4, 12: 2, 48: 1}
-"""RRDBNet's scale by its input channels: 3 times the squared side of the pixel-unshuffling."""
+"""RRDBNet's scale by its number of input channels, 3 times the squared factor of the pixel-unshuffling."""
 
 
 def read_network(path: str | Path) -> SuperResolutionNetwork:
@@ -24,30 +24,24 @@ def read_network(path: str | Path) -> SuperResolutionNetwork:
         MissingFileError: If there is no such file.
         InvalidFileError: If it is damaged, holds pickled objects, or is neither RRDBNet nor SRVGGNetCompact.
     """
+    state = read_state_dict(path)
     try:
-        return build_network(read_state_dict(path))
-    except MissingFileError:
-        raise
-    except (OSError, InvalidFileError) as error:  # PyTorch meets some truncated files with an OSError
-        message = (
-            str(error)
-            if isinstance(error, InvalidFileError)
-            else f"cannot be read ({error}); is it complete?"
-        )
-        raise InvalidFileError(message if str(path) in message else f"{path}: {message}") from error
+        return build_network(state)
+    except InvalidFileError as error:
+        raise InvalidFileError(f"{path}: {error}") from error
 
 
 def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
-    """Build the network that a state dict belongs to, filled, in evaluation mode and without gradients.
+    """Build the network of a state dict and load its weights; in evaluation mode and without gradients.
 
     Raises:
-        InvalidFileError: If the names or shapes fit neither architecture, or the weights are no finite floating-point
+        InvalidFileError: If the names or shapes fit neither architecture, or the weights are not finite floating-point
             numbers.
     """
     blocks = {int(match[1]) for name in state if (match := re.match(r"body\.(\d+)\.", name))}
     if not blocks or max(blocks) > len(state):
         raise InvalidFileError(
-            "no network of Real-ESRGAN: it has no consecutive parameters `body.<number>....`"
+            "not a network of Real-ESRGAN: it has no consecutive parameters `body.<number>....`"
         )
     network: SuperResolutionNetwork
     if "conv_first.weight" in state:
@@ -60,10 +54,12 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
         first, last = _shape(state, "body.0.weight"), _shape(state, f"body.{max(blocks)}.weight")
         scale = round((last[0] / 3) ** 0.5)
         if scale < 1 or last[0] != 3 * scale**2:
-            raise InvalidFileError(f"the last convolution has {last[0]} channels, not three times a square")
+            raise InvalidFileError(
+                f"the last convolution has {last[0]} channels, expected three times a square"
+            )
         network = SRVGGNetCompact(scale, first[0], max(blocks) // 2 - 1)
     if unusable := unusable_tensors(state, network.state_dict()):
-        raise InvalidFileError(f"no weights of Real-ESRGAN: {'; '.join(unusable[:5])}")
+        raise InvalidFileError(f"unusable weights of Real-ESRGAN: {'; '.join(unusable[:5])}")
     try:
         network.load_state_dict(dict(state))
     except RuntimeError as error:
@@ -72,15 +68,16 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
 
 
 def network_digest(network: SuperResolutionNetwork) -> str:
-    """Identify a network by its parameters' names and float32 values, whatever file they came from."""
-    digest = hashlib.sha256(type(network).__name__.encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    """Return the digest of a network's parameter names and float32 values, which does not depend on the file format."""
+    parts = (
+        part
+        for name, value in sorted(network.state_dict().items())
+        for part in (name.encode(), value.detach().to("cpu", torch.float32).numpy().tobytes())
+    )
+    return content_digest(itertools.chain([type(network).__name__.encode()], parts))
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
     if name not in state or state[name].ndim != 4:
-        raise InvalidFileError(f"no network of Real-ESRGAN: it has no convolution `{name}`")
+        raise InvalidFileError(f"not a network of Real-ESRGAN: it has no convolution `{name}`")
     return tuple(state[name].shape)

@@ -1,4 +1,4 @@
-"""Plain enlargement: what super-resolution is compared with, and how its pictures come to their final size."""
+"""Lanczos resizing: the baseline of super-resolution, and the last step of engines with another output scale."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from affect.super_resolution.upscaler import Upscaler
 
 
 class LanczosUpscaler(Upscaler):
-    """Enlarges images with OpenCV's Lanczos kernel, without any network.
+    """Enlarges images with OpenCV's Lanczos kernel, without a network.
 
     Args:
         outscale: Enlargement.
@@ -20,7 +20,7 @@ class LanczosUpscaler(Upscaler):
         super().__init__(scale=1, outscale=outscale)
 
     def describe(self) -> dict[str, str | int | float | bool]:
-        """Return every setting that changes the picture."""
+        """Return every setting that affects the pixels."""
         return {"engine": "lanczos", "outscale": self.outscale}
 
     def enlarge(self, images: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class LanczosUpscaler(Upscaler):
 
 
 def resize_lanczos(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize a batch with OpenCV's Lanczos kernel over 8 x 8 pixels, as Real-ESRGAN does.
+    """Resize a batch with OpenCV's Lanczos kernel over 8 x 8 pixels, as in Real-ESRGAN.
 
     The kernel is not widened when shrinking: pixels are skipped rather than averaged.
 

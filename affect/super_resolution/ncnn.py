@@ -1,11 +1,10 @@
-"""Convert Real-ESRGAN weights from ncnn's format, in which they are packaged for machines without internet.
+"""Converts Real-ESRGAN weights from ncnn's format, in which a Python package contains them.
 
-A `.param` file lists layers, one a line: type, name, input and output counts, blob names, then `key=value` attributes.
+A `.param` file lists layers, one per line: type, name, input and output counts, blob names, `key=value` attributes.
 The `.bin` file holds the weights in that order: for a convolution a 4-byte tag (float16 or float32), the weights,
 padded to 4 bytes, and a float32 bias; for a PReLU its slopes in float32.
 """
 
-import hashlib
 import importlib.util
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from affect.errors import InvalidFileError, InvalidOptionError, MissingFileError
+from affect.storage.fingerprint import file_digest
 from affect.super_resolution.networks import LEAK, RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _MAGIC: Final = "7767517"
@@ -38,7 +38,7 @@ PACKAGED: Final = {
         "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
     ),
 }
-"""File stem and SHA-256 of the `.bin` file by network, as release 1.0.1 of the package has them (float16 weights)."""
+"""File stem and SHA-256 of the `.bin` file (float16 weights) by network, for release 1.0.1 of the package."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,12 @@ def packaged_network(name: str) -> SuperResolutionNetwork:
         name: `x4plus` or `animevideov3`.
 
     Raises:
-        InvalidOptionError: If the package has no such network, or other weights than those known.
+        InvalidOptionError: If the package has no such network.
         MissingFileError: If the package is not installed.
+        InvalidFileError: If the weights are those of another release.
     """
     if name not in PACKAGED:
-        raise InvalidOptionError(f"no packaged network {name!r}; there are {', '.join(PACKAGED)}")
+        raise InvalidOptionError(f"no packaged network {name!r}; choose {' or '.join(PACKAGED)}")
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingFileError(
@@ -68,25 +69,25 @@ def packaged_network(name: str) -> SuperResolutionNetwork:
         )
     stem, digest = PACKAGED[name]
     models = Path(spec.submodule_search_locations[0]) / "models"
-    found = hashlib.sha256((models / f"{stem}.bin").read_bytes()).hexdigest()
+    found = file_digest(models / f"{stem}.bin")
     if found != digest:
         raise InvalidFileError(f"{stem}.bin has SHA-256 {found}, expected {digest}; install {PACKAGE} 1.0.1")
     return convert_ncnn(models / f"{stem}.param", models / f"{stem}.bin")
 
 
 def convert_ncnn(param_path: str | Path, bin_path: str | Path) -> SuperResolutionNetwork:
-    """Build the network that a pair of ncnn files describes.
+    """Build the network of a pair of ncnn files.
 
     Args:
         param_path: The list of layers.
         bin_path: The weights.
 
     Returns:
-        The filled network, in evaluation mode and without gradients.
+        The network with its weights, in evaluation mode and without gradients.
 
     Raises:
-        InvalidFileError: If a layer is not where the architecture has it, its shape differs, the weights' length is not
-            exactly what the layers need, or a value is not finite.
+        InvalidFileError: If the layers or their shapes differ from the architecture, the weights file is too short or
+            too long, or a value is not finite.
     """
     layers = _read_layers(Path(param_path))
     network = _match_network(Path(param_path), layers)
@@ -115,7 +116,7 @@ def _read_layers(path: Path) -> list[_Layer]:
             attributes = {key: value for key, mark, value in (word.partition("=") for word in words) if mark}
             layers.append(_Layer(number, words[0], words[1] if len(words) > 1 else "", attributes))
     if str(len(layers)) != counts[0]:
-        raise InvalidFileError(f"{path}:2: announces {counts[0]} layers, but {len(layers)} follow")
+        raise InvalidFileError(f"{path}:2: the header counts {counts[0]} layers, but {len(layers)} follow")
     return layers
 
 
@@ -158,18 +159,18 @@ def _check_layer(path: Path, layer: _Layer, name: str, module: nn.Conv2d | nn.PR
         kind, expected = "PReLU", {"0": str(module.num_parameters)}
     if layer.kind != kind or layer.attributes != expected:
         raise InvalidFileError(
-            f"{path}:{layer.line}: {layer.kind} {layer.name} {layer.attributes} stands where {name} should be, "
+            f"{path}:{layer.line}: {layer.kind} {layer.name} {layer.attributes} found instead of {name}, "
             f"{kind} {expected}"
         )
 
 
 def _weighted_modules(network: nn.Module) -> list[tuple[str, nn.Conv2d | nn.PReLU]]:
-    """List layers with weights; they are registered in the order in which they run."""
+    """List the layers with weights; they are registered in the order of the forward pass."""
     return [(name, each) for name, each in network.named_modules() if isinstance(each, nn.Conv2d | nn.PReLU)]
 
 
 class _Reader:
-    """Takes arrays off the weights one after another, and tells where they end too early."""
+    """Reads the arrays of a weights file one after another."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.content, self.position = path, path.read_bytes(), 0

@@ -3,8 +3,8 @@
 RRDBNet: Wang et al. 2018 (ESRGAN, arXiv 1809.00219), with the pixel-unshuffled input of Wang et al. 2021
 (Real-ESRGAN, arXiv 2107.10833, section 3.3) below scale 4. SRVGGNetCompact: the release notes of Real-ESRGAN 0.2.5.
 
-Both take and give RGB in [0, 1] (outputs may overshoot), and run in inference only: blocks work in place. The `body`
-may have a lower precision than the rest: its residual sums then keep the precision of the rest.
+Input and output are RGB in [0, 1] (outputs may overshoot). The networks are for inference only, since blocks work in
+place. The `body` may have a lower precision than the rest; its residual sums then keep the precision of the rest.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ def _conv3x3(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each seeing the input and all earlier outputs."""
+    """Five convolutions, each applied to the input and all earlier outputs."""
 
     def __init__(self, num_features: int, num_growth: int) -> None:
         super().__init__()
@@ -57,10 +57,10 @@ class ResidualDenseBlocks(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """The large generator: x4plus and, with a pixel-unshuffled input, x2plus.
+    """The large generator, of x4plus and, with a pixel-unshuffled input, x2plus.
 
     Args:
-        scale: 4, 2 or 1; the trunk always works at a quarter of the output's side.
+        scale: 4, 2 or 1; the trunk always runs at a quarter of the output's side.
         num_features: Channels of the trunk.
         num_blocks: Residual-in-residual blocks.
         num_growth: Channels that each dense convolution adds.
@@ -98,9 +98,9 @@ class RRDBNet(nn.Module):
 
 
 class SRVGGNetCompact(nn.Module):
-    """The small generator: general-x4v3 (32 convolutions) and animevideov3 (16), a plain stack with PReLU.
+    """The small generator, of general-x4v3 (32 convolutions) and animevideov3 (16): a plain stack with PReLU.
 
-    It predicts what to add to the nearest-neighbour enlargement.
+    It predicts the difference to the nearest-neighbour enlargement.
 
     Args:
         scale: Enlargement of the side.

@@ -1,6 +1,5 @@
-"""The peer engine: the package `realesrgan` with its own network classes, one image at a time, as the paper used it."""
+"""The reference engine: the package `realesrgan` with its own network classes, one image at a time, as in the paper."""
 
-import hashlib
 import importlib
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.errors import MissingFileError, UserError
+from affect.storage.fingerprint import file_digest
 from affect.super_resolution.checkpoints import network_digest
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 from affect.super_resolution.upscaler import Upscaler
@@ -22,9 +22,9 @@ _REMOVED = "torchvision.transforms.functional_tensor"
 
 
 class NetworkError(UserError):
-    """A network failed on an image or a tile, for instance for want of memory.
+    """A network failed on an image or a tile, for instance because memory is short.
 
-    It is no RuntimeError, since the packages print those and go on with the pixels of another tile or without the face.
+    Not a RuntimeError, since the packages print those and continue with the pixels of another tile or without the face.
     """
 
 
@@ -32,17 +32,17 @@ class RealESRGANUpscaler(Upscaler):
     """Enlarges images with the package's `RealESRGANer`, optionally restoring faces with GFPGAN (the paper's setting).
 
     Args:
-        network: Where the weights come from; the package's own class computes with them.
-        outscale: Enlargement of the result; by default the network's.
+        network: Source of the weights, which are copied to the package's own class.
+        outscale: Enlargement of the result; None for the network's.
         half: Compute in float16, on GPUs.
-        tile: Largest side in pixels that is processed as a whole; 0 never cuts an image into tiles.
+        tile: Largest side in pixels of an image or tile; with 0, images are never cut into tiles.
         tile_overlap: Pixels of context on each side of a tile.
-        face_enhancer: Weights file of GFPGAN v1.3 or v1.4; None leaves faces to the network. The package `gfpgan`
-            downloads its face detector itself when first used.
+        face_enhancer: Weights file of GFPGAN v1.3 or v1.4; None for no face restoration. The package `gfpgan` downloads
+            its face detector on first use.
 
     Raises:
-        MissingFileError: If `realesrgan`, or for `face_enhancer` `gfpgan`, is not installed, or what they need.
-        MissingFileError: If the face enhancer's weights are missing.
+        MissingFileError: If `realesrgan`, or `gfpgan` for `face_enhancer`, or one of their requirements is not
+            installed, or if the face enhancer's weights are missing.
     """
 
     def __init__(
@@ -62,13 +62,12 @@ class RealESRGANUpscaler(Upscaler):
         if self.face_enhancer is not None:
             if not self.face_enhancer.is_file():
                 raise MissingFileError(f"no weights of GFPGAN at {self.face_enhancer}")
-            with self.face_enhancer.open("rb") as file:
-                self.face_enhancer_digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self.face_enhancer_digest = file_digest(self.face_enhancer)
         self.network = reference_network(network)
         self._engine: tuple[torch.device, Any] | None = None
 
     def describe(self) -> dict[str, str | int | float | bool]:
-        """Return every setting that changes the picture."""
+        """Return every setting that affects the pixels."""
         return {
             "engine": "realesrgan",
             "network": type(self.network).__name__,
@@ -84,7 +83,7 @@ class RealESRGANUpscaler(Upscaler):
         """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.enlarge`.
 
         Raises:
-            NetworkError: If a network fails, for instance for want of memory.
+            NetworkError: If a network fails, for instance because memory is short.
         """
         enhance = self._enhancer(images.device)
         arrays = images.permute(0, 2, 3, 1).cpu().numpy()
@@ -92,7 +91,7 @@ class RealESRGANUpscaler(Upscaler):
         return torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2)
 
     def _enhancer(self, device: torch.device) -> Any:
-        """Build the package's objects on the device of the images; they take and give BGR arrays."""
+        """Build the package's objects on the device of the images, and return a function from BGR to BGR arrays."""
         if self._engine is not None and self._engine[0] == device:
             return self._engine[1]
         upsampler = _upsampler(
@@ -107,13 +106,13 @@ class RealESRGANUpscaler(Upscaler):
                 model_path=str(self.face_enhancer), upscale=self.outscale, arch="clean", channel_multiplier=2,
                 bg_upsampler=upsampler, device=device,
             )  # fmt: skip
-            faces.gfpgan = _outspoken(faces.gfpgan)
+            faces.gfpgan = _with_visible_errors(faces.gfpgan)
 
             def restore(image: np.ndarray) -> np.ndarray:
                 return faces.enhance(image, has_aligned=False, only_center_face=False, paste_back=True)[2]
 
         def enhance(image: np.ndarray) -> np.ndarray:
-            # What fits into a tile goes without: the package prints a line for each tile.
+            # An image that fits into a tile is not tiled, since the package prints a line for each tile.
             upsampler.tile_size = self.tile if max(image.shape[:2]) > self.tile else 0
             return restore(image)
 
@@ -145,17 +144,17 @@ def _upsampler(
 ) -> Any:
     engine = _import("realesrgan.utils", "the realesrgan engine")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "weights.pth"  # it takes weights only from a file
+        path = Path(folder) / "weights.pth"  # the package loads weights only from a file
         torch.save({"params": {name: value.float() for name, value in network.state_dict().items()}}, path)
         upsampler = engine.RealESRGANer(
             scale, str(path), model=network, tile=tile, tile_pad=overlap, pre_pad=0, half=half, device=device
         )
-    upsampler.model = _outspoken(upsampler.model)
+    upsampler.model = _with_visible_errors(upsampler.model)
     return upsampler
 
 
-def _outspoken(network: nn.Module) -> Callable[..., Any]:
-    """Make a network fail in a way that the packages do not hide."""
+def _with_visible_errors(network: nn.Module) -> Callable[..., Any]:
+    """Wrap a network so that its RuntimeErrors become NetworkErrors, which the packages do not hide."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -163,21 +162,23 @@ def _outspoken(network: nn.Module) -> Callable[..., Any]:
         except RuntimeError as error:
             raise NetworkError(
                 f"{type(network).__name__} failed on an input of shape {tuple(args[0].shape)}: {error}. "
-                "If memory is short, a smaller tile needs less"
+                "If memory is short, choose a smaller tile"
             ) from error
 
     return run
 
 
 def _import(name: str, purpose: str) -> ModuleType:
-    """Import a module of the packages, which look for a module that torchvision no longer has."""
+    """Import a module of the packages, which need a module that torchvision has removed."""
     from torchvision.transforms import functional
 
     sys.modules.setdefault(_REMOVED, functional)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        package = (error.name or name).split(".")[0]  # what is missing may be what the package itself needs
+        package = (error.name or name).split(".")[
+            0
+        ]  # the missing package may be a requirement of the imported one
         raise MissingFileError(
             f"{purpose} needs the package {package} ({error}); install it with "
             f"`pip install --no-deps --no-build-isolation {package}`"

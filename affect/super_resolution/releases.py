@@ -1,6 +1,5 @@
-"""Official weights by name: downloaded once, verified against a pinned SHA-256, kept in a cache."""
+"""Official weights by name: downloaded once, verified by a pinned SHA-256 and kept in a cache."""
 
-import hashlib
 import http.client
 import urllib.request
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Final
 
 from affect.errors import InvalidFileError, MissingFileError
 from affect.storage.atomic_write import write_bytes
+from affect.storage.fingerprint import content_digest, file_digest
 
 DEFAULT_CACHE: Final = Path(".cache/super_resolution")
 
@@ -18,9 +18,9 @@ class Release:
     """A published weights file.
 
     Attributes:
-        url: Its address.
-        sha256: Digest of the whole file.
-        num_bytes: Its length.
+        url: URL of the file.
+        sha256: SHA-256 of the file.
+        num_bytes: Size of the file.
     """
 
     url: str
@@ -29,7 +29,7 @@ class Release:
 
     @property
     def file_name(self) -> str:
-        """The last part of the address."""
+        """The last part of the URL."""
         return self.url.rsplit("/", 1)[-1]
 
 
@@ -67,25 +67,23 @@ FACE_ENHANCERS: Final = {
         348_632_874,
     ),
 }
-"""Networks of GFPGAN (Wang et al. 2021, arXiv 2101.04061), which restores faces in what Real-ESRGAN made."""
+"""Networks of GFPGAN (Wang et al. 2021, arXiv 2101.04061), which restores faces in the output of Real-ESRGAN."""
 
 
 def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
     """Return the path of a release's file, downloading it if the cache lacks it.
 
     Args:
-        release: What to fetch.
-        cache: Folder that keeps the files.
+        release: The release.
+        cache: Folder of the downloaded files.
 
     Raises:
         MissingFileError: If the file is not in the cache and cannot be downloaded.
-        InvalidFileError: If what the cache or the address holds is not the pinned file.
+        InvalidFileError: If the file in the cache, or the downloaded file, has another SHA-256.
     """
     path = Path(cache) / release.file_name
     if path.is_file():
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != release.sha256:
+        if (found := file_digest(path)) != release.sha256:
             raise InvalidFileError(
                 f"{path} has SHA-256 {found}, expected {release.sha256}; remove it to download it again"
             )
@@ -95,12 +93,12 @@ def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
             content = response.read(release.num_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
         raise MissingFileError(
-            f"{path} is missing and {release.url} cannot be downloaded ({error}); fetch it elsewhere and put it there"
+            f"{path} is missing and {release.url} cannot be downloaded ({error}); copy the file there from elsewhere"
         ) from error
-    if (found := hashlib.sha256(content).hexdigest()) != release.sha256:
+    if (found := content_digest([content])) != release.sha256:
         raise InvalidFileError(
-            f"{release.url} gave {len(content)} bytes with SHA-256 {found}, expected {release.num_bytes} bytes with "
-            f"{release.sha256}; nothing was kept"
+            f"{release.url} has {len(content)} bytes with SHA-256 {found}, expected {release.num_bytes} bytes with "
+            f"{release.sha256}; the download was not kept"
         )
     write_bytes(path, content)
     return path

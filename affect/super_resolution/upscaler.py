@@ -1,4 +1,4 @@
-"""The interface of the upscaling engines: RGB bytes in, larger RGB bytes out."""
+"""The interface of the upscaling engines, which map RGB bytes to larger RGB bytes."""
 
 from abc import ABC, abstractmethod
 
@@ -16,7 +16,7 @@ class Upscaler(nn.Module, ABC):
 
     Args:
         scale: Enlargement of the network.
-        outscale: Enlargement of the result; where it differs from `scale`, the network's picture is resized.
+        outscale: Enlargement of the result, to which the network's output is resized; None for `scale`.
 
     Raises:
         InvalidOptionError: If `outscale` is not positive.
@@ -32,7 +32,7 @@ class Upscaler(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Enlarge a batch.
 
-        Where an image is grey, the luminance of the network's picture is taken, as Real-ESRGAN does.
+        For a grey image, all channels of the result are the luminance of the network's output, as in Real-ESRGAN.
 
         Args:
             images: RGB, uint8, shape (B, 3, H, W), on any device.
@@ -51,14 +51,14 @@ class Upscaler(nn.Module, ABC):
 
     @abstractmethod
     def enlarge(self, images: Tensor) -> Tensor:
-        """Enlarge a batch as the engine does, grey or not; shapes as in `forward`."""
+        """Enlarge a batch without special treatment of grey images; shapes as in `forward`."""
 
     @abstractmethod
     def describe(self) -> dict[str, str | int | float | bool]:
-        """Return every setting that changes the picture, the network's digest among them."""
+        """Return every setting that affects the pixels, including the network's digest."""
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size of the result in pixels, rounded down as Real-ESRGAN does."""
+        """Return the size of the result in pixels, rounded down as in Real-ESRGAN."""
         return int(height * self.outscale), int(width * self.outscale)
 
     def upscale(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""One way to name a super-resolution network: an official release, a packaged one or the user's file."""
+"""Loads a super-resolution network by name (an official release or a packaged one) or from a file."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ def load_network(weights: str | Path, cache: str | Path = DEFAULT_CACHE) -> Supe
 
     Args:
         weights: `x4plus`, `x2plus`, `general-x4v3` or `animevideov3` (official files, downloaded once);
-            `packaged:x4plus` or `packaged:animevideov3` (float16 copies out of a package, no network needed); or the
+            `packaged:x4plus` or `packaged:animevideov3` (float16 copies from a package, without a download); or the
             path of a `.pth` or `.safetensors` file.
         cache: Folder that keeps downloaded files.
 
@@ -25,9 +25,9 @@ def load_network(weights: str | Path, cache: str | Path = DEFAULT_CACHE) -> Supe
         The network, in evaluation mode and without gradients.
 
     Raises:
-        MissingFileError: If the file, the package or the download is not to be had.
+        MissingFileError: If the file or the package is missing, or the download fails.
         InvalidOptionError: If the name is unknown.
-        InvalidFileError: If the file is not a whole network of Real-ESRGAN.
+        InvalidFileError: If the file is not a complete network of Real-ESRGAN.
     """
     name = str(weights)
     if name in RELEASES:
@@ -39,5 +39,5 @@ def load_network(weights: str | Path, cache: str | Path = DEFAULT_CACHE) -> Supe
         return packaged_network(name.removeprefix(PACKAGED_PREFIX))
     if not Path(name).suffix:
         known = ", ".join([*RELEASES, f"{PACKAGED_PREFIX}x4plus", f"{PACKAGED_PREFIX}animevideov3"])
-        raise InvalidOptionError(f"no network {name!r}; there are {known}, or give the path of a .pth file")
+        raise InvalidOptionError(f"no network {name!r}; choose {known} or the path of a .pth file")
     return read_network(name)

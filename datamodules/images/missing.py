@@ -1,7 +1,6 @@
 """Whether listed images have files: each folder is listed once, which is quicker than asking for every file."""
 
 import errno
-import hashlib
 import os
 import stat
 from collections import defaultdict
@@ -28,26 +27,6 @@ def missing_images(root: str | Path, paths: Sequence[str]) -> dict[str, str]:
         for path, reason in _missing_in(Path(root, folder), folder, names)
     }
     return {path: reasons[path] for path in dict.fromkeys(paths) if path in reasons} if reasons else {}
-
-
-def files_digest(root: str | Path, paths: Sequence[str]) -> str:
-    """Identify images by path and size in bytes; a copy of the files has the same digest.
-
-    Args:
-        root: Folder that the paths are relative to.
-        paths: Paths of images; their order does not matter.
-
-    Returns:
-        A hexadecimal SHA-256.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(set(paths)):
-        try:
-            size: int | None = Path(root, path).stat().st_size
-        except OSError:
-            size = None
-        digest.update(os.fsencode(path) + f"\0{size}\0".encode())
-    return digest.hexdigest()
 
 
 def _by_folder(paths: Sequence[str]) -> dict[str, list[str]]:

@@ -1,7 +1,6 @@
 """Any folder tree of images as fixed batches for a predict pass, whatever the sizes."""
 
 import contextlib
-import hashlib
 import os
 import stat
 from collections import defaultdict
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from affect.errors import InvalidOptionError, MissingFileError
+from affect.storage.fingerprint import states_digest
 from affect.storage.image_suffixes import JPEG_SUFFIXES, SUFFIXES, has_image_suffix, is_hidden
 from datamodules.images.decoding import UnreadableImageError, is_deep, read_header, read_image
 from datamodules.loaders import build_loader
@@ -33,7 +33,7 @@ class ImageTree:
         rejected: Names and reasons of entries that are not read: what is no file, dead links, and links that lead back
             to a folder above them.
         ignored: Names of files without the suffix of an image.
-        digest: SHA-256 over names, sizes and times of change.
+        digest: `states_digest` of the images.
         linked: Folders and files, resolved, that links below `root` lead to.
     """
 
@@ -74,16 +74,13 @@ def scan_images(root: str | Path) -> ImageTree:
         other = f"; other files are there, for example {ignored[0]}" if ignored else ""
         raise MissingFileError(f"no images in {root} (looked for {', '.join(SUFFIXES)} at any depth){other}")
     found.sort()
-    digest = hashlib.sha256()
-    for name, size, changed in found:
-        digest.update(os.fsencode(name) + f"\0{size}\0{changed}\0".encode())
     names = tuple(name for name, _, _ in found)
     return ImageTree(
         root,
         names,
         tuple(sorted(rejected)),
         tuple(sorted(ignored)),
-        digest.hexdigest(),
+        states_digest(found),
         tuple(sorted(linked)),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from affect.errors import UserError
-from affect.storage.line_errors import list_problems
+from affect.storage.text_file import list_problems
 
 
 class AnnotationError(UserError):

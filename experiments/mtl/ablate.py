@@ -37,6 +37,7 @@ from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import ensure_demo_data
+from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import metrics_table
 
@@ -136,7 +137,11 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
     run.save_figures({"ablation": draw(table)})
     run.log_table("ablation", table)
     metrics = {f"val/mtl_score/{row['variant']}": row["mtl_score"] for row in rows.rows if "mtl_score" in row}
-    run.finish(metrics, {"backbone_sha256": extractor.digest, "data_root": config.data.root, **data})
+    provenance = {
+        "backbone_sha256": extractor.digest, "data_root": config.data.root,
+        "data_fingerprint": data_digest(annotations), **data,
+    }  # fmt: skip
+    run.finish(metrics, provenance)
     _log.info(terminal_table(table))
     return table
 

@@ -1,7 +1,6 @@
 """Features of a frozen backbone for every listed image, extracted once and kept."""
 
 import contextlib
-import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,15 +13,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from affect.networks.backbone import channels_last
-from affect.networks.backbone_file import file_digest, load_backbone
+from affect.networks.backbone_file import load_backbone
 from affect.networks.batch_norm_folding import fold_batch_norm
 from affect.networks.batch_slices import in_slices
 from affect.networks.head_file import HeadsSpec
 from affect.networks.onnx_encoder import cached_encoder, onnx_is_installed
 from affect.storage.atomic_write import write_text
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan
-from affect.storage.feature_store_writer import FeatureStoreWriter, lock_file, remove_leftovers
-from affect.storage.locks import exclusive
+from affect.storage.feature_store_writer import FeatureStoreWriter, lock_path, remove_leftovers
+from affect.storage.fingerprint import content_digest, file_digest
+from affect.storage.locks import exclusive_lock
 from callbacks.feature_prediction_writer import FeatureWriter
 from callbacks.image_progress import ImageProgressBar
 from datamodules.aff_wild2 import image_folder
@@ -187,7 +187,7 @@ class FeatureExtractor:
                 )
             _log.info("%s: waiting for another run that writes %s", split, writer.path)
 
-        return exclusive(lock_file(writer.path), on_wait)
+        return exclusive_lock(lock_path(writer.path), on_wait)
 
     def _extract(self, writer: FeatureStoreWriter, survey: FrameSurvey) -> None:
         data = FrameChunksDataModule(
@@ -237,7 +237,7 @@ class FeatureExtractor:
 
     def _store_path(self, split: str) -> Path:
         """Keep stores of different sets, backbones and number formats apart, so that going back to one finds it."""
-        root = hashlib.sha256(str(Path(self.data.root).resolve()).encode()).hexdigest()
+        root = content_digest([str(Path(self.data.root).resolve()).encode()])
         name = f"{Path(self.data.root).resolve().name}-{root[:8]}"
         made = f"{self.digest[:12]}-{self.features.dtype}-{self.trainer.precision}"
         return Path(self.features.cache_dir, name, made, split)

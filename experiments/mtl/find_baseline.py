@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from affect.errors import UserError
-from affect.networks.backbone_file import file_digest
+from affect.storage.fingerprint import file_digest, sizes_digest
 from affect.storage.json_file import read_json
 from datamodules.aff_wild2 import LISTS, image_folder
-from datamodules.images.missing import files_digest
 from experiments.mtl.config import MtlConfig
 from experiments.runtime.config.options import iterate_options, option_value
 from experiments.runtime.config.sources import read_recipe
@@ -41,7 +40,7 @@ def identify_data(root: str | Path, names: Sequence[str]) -> dict[str, Any]:
         `lists`, the SHA-256 of each list, and `images`, a digest of the images' names and sizes.
     """
     lists = {split: file_digest(Path(root) / name) for split, name in LISTS.items()}
-    return {"lists": lists, "images": files_digest(image_folder(root), names)}
+    return {"lists": lists, "images": sizes_digest(image_folder(root), names)}
 
 
 def find_baseline(config: MtlConfig, data: Mapping[str, Any], schema: type) -> tuple[BaselineRun, str]:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from affect.frames import locate_frames, video_of
-from affect.networks.backbone_file import file_digest
 from affect.networks.head_file import save_heads
 from affect.storage.feature_store import FeatureStore
+from affect.storage.fingerprint import file_digest
 from datamodules.aff_wild2 import LISTS, is_official_set, load_splits
 from datamodules.frozen_features.table import FeatureTable
 from datamodules.readers.aff_wild2 import Annotations
@@ -32,6 +32,7 @@ from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.fit import FitSettings
+from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import published_if_official
 
@@ -144,6 +145,7 @@ def describe_inputs(
     """Return the provenance of a run: its backbone, images and lists."""
     return {
         "data_root": str(config.data.root),
+        "data_fingerprint": data_digest(annotations),
         "backbone": str(Path(config.backbone).resolve()),
         "backbone_sha256": digest,
         "images": {split: store.metadata["sources"]["images"] for split, store in stores.items()},

@@ -33,6 +33,7 @@ from experiments.runtime.config.training import ModelConfig, OptimizerConfig, St
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
 from experiments.runtime.fit import fit_in_stages, load_initial_weights
 from experiments.runtime.messages import is_rank_zero
+from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import published_if_official
 from lightning_modules.end_to_end import WIDTHS, EndToEndModule
@@ -96,7 +97,8 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
         write_predictions(path, fit.outputs.names, fit.outputs.labels, preds, scores.smoothed)
     names = [name for rows in data.annotations.values() for name in rows.name]
     provenance = {
-        "data_root": str(data.root), **identify_data(data.root, names), "official_set": data.is_official,
+        "data_root": str(data.root), "data_fingerprint": data_digest(data.datasets), "official_set": data.is_official,
+        **identify_data(data.root, names),
         "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
     }  # fmt: skip
     metrics = run.finish(metrics, provenance)

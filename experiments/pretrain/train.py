@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from affect.labels import VALENCE_AROUSAL
 from affect.losses import inverse_frequency_weights
 from affect.networks.backbone import input_statistics
-from affect.networks.backbone_file import BackboneSpec, file_digest, save_backbone
+from affect.networks.backbone_file import BackboneSpec, save_backbone
+from affect.storage.fingerprint import file_digest
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule

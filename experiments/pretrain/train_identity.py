@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 
 from affect.networks.backbone import DEFAULT_ARCHITECTURE, Backbone, input_statistics
-from affect.networks.backbone_file import BackboneSpec, file_digest, save_backbone
+from affect.networks.backbone_file import BackboneSpec, save_backbone
+from affect.storage.fingerprint import file_digest
 from callbacks.stage_schedule import Stage
 from datamodules.vggface2 import PeopleDataModule
 from experiments.runtime import figures

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.errors import MissingFileError
-from affect.networks.backbone_file import file_digest
+from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.sources import read_saved_text

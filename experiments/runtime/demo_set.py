@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import demo_data
 from affect.errors import UserError
-from affect.networks.backbone_file import file_digest
+from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
 from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet

@@ -1,7 +1,6 @@
 """Where a result comes from: data, code, versions, device, command."""
 
 import datetime
-import hashlib
 import os
 import platform
 import subprocess
@@ -14,8 +13,11 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from affect.storage.fingerprint import arrays_digest
 from datamodules.images.dataset import ImageDataset
+from datamodules.readers.aff_wild2 import Annotations
 
 _VERSIONED: Final = (
     "torch",
@@ -46,25 +48,23 @@ def describe_environment(seed: int, accelerator: str) -> dict[str, Any]:
     }
 
 
-def data_digest(datasets: Mapping[str, ImageDataset]) -> str:
-    """Identify what a run learns from by paths, labels and face boxes: the same for every copy of a set.
+def data_digest(data: Mapping[str, ImageDataset | Annotations]) -> str:
+    """Return the digest of what a run was trained on, which every stage records as `data_fingerprint`.
 
-    Pixels are left out; reading them takes as long as an epoch.
+    It covers paths, labels and face boxes, in order: the same for every copy of a set, and independent of where the
+    set is, of its files' times and of enlarged copies. Pixels are left out, since reading them takes as long as an
+    epoch.
 
     Args:
-        datasets: By split.
-
-    Returns:
-        A hexadecimal SHA-256.
+        data: Samples by split.
     """
-    digest = hashlib.sha256()
-    for split, dataset in sorted(datasets.items()):
-        columns = {"path": dataset.paths, "box": dataset.boxes, **dataset.labels}
-        for name, column in columns.items():
-            if column is not None:
-                digest.update(f"{split} {name} {column.dtype} {column.shape}".encode())
-                digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()
+    return arrays_digest({split: _columns(rows) for split, rows in data.items()})
+
+
+def _columns(rows: ImageDataset | Annotations) -> dict[str, NDArray | None]:
+    if isinstance(rows, Annotations):
+        return {"path": np.asarray(rows.name, np.str_), **rows.labels}
+    return {"path": rows.paths, "box": rows.boxes, **rows.labels}
 
 
 def git_state() -> tuple[str | None, bool]:

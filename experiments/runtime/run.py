@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from affect.storage.atomic_write import write_json
 from affect.storage.json_file import read_json
-from affect.storage.locks import storage_errors
+from affect.storage.write_errors import storage_errors
 from callbacks.wall_clock import WallClock
 from experiments.runtime.config.load import RunConfig, save_config
 from experiments.runtime.config.resume_changes import changes_on_resume

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from affect.storage.atomic_write import is_temporary
-from affect.storage.locks import LockedError, ProcessLock, StorageError, storage_errors
+from affect.storage.locks import LockedError, ProcessLock
+from affect.storage.write_errors import StorageError, storage_errors
 from experiments.runtime.config.load import resumed_folder, start_of
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.sources import read_saved_text

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import wandb
 
 from affect.storage.atomic_write import write_text
-from affect.storage.locks import storage_errors
+from affect.storage.write_errors import storage_errors
 from experiments.runtime.config.load import RunConfig, WandbConfig
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.run_folder import link

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from affect.errors import UserError
 from affect.networks.backbone import Backbone
-from affect.networks.backbone_file import BackboneSpec, file_digest
+from affect.networks.backbone_file import BackboneSpec
+from affect.storage.fingerprint import file_digest
 from experiments.runtime.ablation import AblationRows
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment

@@ -1,7 +1,6 @@
 """The faces of stage 3 before training: as they are, plainly enlarged, or upscaled with Real-ESRGAN."""
 
 import glob
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,10 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_only
 
 from affect.errors import InvalidOptionError
-from affect.networks.backbone_file import file_digest
 from affect.storage.atomic_write import write_text
+from affect.storage.fingerprint import content_digest, file_digest, sizes_digest
 from affect.storage.upscaled_tree import MANIFEST, StaleTreeError, read_manifest
 from datamodules.images.dataset import UnreadableImageError
-from datamodules.images.missing import files_digest
 from datamodules.images.tree import ImageTree, scan_images
 from datamodules.images.unreadable import unreadable_images
 from datamodules.synthetic_faces import FaceCopy
@@ -61,7 +59,7 @@ def prepare_faces(
     tree = scan_images(source)
     # The name tells upscaler, folder and state of the source: copies of other ones stand beside it.
     identity = json.dumps([str(source.resolve()), upscaler.describe()], sort_keys=True)
-    stem = f"{source.name}-{config.method}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    stem = f"{source.name}-{config.method}-{content_digest([identity.encode()])[:8]}"
     folder = choose_folder(Path(config.folder), stem, tree)
     if on_corrupt == "raise" and not _manifest(folder).get("complete"):
         rank_zero_only(refuse_unreadable)(source, listed, Path(config.folder))
@@ -71,7 +69,7 @@ def prepare_faces(
     provenance = {
         "folder": folder.name, "settings": manifest["settings"], "source": manifest["source"],
         "left_out": len(left_out), "manifest_sha256": file_digest(folder / MANIFEST),
-        "files_sha256": files_digest(folder, [name for name in tree.names if name not in left_out]),
+        "files_sha256": sizes_digest(folder, [name for name in tree.names if name not in left_out]),
     }  # fmt: skip
     return FaceCopy(folder, {name: f"{source / name}: {left_out[name]}" for name in left_out}, provenance)
 

@@ -27,7 +27,8 @@ from affect.errors import InvalidFileError
 from affect.labels import SYNTHETIC_EXPRESSIONS, index_map
 from affect.metrics import ExpressionMetrics
 from affect.networks.backbone import Backbone
-from affect.networks.backbone_file import BackboneSpec, file_digest, load_backbone
+from affect.networks.backbone_file import BackboneSpec, load_backbone
+from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import json_content, read_json
 from affect.submissions.lsd import write_lsd_submission
 from datamodules.synthetic_faces import (

@@ -19,8 +19,9 @@ from rich.table import Table
 from affect.labels import index_map
 from affect.losses import mean_frequency_weights
 from affect.networks.backbone import Backbone
-from affect.networks.backbone_file import BackboneSpec, file_digest, load_backbone, save_backbone
+from affect.networks.backbone_file import BackboneSpec, load_backbone, save_backbone
 from affect.storage.atomic_write import write_json
+from affect.storage.fingerprint import file_digest
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.synthetic_faces import (

@@ -7,7 +7,7 @@ from affect.frames import frame_of, locate_frames, name_fault, video_of
 @pytest.mark.parametrize(
     "name", ["video1/00001.jpg", "10-60-1280x720_right/02411.jpg", "a b/c/7.png", ".v/1.jpg", "v/7.face.jpg"]
 )
-def test_sound_names_have_no_fault(name: str) -> None:
+def test_valid_names_have_no_fault(name: str) -> None:
     assert name_fault(name) is None
 
 
@@ -34,7 +34,7 @@ def test_sound_names_have_no_fault(name: str) -> None:
         ("video/²2.jpg", "no frame number"),
     ],
 )
-def test_a_fault_is_named(name: str, reason: str) -> None:
+def test_faults_are_described(name: str, reason: str) -> None:
     assert reason in (name_fault(name) or "")
 
 

@@ -57,7 +57,9 @@ def deaf() -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("function", [wait, deferred])
-def test_a_signal_ends_with_the_shells_status(function: Callable[[], None], number: int, status: int) -> None:
+def test_a_stopped_process_exits_with_the_shells_status(
+    function: Callable[[], None], number: int, status: int
+) -> None:
     assert exit_status(function, number) == status
 
 
@@ -116,7 +118,7 @@ def test_an_interruption_that_a_library_swallows_is_raised_later() -> None:
     signals.check()  # a new command starts afresh
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     signals = StopSignals()
     with signals.listen():

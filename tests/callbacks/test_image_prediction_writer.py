@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from affect.storage.locks import StorageError
 from affect.storage.upscaled_tree import UpscaledTree, read_manifest
+from affect.storage.write_errors import StorageError
 from callbacks.image_prediction_writer import UpscaledImageWriter
 
 TRAINER = SimpleNamespace(is_global_zero=True, strategy=SimpleNamespace(barrier=lambda name: None))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from affect.errors import UserError
-from affect.storage.locks import StorageError
+from affect.storage.write_errors import StorageError
 from demo_data import build as production
 from demo_data.build import STAMP, build, draw_all
 from demo_data.renderer.face import RENDERER_VERSION

@@ -14,8 +14,8 @@ from PIL import Image
 
 from affect.errors import InvalidOptionError
 from affect.stop_signals import STOP_SIGNALS, Interruption
-from affect.storage.locks import StorageError
 from affect.storage.upscaled_tree import StaleTreeError, UpscaledTree, read_manifest
+from affect.storage.write_errors import StorageError
 from affect.super_resolution.networks import SRVGGNetCompact
 from datamodules.images.decoding import read_image
 from experiments import upscale as upscaling

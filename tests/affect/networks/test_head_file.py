@@ -66,9 +66,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFileError, match="not a heads file"):
         load_heads(tmp_path / "other.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10")
-    with pytest.raises(InvalidFileError, match="not a whole"):
+    with pytest.raises(InvalidFileError, match="not a complete"):
         load_heads(tmp_path / "cut.safetensors")
     spec = HeadsSpec("slice", "both", 20, 10, 16, "abc")
     save_heads(tmp_path / "wrong.safetensors", create_heads("slice", "both", 21, 10, 16), spec)
-    with pytest.raises(InvalidFileError, match="does not hold the heads that it describes"):
+    with pytest.raises(InvalidFileError, match="does not contain the heads that it describes"):
         load_heads(tmp_path / "wrong.safetensors")

@@ -13,7 +13,7 @@ from affect.storage.atomic_write import (
     write_json,
     write_text,
 )
-from affect.storage.locks import StorageError
+from affect.storage.write_errors import StorageError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -25,7 +25,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_the_file_is_not_seen_before_it_is_whole(tmp_path: Path):
+def test_the_file_does_not_exist_before_it_is_complete(tmp_path: Path):
     path = tmp_path / "new" / "file.png"
     with atomic_path(path) as temporary:
         temporary.write_bytes(b"half")
@@ -45,7 +45,7 @@ def test_permissions_follow_the_umask(tmp_path: Path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path: Path, value: float):
+def test_json_refuses_nan_and_infinity_and_keeps_the_old_file(tmp_path: Path, value: float):
     path = tmp_path / "metrics.json"
     write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
@@ -54,7 +54,7 @@ def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path: Path, va
 
 
 @pytest.mark.parametrize("name", ["file", "file.tar.gz", ".hidden", "last.ckpt"])
-def test_what_a_kill_leaves_is_known_by_its_name(tmp_path: Path, name: str):
+def test_files_left_by_a_killed_write_are_recognised_by_name(tmp_path: Path, name: str):
     with atomic_path(tmp_path / name) as temporary:
         assert is_temporary(temporary)
         assert [entry.name for entry in tmp_path.iterdir()] == [temporary.name]
@@ -82,7 +82,7 @@ def test_text_is_written_as_utf_8(tmp_path: Path):
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\n"
 
 
-def test_a_refused_write_tells_the_path_and_the_size(tmp_path: Path):
+def test_the_error_of_a_failed_write_contains_path_and_size(tmp_path: Path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "x").touch()
     with pytest.raises(StorageError, match=r"folder \(1,000 bytes\) cannot be written"):
@@ -92,7 +92,7 @@ def test_a_refused_write_tells_the_path_and_the_size(tmp_path: Path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_signal_while_the_temporary_file_is_made_leaves_nothing(
+def test_a_signal_during_the_creation_of_the_temporary_file_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     opened = os.open

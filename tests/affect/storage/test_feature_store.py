@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan
-from affect.storage.feature_store_writer import FeatureStoreWriter, lock_file, remove_leftovers
-from affect.storage.locks import exclusive
+from affect.storage.feature_store_writer import FeatureStoreWriter, lock_path, remove_leftovers
+from affect.storage.locks import exclusive_lock
 
 NAMES = [f"video{number % 3}/{number:05d}.jpg" for number in range(23)]
 
@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
+def test_features_are_read_as_written(tmp_path: Path, dtype: str) -> None:
     plan = make_plan(dtype=dtype)
     writer = FeatureStoreWriter(tmp_path / "store", plan)
     assert writer.prepare() == 0
@@ -68,7 +68,7 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
     assert not (tmp_path / "store.partial").exists()
 
 
-def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(store: Path, tmp_path: Path) -> None:
+def test_a_resumed_store_has_the_same_bytes(store: Path, tmp_path: Path) -> None:
     first = FeatureStoreWriter(tmp_path / "other", make_plan())
     first.prepare()
     fill(first, [0, 5])
@@ -83,7 +83,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(store: Path, tmp_pat
     assert content(tmp_path / "other") == content(store)
 
 
-def test_processes_share_the_chunks_without_talking(store: Path, tmp_path: Path) -> None:
+def test_processes_share_the_chunks_without_communication(store: Path, tmp_path: Path) -> None:
     writer = FeatureStoreWriter(tmp_path / "other", make_plan())
     writer.prepare()
     shares = [writer.pending(rank, 2) for rank in range(2)]
@@ -191,17 +191,17 @@ def test_wrong_chunks_are_refused(tmp_path: Path) -> None:
     assert 0 in writer.pending()
 
 
-def test_an_unknown_image_is_named(store: Path) -> None:
+def test_an_unknown_image_is_refused(store: Path) -> None:
     with pytest.raises(FeatureStoreError, match=r"no image 'video9/1\.jpg'"):
         FeatureStore.open(store).rows(["video9/1.jpg"])
 
 
 def test_impossible_plans_are_refused() -> None:
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="needs unique names"):
         make_plan(names=[*NAMES, NAMES[0]])
     with pytest.raises(ValueError, match="dtype must be"):
         make_plan(dtype="int8")
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="needs unique names"):
         make_plan(names=[])
     with pytest.raises(ValueError, match="chunk_rows positive"):
         make_plan(chunk_rows=0)
@@ -213,7 +213,7 @@ def test_a_process_with_another_plan_is_refused(tmp_path: Path) -> None:
     first.prepare()
     first.check_plan()
     second = FeatureStoreWriter(tmp_path / "store", make_plan(sources={"images": "changed meanwhile"}))
-    with pytest.raises(FeatureStoreError, match="from other files than this process found"):
+    with pytest.raises(FeatureStoreError, match="with other image files than this process found"):
         second.check_plan()
 
 
@@ -248,7 +248,7 @@ def test_chunks_of_an_unreadable_or_older_plan_are_not_used(tmp_path: Path, plan
         assert writer.prepare() == 0
 
 
-def test_a_store_of_the_published_format_still_loads(tmp_path: Path) -> None:
+def test_stores_of_earlier_versions_can_be_opened(tmp_path: Path) -> None:
     # Written out by hand as earlier versions wrote it.
     folder = tmp_path / "old"
     folder.mkdir()
@@ -264,7 +264,7 @@ def test_a_store_of_the_published_format_still_loads(tmp_path: Path) -> None:
     assert FeatureStore.open(folder).names == ["a/1.jpg"]
 
 
-def test_the_metadata_is_that_of_the_published_format(store: Path) -> None:
+def test_the_metadata_have_the_published_format(store: Path) -> None:
     metadata = json.loads((store / "metadata.json").read_text())
     assert metadata == {
         "format": "mt-emotieffnet-features/1", "rows": 23,
@@ -276,13 +276,13 @@ def test_the_metadata_is_that_of_the_published_format(store: Path) -> None:
     assert (store / "names.txt").read_text() == "\n".join(NAMES) + "\n"
 
 
-def test_how_the_work_was_cut_and_the_content_need_not_be_compared(store: Path) -> None:
+def test_chunk_size_is_not_compared_and_content_only_on_request(store: Path) -> None:
     assert FeatureStore.open(store, make_plan(chunk_rows=7)).names == NAMES
     _flip_a_byte(store)
     assert FeatureStore.open(store, make_plan(), check_content=False).names == NAMES
 
 
-def test_a_chunk_with_an_image_again_loses_its_reasons(tmp_path: Path) -> None:
+def test_a_rewritten_chunk_loses_its_reasons(tmp_path: Path) -> None:
     plan = make_plan()
     writer = FeatureStoreWriter(tmp_path / "store", plan)
     writer.prepare()
@@ -292,7 +292,7 @@ def test_a_chunk_with_an_image_again_loses_its_reasons(tmp_path: Path) -> None:
     assert np.isfinite(FeatureStore.open(tmp_path / "store").features).all()
 
 
-def test_chunks_of_a_finished_store_and_old_ones_beside_it_are_removed(tmp_path: Path) -> None:
+def test_chunks_of_a_finished_store_and_old_chunks_of_siblings_are_removed(tmp_path: Path) -> None:
     own, stale, recent, locked = (
         tmp_path / set_name / "train" for set_name in ("own", "stale", "recent", "locked")
     )
@@ -302,10 +302,10 @@ def test_chunks_of_a_finished_store_and_old_ones_beside_it_are_removed(tmp_path:
             folder.mkdir(parents=True)
             (folder / "000000.npy").touch()
             os.utime(folder, (time.time() - days * 86400,) * 2)
-    with exclusive(lock_file(locked)):
+    with exclusive_lock(lock_path(locked)):
         remove_leftovers(own)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/train.*")}
     assert left == {
         f"{name}/train.{suffix}" for name in ("recent", "locked") for suffix in ("partial", "merging")
     }
-    assert lock_file(own) == tmp_path / "own" / ".train.lock"
+    assert lock_path(own) == tmp_path / "own" / ".train.lock"

@@ -5,7 +5,7 @@ import pytest
 from affect.storage.image_suffixes import SUFFIXES, describe_ignored, has_image_suffix, is_hidden, list_images
 
 
-def test_images_and_everything_else_are_told_apart(tmp_path: Path):
+def test_images_and_other_entries_are_listed_separately(tmp_path: Path):
     for name in ("b.JPG", "a.png", "c.jfif", "d.Tiff", "clip.mp4", "none", "jpg", "list.csv"):
         (tmp_path / name).write_bytes(b"")
     for name in ("album.jpg", "more"):
@@ -21,20 +21,20 @@ def test_images_and_everything_else_are_told_apart(tmp_path: Path):
     "name",
     ["._1.jpg", ".DS_Store", ".ipynb_checkpoints", "Thumbs.db", "desktop.ini", "Desktop.ini", "__MACOSX", "@eaDir"],
 )  # fmt: skip
-def test_hidden_entries_are_neither(tmp_path: Path, name: str):
+def test_hidden_entries_are_skipped(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"")
     assert is_hidden(name)
     assert list_images(tmp_path) == ([], [])
 
 
-def test_suffixes_are_compared_without_case():
+def test_suffixes_are_compared_case_insensitively():
     assert all(
         has_image_suffix(f"x{suffix}") and has_image_suffix(f"x{suffix.upper()}") for suffix in SUFFIXES
     )
     assert not any(has_image_suffix(name) for name in ("x", "x.npy", "jpg", ".jpg.txt"))
 
 
-def test_what_is_ignored_is_counted_with_examples():
+def test_ignored_entries_are_described_by_number_and_examples():
     names = [f"{number}.mp4" for number in range(5)]
     assert "faces: 5 entries are not read" in describe_ignored("faces", names)
     assert describe_ignored("faces", names).endswith(": 0.mp4, 1.mp4, 2.mp4, ...")

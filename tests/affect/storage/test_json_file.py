@@ -1,4 +1,4 @@
-"""Every JSON file that the suite reads, damaged in every way, ends in a UserError or in an equal result."""
+"""Damage to any JSON file that the suite reads leads to a UserError or to an equal result."""
 
 import json
 import math
@@ -50,9 +50,9 @@ def test_content_is_read_with_its_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no JSON"),
-        ("{", "no JSON"),
-        ('\ufeff{"number": 1, "names": []}', "no JSON"),
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ('\ufeff{"number": 1, "names": []}', "not JSON"),
         ("null", "should be an object"),
         ("[]", "should be an object"),
         ('{"number": 1}', "key names: Field required"),
@@ -75,7 +75,7 @@ def test_content_is_read_with_its_types(tmp_path: Path) -> None:
         ('{"number":' * 5000, "nested too deeply"),
     ],
 )
-def test_other_content_is_named(tmp_path: Path, text: str, reason: str) -> None:
+def test_other_content_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "a.json").write_text(text, encoding="utf-8")
     with pytest.raises(InvalidFileError, match=rf"(?s)a\.json: .*{reason}.*; write it again"):
         read_json(tmp_path / "a.json", Content, "write it again")
@@ -97,12 +97,12 @@ def test_messages_name_the_first_key_and_count_the_others(text: str, message: st
 @pytest.mark.parametrize(
     ("text", "found"), [('{"format": "x/2"}', "x/2"), ("{}", "None"), ("[]", "list"), ('"x/1"', "str")]
 )
-def test_another_format_is_named(text: str, found: str) -> None:
+def test_another_format_is_refused(text: str, found: str) -> None:
     with pytest.raises(ValueError, match=f"^it has the format {found}, not 'x/1'$"):
         parse_json(text, Content, "x/1")
 
 
-def test_what_is_no_readable_file_is_named(tmp_path: Path) -> None:
+def test_missing_and_unreadable_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes('"é"'.encode("latin-1"))
     (tmp_path / "folder.json").mkdir()
     os.mkfifo(tmp_path / "pipe.json")
@@ -181,7 +181,7 @@ STRANGE = (
 
 
 def damaged(original: str) -> Iterator[bytes]:
-    """Give the file with bytes flipped, cut off, and each value of its tree replaced, left out or repeated."""
+    """Yield the file with bytes flipped, truncated, and with each value replaced, removed or repeated."""
     generator = np.random.default_rng(0)
     data = original.encode()
     for position in generator.integers(len(data), size=40):

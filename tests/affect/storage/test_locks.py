@@ -4,93 +4,54 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import namedtuple
 from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
 
-from affect.storage.locks import LockedError, ProcessLock, StorageError, exclusive, storage_errors
+from affect.storage.locks import LockedError, ProcessLock, exclusive_lock
+from affect.storage.write_errors import StorageError
 
 
-def test_a_full_disk_is_a_message_with_a_remedy(tmp_path: Path) -> None:
-    reason = r"store cannot be written: No space left.*free some space"
-    with pytest.raises(StorageError, match=reason), storage_errors(tmp_path / "store"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_the_message_tells_the_size_and_the_free_space_of_the_folder_above(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    asked: list[Path] = []
-    usage = namedtuple("usage", ["total", "used", "free"])
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: asked.append(folder) or usage(9999, 8888, 1111))
-    path = tmp_path / "not" / "there" / "store"
-    with pytest.raises(StorageError) as caught, storage_errors(path, 1234567):
-        raise OSError(number, "Full")
-    assert asked == [tmp_path]
-    message = f"{path} (1,234,567 bytes) cannot be written: Full; 1,111 bytes are free there."
-    assert str(caught.value).startswith(message)
-    assert "; free some space and run the same command again" in str(caught.value)
-
-
-def test_a_refusal_for_another_reason_says_nothing_of_space(tmp_path: Path) -> None:
-    with pytest.raises(StorageError) as caught, storage_errors(tmp_path / "store"):
-        raise OSError(errno.EACCES, "Permission denied")
-    assert str(caught.value).startswith(f"{tmp_path / 'store'} cannot be written: Permission denied.")
-    assert "; fix the cause and run the same command again" in str(caught.value)
-    assert "free" not in str(caught.value)
-    with pytest.raises(StorageError, match="cannot be written: no number"), storage_errors("store"):
-        raise OSError("no number")
-
-
-def test_other_errors_pass() -> None:
-    with pytest.raises(ValueError, match="mistake"), storage_errors("store"):
-        raise ValueError("mistake")
-
-
-def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StorageError, match=r"file/\.lock cannot be written"),
-        exclusive(tmp_path / "file/.lock"),
+        exclusive_lock(tmp_path / "file/.lock"),
     ):
         pass
 
 
-def test_whoever_would_wait_may_refuse_to(tmp_path: Path) -> None:
+def test_on_wait_may_raise_instead_of_waiting(tmp_path: Path) -> None:
     def refuse() -> None:
         raise TimeoutError("busy")
 
-    inner = exclusive(tmp_path / ".lock", refuse)
-    with exclusive(tmp_path / ".lock", refuse), pytest.raises(TimeoutError, match="busy"), inner:
+    inner = exclusive_lock(tmp_path / ".lock", refuse)
+    with exclusive_lock(tmp_path / ".lock", refuse), pytest.raises(TimeoutError, match="busy"), inner:
         pytest.fail("two at a time")
 
 
-def test_without_locks_on_the_file_system_a_warning_tells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(number, "no")
 
     monkeypatch.setattr("fcntl.flock", refuse)
     number = errno.ENOSYS
-    with pytest.warns(UserWarning, match="no locks on this file system"), exclusive(tmp_path / ".lock"):
+    with pytest.warns(UserWarning, match="this file system has no locks"), exclusive_lock(tmp_path / ".lock"):
         pass
     number = errno.EIO
-    with pytest.raises(StorageError), exclusive(tmp_path / ".lock"):
+    with pytest.raises(StorageError), exclusive_lock(tmp_path / ".lock"):
         pass
 
 
 def hold(path: Path, log: Any, name: str) -> None:
-    with exclusive(path):
+    with exclusive_lock(path):
         log.put(f"{name} in")
         time.sleep(0.3)
         log.put(f"{name} out")
 
 
-def test_processes_go_in_one_at_a_time(tmp_path: Path) -> None:
+def test_one_process_at_a_time_holds_the_lock(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     log = context.Queue()
     workers = [context.Process(target=hold, args=(tmp_path / "sub/.lock", log, name)) for name in "abc"]
@@ -136,7 +97,7 @@ def test_a_process_holds_its_lock_until_it_ends(tmp_path: Path, with_child: bool
     lock.release()  # once more does nothing
 
 
-def test_a_released_lock_leaves_a_file_that_another_has_put_there(tmp_path: Path) -> None:
+def test_release_keeps_a_lock_file_of_another_process(tmp_path: Path) -> None:
     lock = ProcessLock(tmp_path / ".lock")
     (tmp_path / ".lock").unlink()
     (tmp_path / ".lock").write_text("another's")
@@ -144,14 +105,14 @@ def test_a_released_lock_leaves_a_file_that_another_has_put_there(tmp_path: Path
     assert (tmp_path / ".lock").read_text() == "another's"
 
 
-def test_a_lock_whose_file_is_gone_is_released_all_the_same(tmp_path: Path) -> None:
+def test_a_lock_can_be_released_after_its_file_was_removed(tmp_path: Path) -> None:
     lock = ProcessLock(tmp_path / ".lock")
     (tmp_path / ".lock").unlink()
     lock.release()
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_file_that_its_holder_removes_in_between_is_made_anew(
+def test_a_lock_file_removed_during_locking_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / ".lock"
@@ -171,7 +132,7 @@ def test_a_file_that_its_holder_removes_in_between_is_made_anew(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
-def test_a_process_goes_on_without_a_lock_where_there_are_none(
+def test_a_process_lock_on_a_file_system_without_locks_gives_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(*_: object) -> None:
@@ -182,10 +143,10 @@ def test_a_process_goes_on_without_a_lock_where_there_are_none(
         with pytest.raises(StorageError, match=r"\.lock cannot be written: no"):
             ProcessLock(tmp_path / ".lock")
     else:
-        with pytest.warns(UserWarning, match=r"\.lock: no locks on this file system; run one at a time"):
+        with pytest.warns(UserWarning, match=r"\.lock: this file system has no locks; do not run two"):
             ProcessLock(tmp_path / ".lock").release()
 
 
-def test_a_process_lock_in_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_process_lock_in_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"gone/\.lock cannot be written"):
         ProcessLock(tmp_path / "gone/.lock")

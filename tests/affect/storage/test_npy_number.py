@@ -50,8 +50,8 @@ ODD = {
     "pickle": (b"\x80\x04K\x01.", "a Python pickle, which is never read"),
     "npz": (b"PK\3\4rest", "an npz or zip archive"),
     "AppleDouble": (b"\0\5\x16\7\0\2\0\0Mac OS X", "macOS metadata"),
-    "other data": (b"not an array", "no npy file: other data"),
-    "empty file": (b"", "no npy file: empty"),
+    "other data": (b"not an array", "not an npy file: other data"),
+    "empty file": (b"", "not an npy file: empty"),
     "word": (saved("happy"), "holds the text 'happy'; expected a number"),
     "number and letter": (saved("4X"), "holds the text '4X'"),
     "text nan": (saved("nan"), "holds the text 'nan'"),
@@ -81,12 +81,12 @@ ODD = {
     "code as header": (header("__import__('os').system('false')\n"), "header cannot be parsed"),
     "negative shape": (header(ONE % "(-1,)"), ""),
     "words as shape": (header(ONE % "('a',)"), "header cannot be parsed"),
-    "too large": (bytes(70000), "more than the 65,536 that are read"),
+    "too large": (bytes(70000), "more than the limit of 65,536"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_anything_else_is_named_and_takes_no_memory(tmp_path: Path, kind: str) -> None:
+def test_other_content_is_refused_without_allocating_memory(tmp_path: Path, kind: str) -> None:
     content, reason = ODD[kind]
     path = tmp_path / "1_exp.npy"
     path.write_bytes(content)
@@ -100,7 +100,7 @@ def test_anything_else_is_named_and_takes_no_memory(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.timeout(20)
-def test_pipes_and_absent_files_are_named(tmp_path: Path) -> None:
+def test_pipes_and_missing_files_are_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.npy")
     with pytest.raises(InvalidFileError, match="a named pipe"):
         read_number(tmp_path / "a.npy")
@@ -108,7 +108,7 @@ def test_pipes_and_absent_files_are_named(tmp_path: Path) -> None:
         read_number(tmp_path / "b.npy")
 
 
-def test_each_truncation_of_a_file_is_named(tmp_path: Path) -> None:
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
     whole = saved(0.5)
     path = tmp_path / "a.npy"
     for size in range(len(whole)):

@@ -7,7 +7,7 @@ import pytest
 
 from affect.errors import InvalidFileError, MissingFileError, UserError
 from affect.storage import text_file as text_files
-from affect.storage.text_file import parse_numbers, read_regular, read_text
+from affect.storage.text_file import list_problems, parse_numbers, read_regular, read_text
 
 
 class DomainError(UserError):
@@ -48,9 +48,7 @@ def test_text_is_read_with_newlines_as_line_ends(tmp_path: Path, content: bytes,
         (b"a\r\nb\r\r\n", 2, "a carriage return inside a line"),
     ],
 )
-def test_other_content_is_named_with_file_and_line(
-    tmp_path: Path, content: bytes, line: int, reason: str
-) -> None:
+def test_errors_contain_file_and_line(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     with pytest.raises(DomainError) as caught:
@@ -82,7 +80,7 @@ def test_only_regular_files_are_read(tmp_path: Path, make: Callable[[Path], None
         read_text(path, DomainError)
 
 
-def test_missing_files_and_links_that_lead_nowhere(tmp_path: Path) -> None:
+def test_missing_files_and_dead_links_are_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"a\.txt: no such file"):
         read_text(tmp_path / "a.txt", DomainError)
     (tmp_path / "loop").symlink_to("loop")
@@ -90,20 +88,22 @@ def test_missing_files_and_links_that_lead_nowhere(tmp_path: Path) -> None:
         read_text(tmp_path / "loop", DomainError)
 
 
-def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_over_the_size_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(InvalidFileError, match=r"1,099,511,627,776 bytes, more than the 2,147,483,648"):
+    with pytest.raises(
+        InvalidFileError, match=r"1,099,511,627,776 bytes, more than the limit of 2,147,483,648"
+    ):
         read_text(path)
     assert text_files.MAX_BYTES == 2**31
     path.write_bytes(b"12345")
     assert read_regular(path, max_bytes=5) == b"12345"
-    with pytest.raises(InvalidFileError, match="5 bytes, more than the 4"):
+    with pytest.raises(InvalidFileError, match="5 bytes, more than the limit of 4"):
         read_regular(path, max_bytes=4)
 
 
-def test_numbers_are_decimal_and_all_else_is_nan() -> None:
+def test_texts_that_are_not_decimal_numbers_become_nan() -> None:
     texts = [
         "1",
         "-0.5",
@@ -122,3 +122,26 @@ def test_numbers_are_decimal_and_all_else_is_nan() -> None:
     ]
     np.testing.assert_array_equal(parse_numbers(texts), [1, -0.5, 2, 1000, np.inf, 1] + [np.nan] * 8)
     assert parse_numbers([]).shape == (0,)
+
+
+def test_all_problems_are_counted_and_the_first_are_listed_in_order():
+    problems = [(line, f"reason {line}") for line in range(30, 0, -1)]
+    assert list_problems("a.csv", problems, "malformed line", shown=3).splitlines() == [
+        "30 malformed lines", "a.csv:1: reason 1", "a.csv:2: reason 2", "a.csv:3: reason 3", "... and 27 more",
+    ]  # fmt: skip
+
+
+def test_up_to_twenty_problems_are_listed():
+    problems = [(line, "wrong") for line in range(1, 21)]
+    assert list_problems("file", problems, "mistake").splitlines() == [
+        "20 mistakes", *(f"file:{line}: wrong" for line in range(1, 21)),
+    ]  # fmt: skip
+    assert list_problems("file", [*problems, (21, "wrong")], "mistake").splitlines()[20:] == [
+        "file:20: wrong", "... and 1 more",
+    ]  # fmt: skip
+
+
+def test_a_line_with_several_problems_counts_once():
+    assert list_problems("a.csv", [(2, "no name"), (2, "no number")], "malformed line").splitlines() == [
+        "1 malformed line", "a.csv:2: no name", "a.csv:2: no number",
+    ]  # fmt: skip

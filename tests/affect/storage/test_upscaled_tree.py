@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affect.storage.locks import StorageError
 from affect.storage.upscaled_tree import MANIFEST, StaleTreeError, UpscaledTree, read_manifest
+from affect.storage.write_errors import StorageError
 
 NAMES = ("a/1.jpg", "a/2.PNG", "b/c/3.jpeg")
 PIXELS = "upright, transparency on white, 8 bits, grey kept"
@@ -44,7 +44,7 @@ def test_images_keep_their_names_formats_and_colours(tmp_path, picture):
         *((f"x.{suffix}", b"\x89PNG") for suffix in ("bmp", "gif", "TIF", "tiff", "webp", "jp2", "avif", "pgm")),
     ],
 )  # fmt: skip
-def test_copies_of_other_formats_keep_their_names_and_hold_jpeg_or_png(tmp_path, picture, name, start):
+def test_images_of_other_formats_keep_their_names_and_become_jpeg_or_png(tmp_path, picture, name, start):
     tree = tree_in(tmp_path / "out", names=(name, "x.png", "x.jpg"))
     tree.open()
     assert not tree.is_finished(name)
@@ -61,11 +61,11 @@ def test_copies_of_other_formats_keep_their_names_and_hold_jpeg_or_png(tmp_path,
 def test_a_side_too_long_for_jpeg_is_an_error_that_names_the_file(tmp_path):
     tree = tree_in(tmp_path / "out")
     tree.open()
-    with pytest.raises(StorageError, match=r"a/1.jpg would have 70000 x 1 pixels, .* 65,500; leave"):
+    with pytest.raises(StorageError, match=r"a/1.jpg would have 70000 x 1 pixels, .* is 65,500; leave"):
         tree.write("a/1.jpg", np.zeros((1, 70_000, 3), np.uint8))
 
 
-def test_a_folder_named_like_an_image_outlives_a_rebuild(tmp_path, picture):
+def test_a_rebuild_keeps_a_folder_with_an_image_suffix(tmp_path, picture):
     tree = tree_in(tmp_path / "out", names=("album.jpg/1.jpg",))
     tree.open()
     tree.write("album.jpg/1.jpg", picture)
@@ -84,7 +84,7 @@ def test_truncated_images_are_unfinished(tmp_path, picture, name, kept):
     assert not tree.is_finished(name)
 
 
-def test_the_manifest_says_what_was_made_and_when_it_is_done(tmp_path, picture):
+def test_the_manifest_describes_the_tree_and_whether_it_is_complete(tmp_path, picture):
     tree = tree_in(tmp_path / "out")
     tree.open()
     assert read_manifest(tree.root)["complete"] is False
@@ -105,7 +105,7 @@ def test_the_manifest_says_what_was_made_and_when_it_is_done(tmp_path, picture):
     assert tree.is_complete()
 
 
-def test_what_was_left_out_stays_listed_once_until_it_has_an_image(tmp_path, picture):
+def test_unreadable_images_stay_listed_once_until_they_can_be_read(tmp_path, picture):
     tree = tree_in(tmp_path / "out")
     tree.open()
     tree.write(NAMES[0], picture)
@@ -120,8 +120,8 @@ def test_what_was_left_out_stays_listed_once_until_it_has_an_image(tmp_path, pic
     assert tree.known_unreadable() == {NAMES[1]: "empty", "link": "dead"}
 
 
-def test_another_tree_in_the_folder_is_never_this_one(tmp_path, picture):
-    """A process that looks before the first one has rebuilt the folder must not take what it finds for finished."""
+def test_another_tree_in_the_folder_is_not_taken_for_this_one(tmp_path, picture):
+    """A process that looks before another one has rebuilt the folder must not take the old images for finished."""
     old = tree_in(tmp_path / "out")
     old.open()
     for name in NAMES[:2]:
@@ -139,7 +139,7 @@ def test_another_tree_in_the_folder_is_never_this_one(tmp_path, picture):
     assert not old.is_complete()
 
 
-def test_going_on_keeps_images_and_clears_what_a_killed_writer_left(tmp_path, picture):
+def test_resuming_keeps_images_and_removes_temporary_files(tmp_path, picture):
     tree = tree_in(tmp_path / "out")
     tree.open()
     tree.write(NAMES[0], picture)
@@ -151,7 +151,7 @@ def test_going_on_keeps_images_and_clears_what_a_killed_writer_left(tmp_path, pi
     assert files == ["a/1.jpg", MANIFEST]
 
 
-def test_a_tree_made_otherwise_is_refused_and_rebuilt_on_request(tmp_path, picture):
+def test_another_tree_is_refused_and_rebuilt_on_request(tmp_path, picture):
     tree_in(tmp_path / "out").open()
     tree_in(tmp_path / "out").write(NAMES[0], picture)
     other = tree_in(tmp_path / "out", outscale=4.0)
@@ -166,7 +166,7 @@ def test_a_tree_made_otherwise_is_refused_and_rebuilt_on_request(tmp_path, pictu
     assert read_manifest(newer.root)["source"]["digest"] == "changed"
 
 
-def test_a_tree_killed_while_old_images_are_removed_is_rebuilt(tmp_path, picture, monkeypatch):
+def test_a_rebuild_continues_after_a_kill_during_the_removal(tmp_path, picture, monkeypatch):
     tree_in(tmp_path / "out").open()
     tree_in(tmp_path / "out").write(NAMES[0], picture)
     other = tree_in(tmp_path / "out", outscale=4.0)
@@ -181,20 +181,20 @@ def test_a_tree_killed_while_old_images_are_removed_is_rebuilt(tmp_path, picture
             other.open(rebuild=True)
     for tree in (tree_in(tmp_path / "out"), other):
         assert not tree.is_complete()
-        with pytest.raises(StaleTreeError, match="was made otherwise"):
+        with pytest.raises(StaleTreeError, match="was made with other settings"):
             tree.open()
     other.open(rebuild=True)
     assert not other.is_finished(NAMES[0])
 
 
-def test_a_tree_killed_while_it_began_is_begun_again(tmp_path):
+def test_a_tree_killed_at_its_beginning_is_begun_again(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".manifest.x1y2.part.json").write_bytes(b"{")
     tree_in(tmp_path / "out").open()
     assert [path.name for path in (tmp_path / "out").iterdir()] == [MANIFEST]
 
 
-def test_folders_of_others_are_left_alone(tmp_path):
+def test_folders_with_other_files_are_refused(tmp_path):
     folder = tmp_path / "holiday"
     folder.mkdir()
     (folder / "photo.jpg").write_bytes(b"mine")
@@ -205,12 +205,12 @@ def test_folders_of_others_are_left_alone(tmp_path):
     with pytest.raises(StaleTreeError, match="it has the format None, not 'upscaled-tree-1'"):
         tree_in(folder).open(rebuild=True)
     (folder / MANIFEST).write_text("{")
-    with pytest.raises(StaleTreeError, match="it is no JSON"):
+    with pytest.raises(StaleTreeError, match="it is not JSON"):
         tree_in(folder).open(rebuild=True)
     assert (folder / "photo.jpg").read_bytes() == b"mine"
 
 
-def test_a_full_disk_is_reported_with_nothing_half_written(tmp_path, picture, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path, picture, monkeypatch):
     tree = tree_in(tmp_path / "out")
     tree.open()
     tree.write(NAMES[0], picture)

@@ -22,7 +22,7 @@ def test_the_file_has_the_largest_score_of_each_image_in_list_order(tmp_path, sc
     validate_lsd_submission(path, NAMES)
 
 
-def test_scores_that_do_not_fit_write_nothing(tmp_path, scores):
+def test_invalid_scores_are_refused(tmp_path, scores):
     path = tmp_path / "submission.txt"
     with pytest.raises(SubmissionError, match=r"shape \(4, 6\), expected \(5, 6\)"):
         write_lsd_submission(path, NAMES, scores[:4])
@@ -41,19 +41,19 @@ def test_scores_that_do_not_fit_write_nothing(tmp_path, scores):
         ("image,", "Image,", r":1: the header"),
         ("1.jpg,0\n", "", r":5: 4 rows, but the test list has 5\n"),
         ("1.jpg,0\n", "1.jpg,0\n1.jpg,0\n", r":7: 6 rows, but the test list has 5"),
-        ("\n0.jpg,3\n1.jpg,0", "\n1.jpg,0\n0.jpg,3", r":2: expected image '0.jpg' here, .*, got '1.jpg'"),
+        ("\n0.jpg,3\n1.jpg,0", "\n1.jpg,0\n0.jpg,3", r":2: expected image '0.jpg', as .*, got '1.jpg'"),
         ("10.jpg,5", "10.jpg,6", r":4: the label must be one of 0, 1, 2, 3, 4, 5, not '6'"),
         ("10.jpg,5", "10.jpg,-1", r":4: the label must be"),
         ("10.jpg,5", "10.jpg,Fear", r":4: the label must be .*'Fear'"),
         ("10.jpg,5", "10.jpg,5.0", r":4: the label must be .*'5.0'"),
-        ("10.jpg,5", "10.jpg,5,", r":4: expected an image and a label, got 3 fields"),
-        ("10.jpg,5", "10.jpg", r":4: expected an image and a label, got 1 fields"),
-        ("10.jpg,5", "", r":4: expected an image and a label"),
+        ("10.jpg,5", "10.jpg,5,", r":4: expected 2 fields, got 3: '10.jpg,5,'"),
+        ("10.jpg,5", "10.jpg", r":4: expected 2 fields, got 1: '10.jpg'"),
+        ("10.jpg,5", "", r":4: expected 2 fields, got 1"),
         ("10.jpg,5", "10.jpg,5\r", r":4: spaces or a carriage return around '10.jpg,5'"),
-        ("2.jpg,3\n", "2.jpg,3", r":6: the last line has no end"),
+        ("2.jpg,3\n", "2.jpg,3", r":6: the last line has no line end"),
     ],
 )
-def test_mistakes_are_named_with_their_line(tmp_path, scores, before, after, message):
+def test_mistakes_are_reported_with_their_line(tmp_path, scores, before, after, message):
     path = tmp_path / "submission.txt"
     write_lsd_submission(path, NAMES, scores)
     text = path.read_text()
@@ -63,7 +63,7 @@ def test_mistakes_are_named_with_their_line(tmp_path, scores, before, after, mes
         validate_lsd_submission(path, NAMES)
 
 
-def test_absent_and_binary_files_are_named(tmp_path):
+def test_missing_and_binary_files_are_reported(tmp_path):
     with pytest.raises(MissingFileError, match=r"no submission file at .*absent.txt"):
         validate_lsd_submission(tmp_path / "absent.txt", NAMES)
     (tmp_path / "empty.txt").write_bytes(b"")
@@ -75,7 +75,7 @@ def test_absent_and_binary_files_are_named(tmp_path):
 
 
 @pytest.mark.timeout(20)
-def test_a_submission_that_is_no_regular_file_of_text_is_named(tmp_path):
+def test_pipes_and_nul_bytes_are_refused(tmp_path):
     path = tmp_path / "submission.txt"
     os.mkfifo(path)
     with pytest.raises(SubmissionError, match=r"submission\.txt: not a regular file but a named pipe"):

@@ -51,21 +51,21 @@ BROKEN = {
     "no header": (lambda text: text.split("\n", 1)[1], ":1: the header must be"),
     "order": (
         lambda text: text.replace("v1/00002.jpg", "v1/00003.jpg"),
-        ":3: expected image 'v1/00002.jpg' here",
+        ":3: expected image 'v1/00002.jpg', as in the test list",
     ),
     "a row too few": (lambda text: text.rsplit("\n", 2)[0] + "\n", ":4: 3 rows, but the test list has 4"),
     "a row too many": (lambda text: text + "x\n", ":6: 5 rows, but the test list has 4"),
-    "cut short": (lambda text: text[:-1], ":5: the last line has no end"),
+    "cut short": (lambda text: text[:-1], ":5: the last line has no line end"),
     "carriage returns": (lambda text: text.replace("\n", "\r\n"), ":2: spaces or a carriage return"),
     "values missing": (
         lambda text: text.replace("v2/00001.jpg,", "v2/00001.jpg;"),
-        ":4: expected 16 values, got 15",
+        ":4: expected 16 fields, got 15",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_files_are_named_by_line_and_reason(submission: Path, kind: str) -> None:
+def test_mistakes_are_reported_with_line_and_reason(submission: Path, kind: str) -> None:
     change, message = BROKEN[kind]
     submission.write_bytes(change(submission.read_text()).encode())
     with pytest.raises(SubmissionError) as caught:
@@ -86,7 +86,7 @@ def test_broken_files_are_named_by_line_and_reason(submission: Path, kind: str) 
         (15, "0.7", "AU26 must be 0 or 1"),
     ],
 )
-def test_wrong_values_are_named(submission: Path, place: int, text: str, reason: str) -> None:
+def test_invalid_values_are_reported(submission: Path, place: int, text: str, reason: str) -> None:
     lines = submission.read_text().split("\n")
     fields = lines[3].split(",")
     fields[place] = text
@@ -97,17 +97,17 @@ def test_wrong_values_are_named(submission: Path, place: int, text: str, reason:
 
 
 @pytest.mark.parametrize("task", ["valence_arousal", "expression", "action_units"])
-def test_wrong_predictions_are_refused(tmp_path: Path, task: str) -> None:
+def test_invalid_predictions_are_refused(tmp_path: Path, task: str) -> None:
     short = predictions()
     short[task] = short[task][1:]
-    with pytest.raises(SubmissionError, match=f"{task} has shape"):
+    with pytest.raises(SubmissionError, match=f"{task}: shape"):
         write_mtl_submission(tmp_path / "p.txt", NAMES, **short)
     damaged = predictions()
     damaged[task][1, 0] = np.nan
-    with pytest.raises(SubmissionError, match=f"{task} holds NaN or infinity, first for {NAMES[1]}"):
+    with pytest.raises(SubmissionError, match=f"{task}: NaN or infinity, first for {NAMES[1]}"):
         write_mtl_submission(tmp_path / "p.txt", NAMES, **damaged)
     undecided = predictions()
     undecided["action_units"] *= 0.7
-    with pytest.raises(SubmissionError, match="decided"):
+    with pytest.raises(SubmissionError, match="values other than 0 and 1; apply the thresholds first"):
         write_mtl_submission(tmp_path / "p.txt", NAMES, **undecided)
     assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ def x4plus() -> SuperResolutionNetwork:
 
 @pytest.fixture
 def small_rrdb():
-    """Build a small RRDBNet of a scale whose random pictures fill the grey levels."""
+    """Build a small RRDBNet of a scale whose random outputs cover all grey levels."""
 
     def build(scale: int) -> RRDBNet:
         torch.manual_seed(scale)
@@ -39,7 +39,7 @@ def small_srvgg() -> SRVGGNetCompact:
 
 @pytest.fixture
 def pictures():
-    """Draw smooth random RGB pictures with some noise, uint8, shape (B, 3, H, W)."""
+    """Return smooth random RGB images with some noise, uint8, shape (B, 3, H, W)."""
 
     def draw(count: int, height: int, width: int, seed: int = 0) -> Tensor:
         generator = np.random.default_rng(seed)

@@ -32,7 +32,7 @@ def test_compact_network_is_recognised(small_srvgg, tmp_path):
     assert (found.scale, found.num_features, len(found.body)) == (3, 8, 7)
 
 
-def test_averaged_parameters_come_first(small_srvgg, tmp_path):
+def test_averaged_parameters_are_preferred(small_srvgg, tmp_path):
     state = small_srvgg.state_dict()
     zeros = {name: torch.zeros_like(value) for name, value in state.items()}
     torch.save({"params": zeros, "params_ema": state}, tmp_path / "both.pth")
@@ -49,10 +49,10 @@ def test_the_digest_is_of_the_values_not_of_the_file(small_srvgg, tmp_path):
     assert network_digest(build_network(state)) != digest
 
 
-def test_files_that_are_no_network_are_named(small_rrdb, tmp_path):
+def test_other_files_are_refused(small_rrdb, tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"params": {"fc.weight": torch.zeros(2, 2)}}, path)
-    with pytest.raises(InvalidFileError, match=r"bad.pth: no network of Real-ESRGAN"):
+    with pytest.raises(InvalidFileError, match=r"bad.pth: not a network of Real-ESRGAN"):
         read_network(path)
     state = small_rrdb(4).state_dict()
     del state["body.1.rdb2.conv3.bias"]
@@ -88,20 +88,20 @@ def test_a_truncated_file_is_reported(small_srvgg, tmp_path):
         (lambda value: value * float("nan"), "NaN or infinity"),
     ],
 )
-def test_weights_that_would_silently_become_others_are_refused(small_rrdb, tmp_path, change, reason):
+def test_unusable_weights_are_refused(small_rrdb, tmp_path, change, reason):
     state = small_rrdb(4).state_dict()
     torch.save(
         {"params": {**state, "conv_last.weight": change(state["conv_last.weight"])}}, tmp_path / "a.pth"
     )
     with pytest.raises(
-        InvalidFileError, match=rf"a\.pth: no weights of Real-ESRGAN: conv_last\.weight .*{reason}"
+        InvalidFileError, match=rf"a\.pth: unusable weights of Real-ESRGAN: conv_last\.weight .*{reason}"
     ):
         read_network(tmp_path / "a.pth")
     torch.save({"params": {key: value.half() for key, value in state.items()}}, tmp_path / "a.pth")
     read_network(tmp_path / "a.pth")
 
 
-def test_numbers_of_blocks_that_no_file_could_hold_are_refused(small_srvgg):
+def test_impossible_block_numbers_are_refused(small_srvgg):
     state = small_srvgg.state_dict()
     with pytest.raises(InvalidFileError, match="no consecutive parameters"):
         build_network({**state, "body.999999999.weight": state["body.0.weight"]})

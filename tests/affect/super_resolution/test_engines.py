@@ -21,7 +21,7 @@ def difference(first: torch.Tensor, second: torch.Tensor) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("outscale", [4, 2, 1.5])
-def test_both_engines_give_the_same_picture_with_the_real_x4plus(x4plus, pictures, outscale):
+def test_both_engines_return_the_same_image_with_the_real_x4plus(x4plus, pictures, outscale):
     images = pictures(3, 19, 16)
     ours = BatchedUpscaler(x4plus, outscale)(images)
     assert ours.shape == (3, 3, int(19 * outscale), int(16 * outscale))
@@ -31,7 +31,7 @@ def test_both_engines_give_the_same_picture_with_the_real_x4plus(x4plus, picture
 
 @pytest.mark.parametrize("size", [(17, 16), (15, 13)])
 @pytest.mark.parametrize("scale", [2, 1])
-def test_both_engines_pad_sides_that_do_not_fold(small_rrdb, pictures, size, scale):
+def test_both_engines_pad_sides_that_are_not_divisible(small_rrdb, pictures, size, scale):
     network, images = small_rrdb(scale), pictures(2, *size)
     ours = BatchedUpscaler(network)(images)
     assert ours.shape[2:] == (size[0] * scale, size[1] * scale)
@@ -48,13 +48,13 @@ def test_both_engines_cut_the_same_tiles(small_rrdb, pictures):
         assert difference(ours, untiled) > 1, "so narrow an overlap shows: tiles were cut at all"
 
 
-def test_tiles_with_the_whole_receptive_field_change_nothing(anime, pictures):
+def test_tiles_that_overlap_by_the_receptive_field_change_nothing(anime, pictures):
     images = pictures(2, 50, 71)
     tiled = BatchedUpscaler(anime, 2.5, tile=24, tile_overlap=18)(images)
     assert difference(tiled, BatchedUpscaler(anime, 2.5)(images)) <= 1
 
 
-def test_a_batch_is_its_images_in_order(anime, pictures):
+def test_a_batch_equals_its_single_images(anime, pictures):
     upscaler = BatchedUpscaler(anime, 2)
     images = pictures(30, 24, 24)
     alone = torch.cat([upscaler(image[None]) for image in images])
@@ -73,7 +73,7 @@ def test_grey_images_stay_grey_beside_coloured_ones(anime, pictures, engine):
     assert difference(coloured[1], enlarged[1]) > 2, "the network alone does not keep it grey"
 
 
-def test_grey_comes_near_to_what_the_package_makes_of_it(anime, pictures):
+def test_grey_images_are_close_to_those_of_the_package(anime, pictures):
     grey = pictures(1, 14, 12)[0, 0].numpy()
     peer = RealESRGANUpscaler(anime, 2)
     package = realesrgan_engine._upsampler(peer.network, peer.scale, torch.device("cpu"), False, 0, 10)
@@ -89,7 +89,7 @@ def test_one_pixel_images_are_enlarged(small_rrdb):
 
 
 @pytest.mark.slow
-def test_reduced_precision_stays_near(x4plus, pictures):
+def test_reduced_precision_is_close_to_float32(x4plus, pictures):
     images = pictures(1, 24, 24)
     exact = BatchedUpscaler(x4plus, 2)(images).int()
     off = (BatchedUpscaler(x4plus, 2, precision="bfloat16")(images).int() - exact).abs()
@@ -99,13 +99,13 @@ def test_reduced_precision_stays_near(x4plus, pictures):
     assert default_precision("cpu") == "float32"
 
 
-def test_the_network_given_is_left_as_it_is(anime):
+def test_the_given_network_is_not_changed(anime):
     BatchedUpscaler(anime, precision="bfloat16")
     BatchedUpscaler(anime, precision="float16")
     assert {value.dtype for value in anime.state_dict().values()} == {torch.float32}
 
 
-def test_arrays_go_in_and_come_out(anime, pictures):
+def test_arrays_are_accepted_and_returned(anime, pictures):
     arrays = list(pictures(2, 12, 10).permute(0, 2, 3, 1).numpy())
     enlarged = BatchedUpscaler(anime, 3).upscale(arrays)
     assert [image.shape for image in enlarged] == [(36, 30, 3)] * 2
@@ -123,7 +123,7 @@ def test_lanczos_is_opencvs(pictures):
         np.testing.assert_array_equal(result, cv2.resize(image, (15, 10), interpolation=cv2.INTER_LANCZOS4))
 
 
-def test_plain_enlargement_needs_no_network(pictures):
+def test_lanczos_needs_no_network(pictures):
     images = pictures(2, 20, 28)
     enlarged = LanczosUpscaler(1.5)(images)
     expected = cv2.resize(images[1].permute(1, 2, 0).numpy(), (42, 30), interpolation=cv2.INTER_LANCZOS4)
@@ -131,7 +131,7 @@ def test_plain_enlargement_needs_no_network(pictures):
     assert LanczosUpscaler(1.5).describe() != LanczosUpscaler(2).describe()
 
 
-def test_settings_that_change_the_picture_are_described(anime, small_srvgg):
+def test_settings_that_affect_the_pixels_are_described(anime, small_srvgg):
     base = BatchedUpscaler(anime, 2).describe()
     assert base["engine"] == "batched"
     assert base["network"] == "SRVGGNetCompact"
@@ -160,7 +160,7 @@ def test_impossible_settings_are_refused(small_rrdb, arguments, message):
 
 
 def test_faces_are_restored_on_request(anime, pictures, monkeypatch, tmp_path):
-    """GFPGAN needs downloads: a stand-in with its interface shows what it is called with."""
+    """GFPGAN needs downloads, so a fake with its interface records the arguments."""
     calls, face = [], torch.zeros(1, 3, 8, 8)
 
     class Restorer:
@@ -203,7 +203,7 @@ def out_of_memory(self, *args):
     raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def test_the_peer_does_not_reuse_a_tile_when_memory_ends(small_srvgg, pictures, monkeypatch):
+def test_the_reference_engine_does_not_reuse_a_tile_when_memory_is_short(small_srvgg, pictures, monkeypatch):
     images = pictures(1, 20, 20)
     upscaler = RealESRGANUpscaler(small_srvgg, tile=16)
     upscaler(images)
@@ -218,7 +218,7 @@ def test_the_peer_does_not_reuse_a_tile_when_memory_ends(small_srvgg, pictures, 
         upscaler(images)
 
 
-def test_the_peer_cuts_only_what_exceeds_a_tile(small_srvgg, pictures, capsys):
+def test_the_reference_engine_cuts_only_images_larger_than_a_tile(small_srvgg, pictures, capsys):
     upscaler = RealESRGANUpscaler(small_srvgg, tile=16)
     upscaler(pictures(2, 16, 12))
     assert capsys.readouterr().out == ""
@@ -228,7 +228,7 @@ def test_the_peer_cuts_only_what_exceeds_a_tile(small_srvgg, pictures, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_the_module_that_is_missing_is_named(anime, monkeypatch, tmp_path):
+def test_the_missing_package_is_named(anime, monkeypatch, tmp_path):
     (tmp_path / "gfpgan.py").write_text("import facexlib.utils")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "gfpgan", raising=False)

@@ -40,14 +40,14 @@ def test_animevideov3_is_the_compact_network(anime):
     assert (anime.scale, len(anime.body)) == (4, 35)
 
 
-def test_first_and_last_values_are_where_the_file_has_them(anime):
+def test_first_and_last_values_are_those_of_the_file(anime):
     content = ANIME.with_suffix(".bin").read_bytes()
     first = np.frombuffer(content, "<f2", 1728, 4).astype(np.float32).reshape(64, 3, 3, 3)
     np.testing.assert_array_equal(anime.body[0].weight.numpy(), first)
     np.testing.assert_array_equal(anime.body[34].bias.numpy(), np.frombuffer(content, "<f4")[-48:])
 
 
-def test_enlarging_by_the_real_weights_keeps_the_picture(x4plus):
+def test_the_real_weights_keep_the_image(x4plus):
     ramp = torch.linspace(0.2, 0.8, 20)
     image = torch.stack([ramp.expand(20, 20), ramp[:, None].expand(20, 20), ramp.flip(0).expand(20, 20)])[
         None
@@ -75,8 +75,11 @@ def _swap_layers(text: str) -> str:
     [
         (lambda text: text.replace("7767517", "7767518"), r"model.param:1: not an ncnn model"),
         (lambda text: "", r"model.param:1: not an ncnn model"),
-        (lambda text: text.replace("40 41", "41 41"), r"model.param:2: announces 41 layers, but 40 follow"),
-        (_swap_layers, r"model.param:5: PReLU PRelu_1 .* stands where body.0 should be, Convolution"),
+        (
+            lambda text: text.replace("40 41", "41 41"),
+            r"model.param:2: the header counts 41 layers, but 40 follow",
+        ),
+        (_swap_layers, r"model.param:5: PReLU PRelu_1 .* found instead of body.0, Convolution"),
         (lambda text: text.replace("6=36864", "6=36800", 1), r"model.param:7: .*36800.*body.2.*36864"),
         (lambda text: text.replace("1=3 ", "1=5 ", 1), r"model.param:5: .*body.0"),
         (lambda text: text.replace("PixelShuffle", "Sigmoid"), r"layers .*Sigmoid.* are not SRVGGNetCompact"),
@@ -105,7 +108,7 @@ def test_broken_weights_are_refused(pair, change, message):
 
 def test_unknown_and_changed_packaged_networks_are_refused(monkeypatch):
     with pytest.raises(
-        InvalidOptionError, match="no packaged network 'x2plus'; there are x4plus, animevideov3"
+        InvalidOptionError, match="no packaged network 'x2plus'; choose x4plus or animevideov3"
     ):
         ncnn.packaged_network("x2plus")
     monkeypatch.setitem(ncnn.PACKAGED, "animevideov3", (ANIME.name, "0" * 64))

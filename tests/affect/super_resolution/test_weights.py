@@ -25,13 +25,13 @@ def test_a_release_is_fetched_once(release, tmp_path):
     assert fetch(release, tmp_path / "cache") == path
 
 
-def test_what_is_not_the_pinned_file_is_not_kept(release, tmp_path):
+def test_a_download_other_than_the_pinned_file_is_not_kept(release, tmp_path):
     source = tmp_path / "server" / "compact.pth"
     source.write_bytes(source.read_bytes()[:-1] + b"x")
-    with pytest.raises(InvalidFileError, match="nothing was kept"):
+    with pytest.raises(InvalidFileError, match="the download was not kept"):
         fetch(release, tmp_path / "cache")
     source.write_bytes(bytes(5 << 20))
-    with pytest.raises(InvalidFileError, match="nothing was kept"):
+    with pytest.raises(InvalidFileError, match="the download was not kept"):
         fetch(release, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -43,7 +43,7 @@ def test_a_damaged_cache_is_reported(release, tmp_path):
         fetch(release, tmp_path / "cache")
 
 
-def test_without_a_connection_the_remedy_is_named(release, tmp_path, monkeypatch):
+def test_without_a_connection_the_error_contains_the_remedy(release, tmp_path, monkeypatch):
     (tmp_path / "server" / "compact.pth").unlink()
     monkeypatch.setitem(releases.RELEASES, "x2plus", release)
     with pytest.raises(MissingFileError, match=r"compact.pth is missing and .*packaged:x4plus"):
@@ -56,7 +56,7 @@ def test_networks_are_found_by_name_and_by_path(release, small_srvgg, anime, tmp
     assert network_digest(weights.load_network("general-x4v3", tmp_path / "cache")) == digest
     assert network_digest(weights.load_network(tmp_path / "server" / "compact.pth")) == digest
     assert network_digest(weights.load_network("packaged:animevideov3")) == network_digest(anime)
-    with pytest.raises(InvalidOptionError, match="no network 'x4pluss'; there are x4plus"):
+    with pytest.raises(InvalidOptionError, match="no network 'x4pluss'; choose x4plus"):
         weights.load_network("x4pluss")
     with pytest.raises(MissingFileError, match=r"absent.pth"):
         weights.load_network(tmp_path / "absent.pth")

@@ -1,11 +1,9 @@
-import hashlib
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from datamodules.images.missing import files_digest, missing_images
+from datamodules.images.missing import missing_images
 
 
 @pytest.fixture
@@ -76,13 +74,3 @@ def test_folders_are_listed_once_and_files_are_not_asked_for(
     monkeypatch.setattr(Path, "stat", lambda *arguments, **options: pytest.fail("a stat"))
     assert missing_images(root, PRESENT * 3) == {}
     assert sorted(listed) == sorted([root, root / "a", root / "a" / "b"])
-
-
-def test_the_digest_is_of_names_and_sizes(root: Path, tmp_path: Path) -> None:
-    digest = files_digest(root, PRESENT)
-    assert digest == hashlib.sha256(b"3.jpg\x005\0a/1.jpg\x007\0a/b/2.jpg\x009\0").hexdigest()
-    copy = shutil.copytree(root, tmp_path / "copy")
-    os.utime(copy / "3.jpg", (1, 1))
-    assert files_digest(copy, PRESENT[::-1]) == digest
-    (copy / "3.jpg").write_bytes(b"longer than before")
-    assert files_digest(copy, PRESENT) != digest

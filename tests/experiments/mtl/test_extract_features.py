@@ -13,7 +13,7 @@ import torch
 
 from affect.networks.backbone_file import load_backbone, save_backbone
 from affect.storage.feature_store import FeatureStore, FeatureStoreError
-from affect.storage.locks import exclusive
+from affect.storage.locks import exclusive_lock
 from callbacks.feature_prediction_writer import FeatureWriter
 from datamodules.aff_wild2 import image_folder, load_annotations
 from datamodules.images.dataset import UnreadableImageError, read_image
@@ -183,7 +183,7 @@ def test_a_run_of_several_processes_does_not_wait_for_another(
     extractor = make_extractor(aff_wild2, tiny_backbone, tmp_path, strategy="ddp_fork", devices="2")
     path = extractor._store_path("train")
     with (
-        exclusive(path.with_name(".train.lock")),
+        exclusive_lock(path.with_name(".train.lock")),
         pytest.raises(FeatureStoreError, match="another run is writ"),
     ):
         extractor.store("train", names_of(aff_wild2))

@@ -10,8 +10,8 @@ import pytest
 
 from affect.errors import UserError
 from affect.storage.feature_store import FeatureStore, FeatureStoreError
-from affect.storage.feature_store_writer import lock_file
-from affect.storage.locks import exclusive
+from affect.storage.feature_store_writer import lock_path
+from affect.storage.locks import exclusive_lock
 from callbacks.feature_prediction_writer import FeatureWriter
 from datamodules.aff_wild2 import image_folder, load_annotations
 from datamodules.images.dataset import InaccessibleImageError
@@ -171,7 +171,7 @@ def test_chunks_of_stopped_runs_do_not_stay_for_good(
         (folder / "000000.npy").write_bytes(b"rows")
         os.utime(folder, (time.time() - age,) * 2)
         folders[name] = folder
-    with exclusive(lock_file(path.parent / "../used/val")):
+    with exclusive_lock(lock_path(path.parent / "../used/val")):
         make_extractor(aff_wild2, tiny_backbone, tmp_path).store("train", names)
     left = [name for name, folder in folders.items() if folder.exists()]
     assert left == ["../used/val.partial", "../new/train.partial"]

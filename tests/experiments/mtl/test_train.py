@@ -56,6 +56,7 @@ def test_a_run_learns_and_writes_what_it_promises(words: MakeWords, tmp_path: Pa
     _, spec = load_heads(folder / "heads.safetensors")
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["backbone_sha256"] == spec.features_from
+    assert len(provenance["data_fingerprint"]) == 64
     assert Calibrator.load(folder / "calibrator.json").smoothing["expression"].window == 30
 
     table = pd.read_parquet(folder / "predictions_validation.parquet")

@@ -8,8 +8,9 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from affect.networks.backbone import Backbone
-from affect.networks.backbone_file import file_digest, read_spec
+from affect.networks.backbone_file import read_spec
 from affect.networks.weight_import import load_encoder_weights
+from affect.storage.fingerprint import file_digest
 from experiments.pretrain.train_identity import FacesConfig, train_faces
 from experiments.runtime.config.load import load_config
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from affect.errors import MissingFileError
-from affect.networks.backbone_file import file_digest
+from affect.storage.fingerprint import file_digest
 from experiments.runtime.backbone_choice import find_backbone, settled
 from experiments.runtime.config.options import ConfigError
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from affect.errors import InvalidFileError
-from affect.storage.locks import StorageError
+from affect.storage.write_errors import StorageError
 from callbacks.history import History
 from experiments.runtime.checkpoint_io import AtomicCheckpointIO, check_resumable
 from experiments.runtime.config.load import TrainerConfig

@@ -13,8 +13,8 @@ import torch
 from affect.storage.atomic_write import write_array
 from affect.storage.feature_store import StorePlan
 from affect.storage.feature_store_writer import FeatureStoreWriter
-from affect.storage.locks import StorageError
 from affect.storage.upscaled_tree import UpscaledTree
+from affect.storage.write_errors import StorageError
 from datamodules.index_cache import cached_table
 from demo_data.affectnet import write_affectnet
 from experiments.runtime.checkpoint_io import AtomicCheckpointIO

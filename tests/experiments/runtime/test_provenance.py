@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import experiments.runtime.provenance
+from datamodules.aff_wild2 import AffWild2DataModule, load_splits
 from datamodules.affectnet import AffectNetDataModule
 from experiments.runtime.provenance import data_digest, describe_environment
 
@@ -72,3 +74,14 @@ def test_copies_of_a_set_have_one_digest_and_a_changed_label_another(affectnet_c
     table = copy / "training.csv"
     table.write_text(table.read_text().replace("1;2;3,3,", "1;2;3,4,", 1))
     assert digest(copy) != digest(affectnet_csv)
+
+
+def test_frames_have_the_same_digest_as_annotations_and_as_images(aff_wild2: Path):
+    data = AffWild2DataModule(
+        str(aff_wild2), image_size=32, mean=(0, 0, 0), std=(1, 1, 1), batch_size=8, num_workers=0
+    )
+    data.setup()
+    assert data_digest(load_splits(aff_wild2)) == data_digest(data.datasets)
+    rows = data.annotations["val"]
+    swapped = replace(rows, name=rows.name[::-1])
+    assert data_digest({**data.annotations, "val": swapped}) != data_digest(data.annotations)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-from affect.storage.locks import StorageError
+from affect.storage.write_errors import StorageError
 from experiments.runtime.config.load import RunConfig, TrainerConfig, WandbConfig, save_config
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.run import Run

@@ -24,7 +24,8 @@ from affect.labels import (
     VALENCE_AROUSAL,
 )
 from affect.networks.backbone import Backbone
-from affect.networks.backbone_file import BackboneSpec, file_digest, load_backbone, save_backbone
+from affect.networks.backbone_file import BackboneSpec, load_backbone, save_backbone
+from affect.storage.fingerprint import file_digest
 from affect.submissions.lsd import validate_lsd_submission
 from datamodules.images.dataset import UnreadableImageError
 from datamodules.synthetic_faces import (
