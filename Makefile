@@ -47,7 +47,7 @@ lint: $(READY) ## check style, types and which package imports which
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --cache-dir .cache/import_linter
 
-format: $(READY) ## lay out the code
+format: $(READY) ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
