@@ -43,7 +43,7 @@ VALENCE_AROUSAL: Final = ("Valence", "Arousal")
 
 
 def index_map(source: Sequence[str], target: Sequence[str], missing: int | None = None) -> np.ndarray:
-    """Give, for each position of one label order, the position of the same name in another.
+    """Return, for each position of one label order, the position of the same name in another.
 
     Args:
         source: Names in the order to translate from.

@@ -83,7 +83,7 @@ class StopSignals:
             signal.signal(number, self._handle)
 
     def defer(self) -> None:
-        """Let `check` raise the Interruption from now on."""
+        """Defer signals: `check` raises the Interruption from now on."""
         self._deferring = True
 
     def undefer(self) -> None:

@@ -51,7 +51,7 @@ def tiny_faces(root: Path, name: str, side: int = 16) -> tuple[np.ndarray, np.nd
 
 
 def probe(root: Path) -> dict[str, float]:
-    """Give the best validation scores of linear probes of several strengths on a drawn set (layout "a").
+    """Return the best validation scores of linear probes of several strengths on a drawn set (layout "a").
 
     Returns:
         Scores by the names of LIMITS.

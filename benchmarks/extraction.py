@@ -32,7 +32,7 @@ from affect.networks.onnx_encoder import OnnxEncoder, export_encoder
 from affect.storage.feature_store import StorePlan
 from affect.storage.feature_store_writer import FeatureStoreWriter
 from benchmarks.timing import interleaved, ratio_table, write_results
-from callbacks.feature_prediction_writer import FeatureWriter
+from callbacks.feature_prediction_writer import FeaturePredictionWriter
 from datamodules.frame_chunks import FrameChunksDataModule
 from datamodules.frame_survey import survey_frames
 from lightning_modules.feature_extraction import FeatureExtraction
@@ -90,7 +90,7 @@ def predict_pass(
     writer = FeatureStoreWriter(store, StorePlan(names, columns, {}, chunk_rows=BATCH))
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        callbacks=[FeatureWriter(writer)],
+        callbacks=[FeaturePredictionWriter(writer)],
     )  # fmt: skip
     data = FrameChunksDataModule(survey_frames(folder, names), writer, SIZE, MEAN, STD)
     trainer.predict(FeatureExtraction(backbone, engine), data, return_predictions=False)
@@ -98,7 +98,7 @@ def predict_pass(
 
 
 def forward_alone(backbone: nn.Module, count: int) -> Callable[[], object]:
-    """Give the bare network's forward passes over as many ready images, eager and channels-last."""
+    """Return the bare network's forward passes over as many ready images, eager and channels-last."""
     image = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
 
     def call() -> None:
@@ -176,7 +176,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
 
 @torch.no_grad()
 def calibrated(backbone: Backbone) -> Backbone:
-    """Give BatchNorm statistics of its own input, so that features are not all alike."""
+    """Return BatchNorm statistics of its own input, so that features are not all alike."""
     backbone.train()
     for _ in range(3):
         backbone(torch.randn(16, 3, 96, 96))

@@ -30,7 +30,7 @@ from affect.losses import MultiTaskLoss
 from affect.networks.backbone import DEFAULT_ARCHITECTURE, input_statistics
 from affect.sam import SAM
 from benchmarks.timing import interleaved, ratio_table, write_results
-from callbacks.stage_schedule import Stage, StagedTraining
+from callbacks.stage_schedule import Stage, StageSchedule
 from datamodules.images.dataset import ImageDataset, collate_images
 from datamodules.transforms import DeviceTransform
 from demo_data.affectnet import write_affectnet
@@ -74,7 +74,7 @@ class NotebookSam:
 
 
 def notebook_steps(network: nn.Module, batch: Batch, rho: float) -> Callable[[int], None]:
-    """Give a callable that takes a number of steps the notebook's way."""
+    """Return a callable that takes a number of steps the notebook's way."""
     optimizer = NotebookSam(list(network.parameters()), rho)
     loss = MultiTaskLoss(len(BACKBONE_EXPRESSIONS))
     image = batch["image"].contiguous()
@@ -92,7 +92,7 @@ def notebook_steps(network: nn.Module, batch: Batch, rho: float) -> Callable[[in
 def lightning_steps(
     module: PretrainingModule, batch: Batch, precision: Literal["32-true", "bf16-mixed"] = "32-true"
 ) -> Callable[[int], None]:
-    """Give a callable that takes a number of steps of our module in Lightning's own loop."""
+    """Return a callable that takes a number of steps of our module in Lightning's own loop."""
     module.configure_optimizers = keep_optimizer(module)  # type: ignore[method-assign]
 
     def call(steps: int) -> None:
@@ -100,7 +100,7 @@ def lightning_steps(
             accelerator=DEVICE, devices=1, precision=precision, max_epochs=1, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             use_distributed_sampler=False,
-            callbacks=[StagedTraining([Stage("all", 1, RATE, encoder_frozen=False)], "none", seed=0)],
+            callbacks=[StageSchedule([Stage("all", 1, RATE, encoder_frozen=False)], "none", seed=0)],
         )  # fmt: skip
         # Lightning takes a plain list for several loaders; this one yields ready batches.
         trainer.fit(module, DataLoader([batch] * steps, batch_size=None))  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def lightning_steps(
 
 
 def keep_optimizer(module: PretrainingModule) -> Callable[[], torch.optim.Optimizer]:
-    """Give the same optimiser to each of several short fits, so that Adam's moments go on."""
+    """Return the same optimiser to each of several short fits, so that Adam's moments continue."""
     adam = torch.optim.Adam(module.parameters(), lr=RATE, fused=True)
     optimizer = SAM(adam, module.sam_rho) if module.sam_rho else adam
     return lambda: optimizer

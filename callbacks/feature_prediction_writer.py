@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from affect.storage.feature_store_writer import FeatureStoreWriter
 
 
-class FeatureWriter(BasePredictionWriter):
+class FeaturePredictionWriter(BasePredictionWriter):
     """Write each batch as the chunk that it is; Lightning keeps nothing in memory.
 
     Args:

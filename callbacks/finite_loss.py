@@ -1,4 +1,4 @@
-"""Stop early, and say where, when the loss is no longer a number."""
+"""Stop training, naming the batch, when the loss is not finite."""
 
 from typing import Any
 

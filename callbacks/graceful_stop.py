@@ -19,22 +19,22 @@ class GracefulStop(Callback):
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Let signals wait for the end of a step."""
+        """Defer signals to the end of a step."""
         if not STOP_SIGNALS.is_listening:
             return
         STOP_SIGNALS.check()
         STOP_SIGNALS.defer()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back from Lightning."""
+        """Install the handlers again after Lightning has replaced them."""
         self._take_signals()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back from Lightning."""
+        """Install the handlers again after Lightning has replaced them."""
         self._take_signals()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back from Lightning."""
+        """Install the handlers again after Lightning has replaced them."""
         self._take_signals()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -51,7 +51,7 @@ class GracefulStop(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Stop after a batch; several processes go on, since they may have different numbers of batches."""
+        """Stop after a batch; not with several processes, which may have different numbers of batches."""
         if trainer.world_size == 1:
             STOP_SIGNALS.check()
 
@@ -71,7 +71,7 @@ class GracefulStop(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Let go of the signals."""
+        """Handle signals at once again."""
         STOP_SIGNALS.undefer()
 
     def _take_signals(self) -> None:

@@ -43,7 +43,7 @@ class History(Checkpoint):
             write_text(self.path, self.table().to_csv(index=False))
 
     def table(self) -> pd.DataFrame:
-        """Give the rows as a table, one column per metric."""
+        """Return the rows as a table, one column per metric."""
         return pd.DataFrame(self.rows)
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from affect.stop_signals import Interruption
 from affect.storage.upscaled_tree import UpscaledTree
 
 
-class UpscaledImageWriter(BasePredictionWriter):
+class ImagePredictionWriter(BasePredictionWriter):
     """Encodes and writes the images of each batch in threads.
 
     Args:

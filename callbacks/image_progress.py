@@ -29,12 +29,12 @@ class ImageProgressBar(RichProgressBar):
 
     @property
     def predict_description(self) -> str:
-        """What stands before the bar."""
+        """Label of the bar."""
         return "Images"
 
     @property
     def total_predict_batches_current_dataloader(self) -> int | float:
-        """How many images there are to do."""
+        """Number of images."""
         return min(super().total_predict_batches_current_dataloader * self.batch_size, self.num_images)
 
     def on_predict_batch_end(
@@ -59,7 +59,7 @@ class PaceColumn(ProgressColumn):
         self._measured = (0.0, 0.0)
 
     def render(self, task: Task) -> Text:
-        """Lay out the times; the pace is measured whenever images are done, not between."""
+        """Format times and rate; the rate changes only when images are finished."""
         elapsed = task.elapsed or 0.0
         if task.completed != self._measured[0]:
             self._measured = (task.completed, elapsed)

@@ -6,20 +6,20 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from affect.storage.write_errors import storage_errors
-from callbacks.stage_schedule import StagedTraining
+from callbacks.stage_schedule import StageSchedule
 
 
 class StageCheckpoints(Checkpoint):
     """Write `last.ckpt` after every epoch, and `best.ckpt` after one that is the best of its stage so far.
 
-    At the end `best.ckpt` is of the epoch whose weights StagedTraining restores.
+    At the end `best.ckpt` is of the epoch whose weights StageSchedule restores.
 
     Args:
         folder: Where to; made as training starts.
         staged: Knows the best epoch.
     """
 
-    def __init__(self, folder: str | Path, staged: StagedTraining) -> None:
+    def __init__(self, folder: str | Path, staged: StageSchedule) -> None:
         self.folder = Path(folder)
         self.staged = staged
 

@@ -43,18 +43,18 @@ class Stage:
             raise InvalidOptionError(f"the schedule must be one of {SCHEDULES}, not {self.schedule!r}")
 
     def rate_at(self, progress: float) -> float:
-        """Give the learning rate at a share, in [0, 1], of the stage."""
+        """Return the learning rate at a share, in [0, 1], of the stage."""
         if self.schedule == "constant":
             return self.learning_rate
         return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
-class StagedTraining(Callback):
-    """Lead a StagedTrainingModule through stages within one fit.
+class StageSchedule(Callback):
+    """Train a SamTrainingModule in stages within one fit.
 
     A stage starts from the best weights of the one before, with a fresh optimiser, as if fit had been called anew; the
-    fit ends with the best weights of the last. Everything needed is in the checkpoint: a run resumed in any stage goes
-    on as if it had not stopped.
+    fit ends with the best weights of the last. Everything needed is in the checkpoint, so that a run resumed in any
+    stage ends like an undisturbed one.
 
     Args:
         stages: In order.
@@ -79,6 +79,11 @@ class StagedTraining(Callback):
         self._starts = [0, *accumulate(stage.epochs for stage in self.stages)]
 
     @property
+    def state_key(self) -> str:
+        """Key of the state in checkpoints, which keeps the name that the class had when they were first written."""
+        return "StagedTraining"
+
+    @property
     def num_epochs(self) -> int:
         """Epochs of all stages together."""
         return self._starts[-1]
@@ -89,7 +94,7 @@ class StagedTraining(Callback):
         return self._starts[:-1]
 
     def stage_at(self, epoch: int) -> Stage:
-        """Tell the stage of an epoch, counted from 0; the last one for any later epoch."""
+        """Return the stage of an epoch, counted from 0; for later epochs the last one."""
         index = sum(start <= epoch for start in self.starts) - 1
         return self.stages[index]
 
@@ -120,7 +125,7 @@ class StagedTraining(Callback):
         pl_module.log("train/learning_rate", rate, on_step=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let all processes judge the first one's network: BatchNorm statistics move apart until the next step."""
+        """Broadcast rank 0's BatchNorm statistics, which differ by rank, so that all validate one network."""
         if trainer.world_size > 1:
             for buffer in pl_module.buffers():
                 dist.broadcast(buffer, src=0)
@@ -167,7 +172,7 @@ class StagedTraining(Callback):
         self.restore_best(pl_module)
 
     def restore_best(self, pl_module: pl.LightningModule) -> None:
-        """Give the module the best weights of the stage so far."""
+        """Return the module the best weights of the stage so far."""
         if self._best_weights:
             pl_module.load_state_dict(self._best_weights)
 

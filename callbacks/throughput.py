@@ -1,4 +1,4 @@
-"""How many images a second training takes in, validation and the first steps left out."""
+"""Training images per second, without validation and the first steps."""
 
 import time
 from collections.abc import Collection

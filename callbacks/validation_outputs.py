@@ -1,4 +1,4 @@
-"""What the network said of each validation image: for figures, dashboards and files."""
+"""The network's outputs and the labels of each validation image, for figures, dashboards and files."""
 
 from typing import Any
 

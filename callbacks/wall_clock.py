@@ -1,4 +1,4 @@
-"""How long a run took, stops left out."""
+"""Duration of a run without the time between a stop and a resume."""
 
 import time
 from typing import Any

@@ -68,7 +68,7 @@ def load_splits(root: str | Path, check_counts: bool = True) -> dict[str, Annota
 
 
 def is_official_set(annotations: Mapping[str, Annotations]) -> bool:
-    """Tell whether the rows of both splits are those of the official set, which published values are of."""
+    """Return whether the rows of both splits are those of the official set, which published values are of."""
     return is_official({LISTS[split]: rows.report for split, rows in annotations.items()})
 
 
@@ -129,7 +129,7 @@ class AffWild2DataModule(ImageDataModule):
 
 
 def image_folder(root: str | Path) -> Path:
-    """Give the folder that image ids are relative to.
+    """Return the folder that image ids are relative to.
 
     Raises:
         AnnotationError: If it is missing.

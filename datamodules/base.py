@@ -91,15 +91,15 @@ class ImageDataModule(pl.LightningDataModule):
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader:
-        """Give every validation sample once, over all processes."""
+        """Return every validation sample once, over all processes."""
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader:
-        """Give every test sample once, over all processes."""
+        """Return every test sample once, over all processes."""
         return self._loader("test")
 
     def predict_dataloader(self) -> DataLoader:
-        """Give every sample to predict once, over all processes."""
+        """Return every sample to predict once, over all processes."""
         return self._loader("predict")
 
     def _loader(self, split: str) -> DataLoader:

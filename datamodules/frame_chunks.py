@@ -41,7 +41,7 @@ class FrameChunks(Dataset[dict[str, Any]]):
         return len(self.chunks)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Give `image` (B, 3, H, W), `name`, `chunk` and `missing`: the reason by id of images left grey.
+        """Return `image` (B, 3, H, W), `name`, `chunk` and `missing`: the reason by id of images left grey.
 
         Raises:
             InaccessibleImageError: If the system does not give an image, or not the one that was surveyed: that may
@@ -84,7 +84,7 @@ class FrameChunks(Dataset[dict[str, Any]]):
 
 
 class FrameChunksDataModule(pl.LightningDataModule):
-    """Give each process the chunks of a store that are its own and not written yet.
+    """Return each process the chunks of a store that are its own and not written yet.
 
     Args:
         survey: State of the files of the store's names.

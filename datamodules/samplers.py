@@ -8,7 +8,7 @@ from torch.utils.data import DistributedSampler, Sampler
 
 
 def process_share() -> tuple[int, int]:
-    """Give this process's rank and the number of processes; (0, 1) outside distributed runs."""
+    """Return this process's rank and the number of processes; (0, 1) outside distributed runs."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -20,7 +20,7 @@ class ShuffleSampler(DistributedSampler):
     Args:
         dataset: What to shuffle.
         seed: Of the order.
-        epoch: The epoch to begin with; workers fetch ahead before Lightning tells it.
+        epoch: First epoch; workers fetch ahead before Lightning sets it.
 
     Attributes:
         generator: For the DataLoader, which seeds its workers from it: it follows the epoch too, and leaves the global
@@ -40,7 +40,7 @@ class ShuffleSampler(DistributedSampler):
 
 
 class ShardSampler(Sampler[int]):
-    """Give each process every world_size-th sample, none twice: what metrics and predictions need."""
+    """Return each process every world_size-th sample, none twice: what metrics and predictions need."""
 
     def __init__(self, dataset: Sized) -> None:
         self.rank, self.world_size = process_share()

@@ -1,4 +1,4 @@
-"""What makes a validation score wrong or doubtful: images listed twice, and images or videos in both splits."""
+"""Checks of the splits: images listed twice, and images or videos in both splits."""
 
 import contextlib
 import stat
@@ -84,7 +84,7 @@ def warn_of_copies(source: str, files: pd.DataFrame) -> None:
     groups: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     paths, keys = files["path"].to_numpy(), files["key"].to_numpy()
     for row in np.flatnonzero(files["key"].duplicated(keep=False)):
-        with contextlib.suppress(OSError):  # reading the image tells why
+        with contextlib.suppress(OSError):  # reported when the image is read
             status = Path(paths[row]).stat()
             if stat.S_ISREG(status.st_mode):
                 groups[keys[row], status.st_size].append(int(row))

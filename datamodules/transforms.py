@@ -1,4 +1,4 @@
-"""What happens to a whole batch on its device: normalisation and flip, after workers sent plain uint8."""
+"""Transforms of a whole uint8 batch on its device: normalisation and flip."""
 
 from collections.abc import Sequence
 

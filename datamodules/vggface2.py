@@ -33,7 +33,7 @@ LANDMARK_FILE: Final = "landmarks.csv"
 HELD_OUT_EVERY: Final = 20
 
 
-class PeopleDataModule(ImageDataModule):
+class VGGFace2DataModule(ImageDataModule):
     """Load faces with the index of their person and, where known, their landmarks.
 
     Batches hold `person` (B,) int64 and `landmarks` (B, 2 K) float32: x and y in turn, -1 at the left and top border of

@@ -11,7 +11,7 @@ from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.contact_sheet import write_sheets
 from demo_data.synthetic_faces import write_synthetic_faces
-from demo_data.vggface2 import write_faces
+from demo_data.vggface2 import write_vggface2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo_data", description="Draw the embedded demo data.")
     sets = parser.add_subparsers(required=True, metavar="SET")
     _add(
-        sets, "faces", "people for identity and landmark learning (VGGFace2's layout)", write_faces,
+        sets, "faces", "people for identity and landmark learning (VGGFace2's layout)", write_vggface2,
         people=500, images_per_person=24, val_images_per_person=2, size=112, seed=0,
     )  # fmt: skip
     affectnet = _add(

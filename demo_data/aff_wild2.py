@@ -201,7 +201,7 @@ def _shoot(video: _Video) -> list[str]:
 
 
 def _unlabel(lines: list[str], rng: np.random.Generator) -> None:
-    """Take all labels off a few rows, which the real list has too and a reader drops."""
+    """Remove all labels from a few rows; the official list has such rows too, and a reader drops them."""
     for row in rng.choice(len(lines), min(_UNLABELLED_ROWS, len(lines) // 10), replace=False):
         image = lines[row].split(",")[0]
         lines[row] = ",".join([image, "-5", "-5", *["-1"] * (1 + len(ACTION_UNITS))])

@@ -4,7 +4,7 @@ Layout "a": `Manually_Annotated_Images/<sub>/<file>.jpg`, `training.csv`, `valid
 release: `train_set/` and `val_set/`, each with `images/<id>.jpg` and `annotations/<id>_exp.npy`, `_val`, `_aro`,
 `_lnd`. Training classes are unbalanced in the order of the real set but less so, 5 to 1 instead of 36 to 1, since
 every class has about 7 % at least; a few rows of each kind that a reader has to leave out are mixed in, and a few
-without valence and arousal, of which only the expression counts; nobody appears in both training and validation.
+without valence and arousal, of which only the expression counts; no person is in both training and validation.
 """
 
 import csv
@@ -185,7 +185,7 @@ def _take(photo: _Photo) -> _Row:
 
 
 def _face_box(landmarks: np.ndarray, size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Give a detector's square box, a little off, inside the picture: left, top, width, height."""
+    """Return a detector's square box, a little off, inside the picture: left, top, width, height."""
     low, high = landmarks.min(axis=0), landmarks.max(axis=0)
     side = float((high - low).max()) * 1.22 * rng.normal(1, 0.05)
     centre = (low + high) / 2 - (0, 0.07 * side) + rng.normal(0, 0.04 * side, 2)

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 def default_workers() -> int:
-    """Give the number of cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -47,7 +47,7 @@ PROTOTYPES: Final[dict[str, tuple[Units, ...]]] = {
     "Contempt": (
         {"AU14": (1, 0.85), "AU12": (0.8, 0.6)},
     ),
-    # Faces that say something, yet none of the above.
+    # Faces with an expression that is none of the above.
     "Other": (
         {"AU18": (1, 0.85), "AU2": (0.3, 0.5)},
         {"AU43": (1, 0.95), "AU25": (0.7, 0.7), "AU26": (0.8, 0.85)},

@@ -1,4 +1,4 @@
-"""How a face moves through a video: expressions rise, hold and fall, the head drifts, eyes blink, the mouth talks."""
+"""Movement of a face in a video: expressions rise, hold and fall, the head drifts, eyes blink, the mouth talks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

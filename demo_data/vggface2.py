@@ -38,7 +38,7 @@ class _Person:
     seed: int
 
 
-def write_faces(
+def write_vggface2(
     root: str | Path,
     *,
     people: int = 500,

@@ -1,4 +1,4 @@
-"""The demo with several seeds: mean and spread of every headline figure, since one seed says little.
+"""The demo with several seeds: mean and spread of every headline figure.
 
     python -m experiments.demo_seeds [key=value ...]
 
@@ -139,7 +139,7 @@ def words_of(experiment: str, seed: int, folder: Path) -> Iterator[str]:
 
 
 def as_markdown(table: pd.DataFrame, seeds: Sequence[int]) -> str:
-    """Lay the headline metrics out as a Markdown table: mean, standard deviation (n - 1), smallest and largest."""
+    """Format the headline metrics as a Markdown table: mean, standard deviation (n - 1), smallest and largest."""
     lines = [
         f"Demo data, seeds {', '.join(map(str, seeds))}, {processor_name()}.", "",
         "| experiment | metric | mean | s.d. | smallest | largest |", "| --- | --- | --- | --- | --- | --- |",
@@ -153,7 +153,7 @@ def as_markdown(table: pd.DataFrame, seeds: Sequence[int]) -> str:
 
 
 def processor_name() -> str:
-    """Return the processor's model name, or its architecture where the system does not tell."""
+    """Return the processor's model name, or its architecture if the system does not provide it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -34,7 +34,7 @@ STAGES: Final = {
 
 
 def summarise(runs: Path = Path("runs")) -> Table:
-    """Lay out the headline metrics of each experiment's latest run.
+    """Build a table of the headline metrics of each experiment's latest run.
 
     Raises:
         MissingFileError: If an experiment has no finished run.

@@ -2,7 +2,7 @@
 
     python -m experiments.upscale source=FOLDER destination=FOLDER [recipe=demo] [key=value ...]
 
-Stopped at any moment, the same command goes on where it was and ends with the same files.
+Stopped at any moment, the same command continues and ends with the same files.
 """
 
 if __name__ == "__main__":  # before torch is imported
@@ -28,7 +28,7 @@ from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.releases import DEFAULT_CACHE, FACE_ENHANCERS, fetch
 from affect.super_resolution.upscaler import Upscaler
 from affect.super_resolution.weights import load_network
-from callbacks.image_prediction_writer import UpscaledImageWriter
+from callbacks.image_prediction_writer import ImagePredictionWriter
 from callbacks.image_progress import ImageProgressBar
 from datamodules.images.tree import ImageTree, ImageTreeDataModule, deep_images, scan_images
 from experiments.runtime.command_line import run_experiment
@@ -40,12 +40,12 @@ from lightning_modules.upscaling import UpscalingModule
 _log = logging.getLogger("experiments.upscale")
 
 ENGINES: Final = ("batched", "realesrgan", "lanczos")
-"""What may enlarge images."""
+"""Programs that can enlarge images."""
 
 
 @dataclass
 class UpscalingOptions:
-    """How images are enlarged."""
+    """Options of upscaling."""
 
     weights: str = option(
         "x4plus",
@@ -87,7 +87,7 @@ class UpscalingOptions:
 
 @dataclass
 class UpscalingConfig:
-    """Everything that can be set."""
+    """Options of the command."""
 
     recipe: str = option(REQUIRED, "name of a recipe, or path of a YAML file with values of keys", path=True)
     source: str = option(REQUIRED, "folder with images at any depth; hidden files are passed over", path=True)
@@ -103,24 +103,24 @@ def upscale_tree(
     trainer_config: TrainerConfig,
     upscaler: Upscaler | None = None,
 ) -> Path:
-    """Enlarge every image of a tree; what is there already is kept.
+    """Enlarge every image of a tree; finished images are kept.
 
     Args:
         source: Folder with images at any depth, or its list.
         destination: Folder for the results: same relative paths, and `manifest.json`.
-        options: How.
-        trainer_config: On what; mixed precision is not used here.
-        upscaler: The engine, if it is built already; it must be what the options describe.
+        options: Engine and settings.
+        trainer_config: Devices to compute on; mixed precision is not used.
+        upscaler: The engine, if it is built already from the same options.
 
     Returns:
         The destination.
 
     Raises:
-        MissingFileError: If there is no image, or the weights are not to be had.
+        MissingFileError: If there is no image, or the weights cannot be found or fetched.
         StaleTreeError: If the destination was made otherwise and `options.rebuild` is off.
         StorageError: If a file cannot be written, for instance because the disk is full.
         UnreadableImageError: If a folder of the source cannot be listed.
-        InvalidOptionError: If the options contradict each other, or one folder lies within the other.
+        InvalidOptionError: If the options contradict each other, or one folder is within the other.
     """
     tree = source if isinstance(source, ImageTree) else scan_images(source)
     destination = Path(destination).resolve()
@@ -136,13 +136,13 @@ def upscale_tree(
         _log.warning(describe_ignored(tree.root, tree.ignored))
     output = UpscaledTree(destination, upscaler.describe(), tree.digest, tree.names)
     bar = ImageProgressBar(options.batch_size, len(tree.names))
-    writer = UpscaledImageWriter(output, tree.rejected)
+    writer = ImagePredictionWriter(output, tree.rejected)
     trainer = build_trainer(
         trainer_config, [writer, bar],
         precision="32-true", logger=False, enable_checkpointing=False,
     )  # fmt: skip
-    # Started by torchrun or SLURM, processes do not wait for the first one here. All come to the same decision all the
-    # same: only this very tree counts, and it changes in the pass alone, which no process begins before all have come.
+    # Processes started by torchrun or SLURM do not wait for rank 0 here, but all decide alike: the decision depends on
+    # the tree alone, which changes only in the pass that no process begins before all have arrived.
     if options.rebuild and (changes := output.differences()):
         _log.warning("the images in %s are replaced: %s", destination, "; ".join(changes))
     prepare = output.open if trainer.is_global_zero else output.check
@@ -161,7 +161,7 @@ def upscale_tree(
         is_finished=lambda name: name in left_out or output.is_finished(name),
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")  # nobody needs them
+        warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")  # they are not used
         trainer.predict(UpscalingModule(upscaler), data, return_predictions=False)
     if trainer.is_global_zero:
         _tell_left_out(output)
@@ -191,7 +191,7 @@ def build_upscaler(options: UpscalingOptions, accelerator: str) -> Upscaler:
         accelerator: As the Trainer names it: the precision `auto` depends on it.
 
     Raises:
-        MissingFileError: If weights are not to be had.
+        MissingFileError: If weights cannot be found or fetched.
         InvalidOptionError: If an option is unknown or contradicts another.
     """
     if options.engine == "lanczos":

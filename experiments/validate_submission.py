@@ -25,7 +25,7 @@ _log = logging.getLogger("experiments.validate_submission")
 
 @dataclass
 class ValidationConfig:
-    """Everything that can be set."""
+    """Options of the experiment."""
 
     challenge: str = option(REQUIRED, "challenge: mtl (stage 2) or lsd (stage 3)", choices=tuple(CHALLENGES))
     submission: str = option(REQUIRED, "submission file to check", path=True)

@@ -11,12 +11,12 @@ from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
 from affect.mtl_score import MultiTaskScore
 from affect.networks.backbone import Backbone
 from affect.networks.heads import probabilities
-from lightning_modules.sam_training import StagedTrainingModule
+from lightning_modules.sam_training import SamTrainingModule
 
 WIDTHS = (len(AFFWILD2_EXPRESSIONS), len(VALENCE_AROUSAL), len(ACTION_UNITS))
 
 
-class EndToEndModule(StagedTrainingModule):
+class EndToEndModule(SamTrainingModule):
     """Train all three tasks by one linear layer on a timm encoder, each on the frames that have its label.
 
     Args:

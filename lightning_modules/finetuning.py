@@ -9,10 +9,10 @@ from torch import Tensor
 from affect.losses import sample_mean_cross_entropy
 from affect.metrics import ExpressionMetrics
 from affect.networks.backbone import Backbone
-from lightning_modules.sam_training import StagedTrainingModule
+from lightning_modules.sam_training import SamTrainingModule
 
 
-class FinetuningModule(StagedTrainingModule):
+class FinetuningModule(SamTrainingModule):
     """Train expression logits by one linear layer on a timm encoder.
 
     Args:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from affect.networks.backbone import Backbone
-from lightning_modules.sam_training import StagedTrainingModule
+from lightning_modules.sam_training import SamTrainingModule
 
 
-class FacesModule(StagedTrainingModule):
+class IdentityModule(SamTrainingModule):
     """Train person logits and landmark positions by one linear layer on a timm encoder.
 
     Args:
@@ -44,7 +44,7 @@ class FacesModule(StagedTrainingModule):
         terms = {"identity": F.cross_entropy(logits, batch["person"])}
         known = ~batch["landmarks"].isnan().any(1)
         if self.num_landmarks and bool(known.any()):
-            # Not squared: the small errors that remain are what tells expressions apart.
+            # Not squared: small errors matter, since expressions differ by them.
             distance = F.l1_loss(points[known], batch["landmarks"][known])
             terms["landmarks"] = self.landmark_weight * distance
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}

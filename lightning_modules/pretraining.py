@@ -10,10 +10,10 @@ from affect.labels import VALENCE_AROUSAL
 from affect.losses import MultiTaskLoss
 from affect.metrics import ExpressionMetrics, ValenceArousalMetrics
 from affect.networks.backbone import Backbone, split_outputs
-from lightning_modules.sam_training import StagedTrainingModule
+from lightning_modules.sam_training import SamTrainingModule
 
 
-class PretrainingModule(StagedTrainingModule):
+class PretrainingModule(SamTrainingModule):
     """Train expression logits, valence and arousal by one linear layer on a timm encoder.
 
     Args:

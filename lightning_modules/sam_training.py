@@ -14,8 +14,8 @@ from affect.networks.backbone import Backbone, channels_last
 from affect.sam import SAM, frozen_batch_statistics
 
 
-class StagedTrainingModule(pl.LightningModule, ABC):
-    """Train a backbone with SAM around Adam; StagedTraining (a callback) sets what trains at which rate.
+class SamTrainingModule(pl.LightningModule, ABC):
+    """Train a backbone with SAM around Adam; StageSchedule (a callback) sets what trains at which rate.
 
     Subclasses give `compute_losses`. Each step logs each loss once and moves BatchNorm statistics once, although SAM
     passes through the network twice. Manual optimisation keeps this exact under DDP and bf16.
@@ -53,7 +53,7 @@ class StagedTrainingModule(pl.LightningModule, ABC):
         """Map outputs (B, K) and a batch to scalars: `loss`, which is minimised, and those `loss_terms` it has."""
 
     def trainable_parameters(self) -> Iterable[torch.nn.Parameter]:
-        """Give what the optimiser holds; by default everything."""
+        """Return what the optimiser holds; by default everything."""
         return self.parameters()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

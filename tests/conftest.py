@@ -44,7 +44,7 @@ class Face:
     box: tuple[int, int, int, int] = (4, 4, 24, 24)
 
     def draw(self) -> np.ndarray:
-        """Give BGR pixels, shape (SIZE, SIZE, 3): a hue for the code, a disc placed by valence and arousal, noise."""
+        """Return BGR pixels, shape (SIZE, SIZE, 3): a hue for the code, a disc placed by valence and arousal, noise."""
         rng = np.random.default_rng(self.identifier)
         hsv = np.full((SIZE, SIZE, 3), (self.code * 16, 200, 160), np.uint8)
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
@@ -156,7 +156,7 @@ class Frame:
     units: tuple[int, ...]
 
     def draw(self) -> np.ndarray:
-        """Give BGR pixels, shape (SIZE, SIZE, 3)."""
+        """Return BGR pixels, shape (SIZE, SIZE, 3)."""
         image = np.full((SIZE, SIZE, 3), 128 + 60 * self.valence, np.float32)
         image[..., 2] += 60 * self.arousal
         image[: SIZE // 2] += 8 * self.expression
@@ -166,7 +166,7 @@ class Frame:
         return (image + noise).clip(0, 255).astype(np.uint8)
 
     def line(self) -> str:
-        """Give the row of the official list."""
+        """Return the row of the official list."""
         return ",".join(map(str, (self.name, self.valence, self.arousal, self.expression, *self.units)))
 
 

@@ -14,7 +14,7 @@ HARD = "/x/a b:c$d'e\"f#g,(h)$(i;*"
 
 @pytest.fixture
 def words(tmp_path: Path):
-    """Give the words of the last command that `make -n` prints, in a folder whose virtual environment is ready."""
+    """Return the words of the last command that `make -n` prints, in a folder whose virtual environment is ready."""
     if shutil.which("make") is None:
         pytest.skip("there is no make")
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):

@@ -1,6 +1,6 @@
 """Cross-fitted figures for tuned numbers: what is chosen on some videos is judged on the others.
 
-They say nothing of choices made before, such as a network's best epoch on the same videos.
+They do not cover choices made before, such as a network's best epoch on the same videos.
 
 Thresholds, biases and weights that are chosen on the very set they are reported on look better than they are. Here each
 video's predictions are treated with numbers fitted on the other videos only.

@@ -21,7 +21,7 @@ _PAIRS_AT_ONCE: Final = 4_000_000  # bounds memory at about 100 MB
 @json_content
 @dataclass(frozen=True)
 class Smoothing:
-    """How to smooth one task's predictions.
+    """Smoothing of one task's predictions.
 
     Attributes:
         window: Farthest neighbour on each side, in frames; 0 changes nothing. No neighbour is ever taken from across

@@ -83,12 +83,12 @@ def split_outputs(outputs: Tensor, num_expressions: int) -> tuple[Tensor, Tensor
 
 
 def channels_last(backbone: Backbone) -> Backbone:
-    """Lay convolution weights out channels-last, 1.4x faster on CPU and the tensor cores' own order."""
+    """Convert convolution weights to channels-last, 1.4x faster on CPU and the tensor cores' own order."""
     return backbone.to(memory_format=torch.channels_last)
 
 
 def resolve_architecture(architecture: str) -> str:
-    """Give the current name of an architecture: timm maps each deprecated name to another, with its weights' tag.
+    """Return the current name of an architecture: timm maps each deprecated name to another, with its weights' tag.
 
     Args:
         architecture: Any timm name, with or without a tag of published weights.

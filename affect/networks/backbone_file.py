@@ -22,7 +22,7 @@ MAX_IMAGE_SIZE: Final = 1 << 14
 @json_content
 @dataclass(frozen=True)
 class BackboneSpec:
-    """How a network was built and what it expects and gives.
+    """Architecture, inputs and outputs of a network.
 
     Attributes:
         architecture: timm name of the encoder.

@@ -12,7 +12,7 @@ TOLERANCE: Final = 1e-3
 
 
 class _Activation(nn.Module):
-    """What is left of a BatchNorm with activation (timm's BatchNormAct2d) once its arithmetic is folded away."""
+    """Activation of a folded BatchNorm with activation (timm's BatchNormAct2d)."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()

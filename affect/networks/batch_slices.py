@@ -23,5 +23,5 @@ def cut_to_cache(image: Tensor, multiple: int = 1) -> tuple[Tensor, ...]:
 
 
 def in_slices(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Let an encoder, from images (B, 3, H, W) to features (B, D), take a batch slice by slice."""
+    """Wrap an encoder, from images (B, 3, H, W) to features (B, D), to process a batch slice by slice."""
     return lambda image: torch.cat([encode(part) for part in cut_to_cache(image)])

@@ -24,7 +24,7 @@ from affect.storage.locks import exclusive_lock
 
 
 def onnx_is_installed() -> bool:
-    """Tell whether the optional packages are there (`pip install .[export]`)."""
+    """Return whether the optional packages are there (`pip install .[export]`)."""
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
@@ -53,7 +53,7 @@ def cached_encoder(
 ) -> "OnnxEncoder":
     """Open an exported encoder, exporting it first where the file is absent or damaged.
 
-    The file's SHA-256 lies beside it: ONNX Runtime notices few of the bytes that may change in a file.
+    The file's SHA-256 is stored beside it: ONNX Runtime notices few of the bytes that may change in a file.
 
     Args:
         encoder: As in `export_encoder`.

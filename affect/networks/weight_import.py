@@ -15,7 +15,7 @@ _COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of the tensors of a weights file.
+    """Use of the tensors of a weights file.
 
     Attributes:
         loaded: Names in the network that were filled.

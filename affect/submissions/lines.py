@@ -1,4 +1,4 @@
-"""What the challenges' submission files share: a header, then one line of fields per image of the test list."""
+"""Submission files of the challenges: a header, then one line of fields per image of the test list."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -99,7 +99,7 @@ class Steps:
         self.device = device
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Steps":
-        """Give the same on a device, as Lightning asks of a batch."""
+        """Return the same on a device, as Lightning asks of a batch."""
         return Steps(self.gather, self.steps, device)
 
     def __iter__(self) -> Iterator[Batch]:

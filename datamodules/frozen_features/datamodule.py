@@ -11,7 +11,7 @@ from datamodules.frozen_features.table import FeatureTable
 
 
 class FeatureDataModule(pl.LightningDataModule):
-    """Give heads their training batches and validation slices.
+    """Return heads their training batches and validation slices.
 
     Args:
         train: Training rows.
@@ -51,7 +51,7 @@ class FeatureDataModule(pl.LightningDataModule):
             raise UserError(f"no training row with an image and a label for {empty}")
 
     def train_dataloader(self) -> StepGroups:
-        """Give the epoch's steps, some at a time.
+        """Return the epoch's steps, some at a time.
 
         To be asked anew each epoch, for another order and the tasks that still train.
         """
@@ -61,5 +61,5 @@ class FeatureDataModule(pl.LightningDataModule):
         return StepGroups(batches, self.limit)
 
     def val_dataloader(self) -> Slices | list:
-        """Give all validation rows that have an image, in order."""
+        """Return all validation rows that have an image, in order."""
         return [] if self.val is None else Slices(self.val)

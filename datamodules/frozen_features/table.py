@@ -30,7 +30,7 @@ class FeatureTable:
         return len(self.name)
 
     def labelled(self, task: str) -> Tensor:
-        """Give the rows that have an image and a label of a task, increasing, int64."""
+        """Return the rows that have an image and a label of a task, increasing, int64."""
         target = self.labels[task]
         if task == "expression":
             known = target != MISSING_EXPRESSION
@@ -41,7 +41,7 @@ class FeatureTable:
         return torch.nonzero(known & self.present).squeeze(1)
 
     def take(self, rows: Tensor) -> "FeatureTable":
-        """Give some rows, shape (n,), int64, in the order asked for."""
+        """Return some rows, shape (n,), int64, in the order asked for."""
         return FeatureTable(
             self.feature[rows],
             {task: target[rows] for task, target in self.labels.items()},

@@ -134,7 +134,7 @@ def collate_images(samples: list[dict[str, Any]]) -> dict[str, Any]:
         have as many batches as each other.
     """
     kept = [sample for sample in samples if "skipped" not in sample]
-    shown = kept or samples  # what was skipped still tells the shapes
+    shown = kept or samples  # skipped samples still have the shapes
 
     def column(key: str) -> NDArray:
         return np.stack([sample[key] for sample in shown])[: len(kept)]

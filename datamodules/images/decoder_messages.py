@@ -1,4 +1,4 @@
-"""What C libraries print to the standard error stream while they decode, which lacks the name of the file."""
+"""Capture of what C libraries print to standard error while they decode, without the name of the file."""
 
 import os
 import threading

@@ -64,7 +64,7 @@ def read_image(
 
     Raises:
         UnreadableImageError: If the file is missing, no regular file, no image, truncated, has over `MAX_PIXELS`
-            pixels, or the box lies outside.
+            pixels, or the box is outside the image.
         InaccessibleImageError: If the system does not give it.
     """
     _check_regular(path)
@@ -112,7 +112,7 @@ def read_header(path: str | Path) -> ImageHeader:
 
 
 def is_deep(path: str | Path) -> bool:
-    """Tell by the head of an image file whether samples have over 8 bits, as far as Pillow tells: in PNG, TIFF and PPM.
+    """Return whether an image file's header says that samples have over 8 bits (PNG, TIFF and PPM).
 
     Raises:
         UnreadableImageError: As `read_image` does, as far as the head shows.
@@ -183,7 +183,7 @@ def _check_size(path: str | Path, width: int, height: int) -> None:
 
 
 def _decode_jpeg(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], int]:
-    """Give pixels as stored and the orientation."""
+    """Return pixels as stored and the orientation."""
     truncated = f"{path}: truncated JPEG ({len(content)} bytes); copy it again from the source"
     try:
         header = inspect_jpeg(content)
@@ -205,7 +205,7 @@ def _decode_jpeg(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], i
 
 
 def _decode_other(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], int]:
-    """Give pixels as stored and the orientation; of formats other than JPEG."""
+    """Return pixels as stored and the orientation; of formats other than JPEG."""
     if content.startswith(_PNG_SIGNATURE):
         # Pillow decodes damaged pixel data without complaint; only this compares them with their checksums.
         with _pillows_errors(path), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
@@ -231,7 +231,7 @@ def _crop(path: str | Path, image: NDArray[np.uint8], box: Sequence[int]) -> NDA
     if not part.size:
         size = "{1} x {0}".format(*image.shape)
         raise UnreadableImageError(
-            f"{path}: face box {left},{top} {width} x {height} lies outside an image of {size}"
+            f"{path}: face box {left},{top} {width} x {height} is outside the image of {size}"
         )
     return part
 

@@ -20,7 +20,7 @@ class TruncatedJpegError(ValueError):
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What the markers tell.
+    """Content of the markers.
 
     Attributes:
         width: Columns as stored; 0 if there is no frame header.

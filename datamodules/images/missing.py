@@ -50,7 +50,7 @@ def _missing_in(folder: Path, prefix: str, names: Sequence[str]) -> Iterator[tup
 
 
 def _reason(path: Path) -> str | None:
-    """Tell why a path is no file that can be opened; None if it is one."""
+    """Return why a path is not a file that can be opened; None if it is one."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

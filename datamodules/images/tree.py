@@ -48,7 +48,7 @@ class ImageTree:
 def scan_images(root: str | Path) -> ImageTree:
     """List the images below a folder; hidden files and folders are passed over.
 
-    Links are followed, but not to a folder that they lie in: it would bring in what lies beside the images.
+    Links are followed, except to a folder that contains them, which would add files from outside the tree.
 
     Raises:
         MissingFileError: If there is no such folder, or no image in it.
@@ -235,7 +235,7 @@ class ImageTreeDataModule(pl.LightningDataModule):
         self.is_finished = is_finished
 
     def predict_dataloader(self) -> DataLoader:
-        """Give this process every world_size-th batch, without those that are finished."""
+        """Return this process every world_size-th batch, without those that are finished."""
         rank, world_size = process_share()
         share = list(range(rank, len(self.batches), world_size))
         if self.is_finished is not None:

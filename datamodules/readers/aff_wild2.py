@@ -23,7 +23,7 @@ COLUMNS: Final = ("valence", "arousal", "expression", *ACTION_UNITS)
 
 @dataclass(frozen=True)
 class AnnotationReport:
-    """What a file held.
+    """Counts of a file's content.
 
     Attributes:
         rows: Lines of data.
@@ -48,7 +48,7 @@ class AnnotationReport:
     expression_counts: tuple[int, ...]
 
     def summary(self) -> str:
-        """Tell the counts in a line."""
+        """Return the counts as one line."""
         return (
             f"{self.rows} rows of {self.videos} videos, {self.rows - self.labelled} without any label dropped, "
             f"{self.duplicates} duplicates kept; valence/arousal {self.valence_arousal}, "

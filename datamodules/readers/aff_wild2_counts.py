@@ -47,7 +47,7 @@ class UnexpectedCounts(AnnotationError):
 
 
 def looks_official(file_name: str, rows: int) -> bool:
-    """Tell whether a list is meant to be the official one: its name, and at least a quarter of its rows.
+    """Return whether a list is meant to be the official one: its name, and at least a quarter of its rows.
 
     A small set of one's own in the same layout keeps the names but not the size.
     """
@@ -74,12 +74,12 @@ def check_official_counts(file_name: str, report: AnnotationReport) -> None:
     if differences := _differences(file_name, report):
         raise UnexpectedCounts(
             f"{file_name} is not the official list: {'; '.join(differences)}. Fetch it again, or set "
-            "data.check_counts=false to go on with scores that cannot be compared with published ones"
+            "data.check_counts=false to continue with scores that cannot be compared with published ones"
         )
 
 
 def is_official(reports: Mapping[str, AnnotationReport]) -> bool:
-    """Tell whether training and validation list have all the published counts.
+    """Return whether training and validation list have all the published counts.
 
     Args:
         reports: What was read, by the name of the list.

@@ -26,7 +26,7 @@ def raise_for_problems(path: str | Path, problems: Sequence[tuple[int, str]]) ->
 
 
 def leaves_root(name: str) -> bool:
-    """Tell whether a relative path, as an annotation file gives it, would leave the folder it is relative to."""
+    """Return whether a relative path, as an annotation file gives it, would leave the folder it is relative to."""
     if name[:1].isalnum() and name[1:2] != ":" and ".." not in name:
         return False  # nearly all names, a tenth of the time
     path = PurePosixPath(name.replace("\\", "/"))

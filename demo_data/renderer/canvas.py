@@ -34,7 +34,7 @@ class Canvas:
         cv2.polylines(self.pixels, path, closed, colour, thickness, cv2.LINE_AA, SHIFT)
 
     def patch(self, points: np.ndarray, colour: Colour, opacity: float, blur: float = 0.0) -> None:
-        """Lay a translucent polygon over the picture, its edge blurred by `blur` face units."""
+        """Draw a translucent polygon over the picture, its edge blurred by `blur` face units."""
         box = self._box(points, margin=2.5 * blur * self.unit + 1)
         if box is None or opacity <= 0:
             return
@@ -66,7 +66,7 @@ class Canvas:
         _blend(below, inside.pixels, mask, opacity)
 
     def _box(self, points: np.ndarray, margin: float) -> tuple[int, int, int, int] | None:
-        """Give the part of the picture that a polygon and its margin touch, or None."""
+        """Return the part of the picture that a polygon and its margin touch, or None."""
         height, width = self.pixels.shape[:2]
         low = np.floor(points.min(axis=0) - self.origin - margin).astype(int)
         high = np.ceil(points.max(axis=0) - self.origin + margin).astype(int) + 1

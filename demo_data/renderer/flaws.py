@@ -46,7 +46,7 @@ def _warp(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) ->
 
 
 def _mismatch(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give the region around the mouth, where the expression was pasted, a light and softness of its own."""
+    """Return the region around the mouth, where the expression was pasted, a light and softness of its own."""
     size = image.shape[0]
     points = landmarks[list(MOUTH_OUTER)]
     centre, half = points.mean(axis=0), np.ptp(points, axis=0).max() * 0.8

@@ -11,7 +11,7 @@ CAMERA_DISTANCE = 9.0
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a head is and where it faces.
+    """Position and direction of a head.
 
     Attributes:
         yaw: Turn to the viewer's right, in degrees.
@@ -70,7 +70,7 @@ class Projector:
 
 @functools.lru_cache(maxsize=64)
 def _catmull_rom(count: int, closed: bool, steps: int) -> np.ndarray:
-    """Give the matrix that turns `count` control points into a dense Catmull-Rom curve."""
+    """Return the matrix that turns `count` control points into a dense Catmull-Rom curve."""
     spans = count if closed else count - 1
     place = np.linspace(0, 1, steps, endpoint=False)
     cubic = np.stack(
@@ -99,5 +99,5 @@ def smooth(points: np.ndarray, *, closed: bool = False, steps: int = 6) -> np.nd
 
 
 def vector(*components: float) -> np.ndarray:
-    """Give a vector to move or scale points by."""
+    """Return a vector to move or scale points by."""
     return np.array(components)

@@ -29,7 +29,7 @@ def on_face(x: np.ndarray, y: np.ndarray, raised: float = 0.0) -> np.ndarray:
 def ellipsoid(
     project: Projector, centre: tuple[float, float, float], radii: tuple[float, float, float]
 ) -> np.ndarray:
-    """Give an ellipsoid's projected outline as a closed polygon."""
+    """Return an ellipsoid's projected outline as a closed polygon."""
     rotated = project.rotation * np.array(radii)
     # The outline of A·sphere under orthographic projection is the ellipse of the first two rows' Gram matrix.
     axes = np.linalg.cholesky(rotated[:2] @ rotated[:2].T)
@@ -38,13 +38,13 @@ def ellipsoid(
 
 
 def skull(identity: Identity, project: Projector, growth: float = 1.0) -> np.ndarray:
-    """Give the outline of the skull (without jaw), grown by a factor for hair or a hat."""
+    """Return the outline of the skull (without jaw), grown by a factor for hair or a hat."""
     radii = (1.01 * identity.face_width * growth, 1.02 * growth, 1.05 * growth)
     return ellipsoid(project, (0.0, -0.22, -0.38), radii)
 
 
 def face_outline(identity: Identity, points: np.ndarray, project: Projector) -> np.ndarray:
-    """Give the outline of the face's skin: jaw, cheeks and the arc of the hairline."""
+    """Return the outline of the face's skin: jaw, cheeks and the arc of the hairline."""
     height = 0.95 * identity.hairline if identity.hair_style != "bald" else 1.05
     across, up = np.cos(_HAIRLINE), np.sin(_HAIRLINE)
     x = 0.95 * identity.face_width * np.sign(across) * np.abs(across) ** 0.62
@@ -224,7 +224,7 @@ def draw_glasses(canvas: Canvas, identity: Identity, points: np.ndarray, project
 
 
 def brow_polygon(points: np.ndarray, side: int, thickness: float) -> np.ndarray:
-    """Give a brow's outline: thin at its outer end, thick towards the inner one, shape (N, 3)."""
+    """Return a brow's outline: thin at its outer end, thick towards the inner one, shape (N, 3)."""
     line = smooth(points[list(BROWS[side])], steps=_BROW_STEPS)
     half = thickness * _BROW_TAPER
     offset = np.stack([np.zeros_like(half), half, np.zeros_like(half)], axis=1)

@@ -130,7 +130,7 @@ class Identity:
 
 
 def person(stream: str, seed: int, index: int) -> Identity:
-    """Give person `index` of one set of people; sets never share a person.
+    """Return person `index` of one set of people; sets never share a person.
 
     Args:
         stream: A key of `PEOPLE_STREAMS`.
@@ -141,7 +141,7 @@ def person(stream: str, seed: int, index: int) -> Identity:
 
 
 def generator(stream: str, seed: int, *indices: int) -> np.random.Generator:
-    """Give the random stream of one item of a set (an image, a video), apart from that of its people.
+    """Return the random stream of one item of a set (an image, a video), apart from that of its people.
 
     Args:
         stream: A key of `PEOPLE_STREAMS`.
@@ -152,7 +152,7 @@ def generator(stream: str, seed: int, *indices: int) -> np.random.Generator:
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """Give the colour that lies a share of the way from the first to the second."""
+    """Mix two colours by the share of the second."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return float(red), float(green), float(blue)
 

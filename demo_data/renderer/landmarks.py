@@ -41,12 +41,12 @@ _INNER_LIP: Final = np.array([
 
 
 def depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Give z of the smooth face surface (without nose and lips) at face coordinates."""
+    """Return z of the smooth face surface (without nose and lips) at face coordinates."""
     return 0.66 * np.sqrt(np.maximum(1 - (x / 1.1) ** 2, 0.03)) - 0.10 * (y - 0.3) ** 2
 
 
 def jaw_line(identity: Identity) -> np.ndarray:
-    """Give the jaw's outline from the left temple over the chin to the right temple, shape (17, 3)."""
+    """Return the jaw's outline from the left temple over the chin to the right temple, shape (17, 3)."""
     across, down = np.cos(_JAW_ANGLE), np.sin(_JAW_ANGLE)
     power = 0.82 - 0.34 * identity.jaw_squareness
     x = -0.98 * identity.face_width * np.sign(across) * np.abs(across) ** power

@@ -63,11 +63,11 @@ class Scene:
         )
 
     def filmed(self) -> "Scene":
-        """Give the scene as a small, compressed video frame has it: softer, with more of the codec's marks."""
+        """Return the scene as a small, compressed video frame has it: softer, with more of the codec's marks."""
         return replace(self, blur=max(self.blur, 0.35), jpeg_quality=min(self.jpeg_quality, 82))
 
     def looking(self, right: float, down: float) -> "Scene":
-        """Give the scene with the irises elsewhere, in face units."""
+        """Return the scene with the irises elsewhere, in face units."""
         return replace(self, gaze=(right, down))
 
 

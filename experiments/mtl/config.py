@@ -18,7 +18,7 @@ from experiments.runtime.config.options import ConfigError, one_of, option
 DEFAULT_BACKBONE = "runs/pretrain/latest/backbone.safetensors"
 
 ENGINES: Final = ("auto", "torch", "onnx")
-"""What may run the encoder on a CPU."""
+"""Programs that can run the encoder on a CPU."""
 
 PUBLISHED: Final = {
     "val/va_ccc": 0.4471, "val/expression_f1": 0.3351, "val/au_f1": 0.4943, "val/mtl_score": 1.2765,
@@ -43,7 +43,7 @@ class DataConfig:
 
 @dataclass
 class FeaturesConfig:
-    """How features are extracted and kept."""
+    """Extraction and storage of features."""
 
     cache_dir: str = option(".cache/features", "folder in which feature stores are kept", path=True)
     dtype: str = option(
@@ -104,14 +104,14 @@ class HeadsConfig:
     refit_epochs: RefitEpochsConfig = field(default_factory=RefitEpochsConfig)
 
     def epochs_by_group(self, network: str, refit: bool = False) -> dict[str, int]:
-        """Give the epochs of each task, or those of the joint network; for a refit its own."""
+        """Return the epochs of each task, or those of the joint network; for a refit its own."""
         epochs = self.refit_epochs if refit else self.epochs
         return {group: getattr(epochs, group) for group in ((JOINT,) if network == "joint" else TASKS)}
 
 
 @dataclass
 class SmoothingConfig:
-    """How one task's predictions are smoothed over time."""
+    """Smoothing of one task's predictions over time."""
 
     window: int = option(
         0, "distance of the farthest neighbour on each side, in frames; 0: no smoothing", ge=0
@@ -127,7 +127,7 @@ class SmoothingConfig:
 
 @dataclass
 class CalibrationConfig:
-    """What is done to predictions after the network."""
+    """Treatment of predictions after the network."""
 
     valence_arousal: SmoothingConfig = field(default_factory=SmoothingConfig)
     expression: SmoothingConfig = field(default_factory=SmoothingConfig)
@@ -145,11 +145,11 @@ class CalibrationConfig:
     )
 
     def smoothing(self) -> dict[str, Smoothing]:
-        """Give each task's smoothing."""
+        """Return each task's smoothing."""
         return {task: Smoothing(**asdict(getattr(self, task))) for task in TASKS}
 
     def grid(self) -> np.ndarray | None:
-        """Give the thresholds to choose from; None for the exact search."""
+        """Return the thresholds to choose from; None for the exact search."""
         return GRID if self.thresholds == "grid" else None
 
 
@@ -181,7 +181,7 @@ class StreamConfig:
             raise ConfigError(f"stream.columns={self.columns} is no regular expression: {error}") from error
 
     def weights(self) -> dict[str, float]:
-        """Give the weights by task: those that were set, or the published ones.
+        """Return the weights by task: those of the configuration, or the published ones.
 
         They are no default of the key, since what a user sets would be merged with it.
         """
@@ -190,7 +190,7 @@ class StreamConfig:
 
 @dataclass
 class MtlConfig(RunConfig):
-    """Everything that can be set."""
+    """Options of the experiment."""
 
     backbone: str = option(
         DEFAULT_BACKBONE, "file of the network that computes the features, from stage 1", path=True

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone for every listed image, extracted once and kept."""
+"""Features of a frozen backbone for every listed image, extracted once and stored."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ from affect.storage.feature_store import FeatureStore, FeatureStoreError, StoreP
 from affect.storage.feature_store_writer import FeatureStoreWriter, lock_path, remove_leftovers
 from affect.storage.fingerprint import content_digest, file_digest
 from affect.storage.locks import exclusive_lock
-from callbacks.feature_prediction_writer import FeatureWriter
+from callbacks.feature_prediction_writer import FeaturePredictionWriter
 from callbacks.image_progress import ImageProgressBar
 from datamodules.aff_wild2 import image_folder
 from datamodules.frame_chunks import ABSENT, FrameChunksDataModule
@@ -178,7 +178,7 @@ class FeatureExtractor:
         return store
 
     def _locked(self, writer: FeatureStoreWriter, split: str) -> contextlib.AbstractContextManager[None]:
-        """Wait for another run that writes this store, unless other processes of this one would wait in vain."""
+        """Wait for another run that writes this store; not in a run of several processes, which would time out."""
 
         def on_wait() -> None:
             if self.trainer.devices != "1" or self.trainer.num_nodes > 1:
@@ -195,7 +195,7 @@ class FeatureExtractor:
         )
         bar = ImageProgressBar(self.features.batch_size, len(writer.plan.names))
         trainer = build_trainer(
-            self.trainer, [FeatureWriter(writer), bar], logger=False, enable_checkpointing=False
+            self.trainer, [FeaturePredictionWriter(writer), bar], logger=False, enable_checkpointing=False
         )
         on_cpu = trainer.strategy.root_device.type == "cpu"
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None

@@ -1,4 +1,4 @@
-"""The run of the end-to-end baseline whose figures stand in the stage 2 ablation's table, if it fits."""
+"""The run of the end-to-end baseline that the stage 2 ablation's table includes, if it has the same data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class BaselineRun:
 
 
 def identify_data(root: str | Path, names: Sequence[str]) -> dict[str, Any]:
-    """Identify s-Aff-Wild2 by what is in it, wherever it lies.
+    """Identify s-Aff-Wild2 by its content, independent of its path.
 
     Args:
         root: Its folder.
@@ -44,7 +44,7 @@ def identify_data(root: str | Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def find_baseline(config: MtlConfig, data: Mapping[str, Any], schema: type) -> tuple[BaselineRun, str]:
-    """Take the latest run of the baseline if it was made from the same data with the same settings.
+    """Return the latest run of the baseline if it was made from the same data with the same settings.
 
     Args:
         config: The ablation's configuration.
@@ -52,7 +52,7 @@ def find_baseline(config: MtlConfig, data: Mapping[str, Any], schema: type) -> t
         schema: Dataclass with the options of the baseline.
 
     Returns:
-        The run, and the reason why its metrics are not taken; empty if they are.
+        The run, and the reason why its metrics are not used; empty if they are.
     """
     folder = Path(config.output_dir, "mtl_baseline", "latest")
     run = BaselineRun(folder.resolve() if folder.exists() else folder)

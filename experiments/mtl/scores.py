@@ -45,12 +45,12 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """What the steps reach.
+    """Scores of the steps.
 
     Attributes:
         metrics: `val/<name><suffix>` for every name of MultiTaskScore and suffix of STEPS.
         calibrator: Fitted on all these predictions.
-        kept: What of it is to treat new predictions.
+        kept: The calibrator for new predictions.
         raw: Predictions as the network gave them; a row without image has those of the frame before.
         smoothed: Predictions after smoothing alone.
     """

@@ -2,7 +2,7 @@
 
     python -m experiments.mtl.submit [run=runs/mtl/latest] [key=value ...]
 
-Keys of that run may be given anew, for instance data.root, but for those of heads and calibration. A listed image that
+Keys of that run may be given again, for instance data.root, except those of heads and calibration. A listed image that
 is missing takes the prediction of the frame before it.
 """
 
@@ -39,12 +39,12 @@ _log = logging.getLogger("experiments.mtl.submit")
 
 DEFAULT_RUN = "runs/mtl/latest"
 TRUTH = "test_set_annotations.txt"
-"""Labels of the test list, which only the demo set has; predictions are scored where they stand."""
+"""Labels of the test list, which only the demo set has; if the file exists, predictions are scored."""
 
 
 @dataclass
 class MtlSubmitConfig(MtlConfig):
-    """The run's own configuration, and which run."""
+    """The run's own configuration, and the run."""
 
     run: str = option(DEFAULT_RUN, "run folder of stage 2 whose heads and calibrator predict", path=True)
     output: str | None = option(None, "file to write; null: predictions.txt in the run folder", path=True)

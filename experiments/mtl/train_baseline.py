@@ -57,7 +57,7 @@ class BaselineDataConfig(LoaderConfig):
 
 @dataclass
 class MtlBaselineConfig(RunConfig):
-    """Everything that can be set."""
+    """Options of the experiment."""
 
     data: BaselineDataConfig = field(default_factory=BaselineDataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

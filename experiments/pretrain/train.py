@@ -55,7 +55,7 @@ class DataConfig(LoaderConfig):
 
 @dataclass
 class PretrainConfig(RunConfig):
-    """Everything that can be set."""
+    """Options of the experiment."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -20,7 +20,7 @@ from affect.networks.backbone import DEFAULT_ARCHITECTURE, Backbone, input_stati
 from affect.networks.backbone_file import BackboneSpec, save_backbone
 from affect.storage.fingerprint import file_digest
 from callbacks.stage_schedule import Stage
-from datamodules.vggface2 import PeopleDataModule
+from datamodules.vggface2 import VGGFace2DataModule
 from experiments.runtime import figures
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
@@ -31,7 +31,7 @@ from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import results_table
-from lightning_modules.identity import FacesModule
+from lightning_modules.identity import IdentityModule
 
 _log = logging.getLogger("experiments.pretrain.train_identity")
 
@@ -56,7 +56,7 @@ class DataConfig(LoaderConfig):
 
 @dataclass
 class FacesConfig(RunConfig):
-    """Everything that can be set."""
+    """Options of the experiment."""
 
     data: DataConfig = field(default_factory=DataConfig)
     architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
@@ -79,7 +79,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     ensure_demo_data("faces", config.data.root)
     run = Run("faces", config, config.data.root)
     mean, std = input_statistics(config.architecture)
-    data = PeopleDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
+    data = VGGFace2DataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
     data.setup()
     _log.info(
         "%d images of %d people, %d landmarks",
@@ -88,7 +88,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         data.num_landmarks,
     )
 
-    module = FacesModule(config.architecture, len(data.people), data.num_landmarks, config.landmark_weight)
+    module = IdentityModule(config.architecture, len(data.people), data.num_landmarks, config.landmark_weight)
     load_initial_weights(module.backbone, config.weights)
     stage = Stage("faces", config.epochs, config.learning_rate, encoder_frozen=False, schedule="cosine")
     fit = fit_in_stages(run.fit_settings, module, data, [stage], "val/identity_accuracy")

@@ -1,4 +1,4 @@
-"""What the ablations of both stages share: rows that are written as they come, and the closing of the run."""
+"""Rows of an ablation, written to a CSV file as they are computed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which backbone file a run takes, when names such as `latest` move on."""
+"""The backbone file of a run, although names such as `latest` point to other runs later."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from experiments.runtime.config.sources import read_saved_text
 
 
 def settled(backbone: str) -> str:
-    """Give the path of a backbone without symbolic links: a run keeps the network it starts with, `latest` moves on."""
+    """Resolve the symbolic links in a backbone's path, since `latest` will point to another run."""
     return str(Path(backbone).resolve())
 
 

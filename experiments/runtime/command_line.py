@@ -38,13 +38,13 @@ def run_experiment(
 ) -> None:
     """Run an experiment from the command line.
 
-    A UserError ends it with a message and exit status 2, a signal with the command that goes on and exit status 130 or
-    143. A run folder without a result or checkpoint is removed.
+    A UserError ends it with a message and exit status 2, a signal with the command that continues and exit status 130
+    or 143. A run folder without a result or checkpoint is removed.
 
     Args:
         schema: Dataclass with its keys.
         experiment: Its name, that of its module and of the folder of its runs.
-        function: What it does.
+        function: Function that runs it.
         default_recipe: As in `load_config`.
         recipes: Name of the folder of its recipes; by default the experiment's.
     """
@@ -108,7 +108,7 @@ def _end(error: BaseException, experiment: str) -> NoReturn:
 
 
 def how_to_continue(experiment: str) -> str:
-    """Close the current run; give the command that goes on: `resume=` if there is a checkpoint, else the same again."""
+    """Close the current run and return the command that continues: with `resume=` if there is a checkpoint."""
     run, words = Run.current, sys.argv[1:]
     command = sys.orig_argv[: len(sys.orig_argv) - len(words)]
     if run is not None and run.close() and run.can_be_resumed:
@@ -123,14 +123,14 @@ def run_on_finished_run(
     trained_by: str,
     settled: Sequence[str] = (),
 ) -> None:
-    """Run an experiment that goes on from the run folder `run=`, whose configuration takes the recipe's place.
+    """Run an experiment on the finished run `run=`, whose configuration takes the recipe's place.
 
     Args:
         schema: Dataclass with its keys: those of that run, and `run`.
         experiment: Its name.
-        function: What it does.
+        function: Function that runs it.
         trained_by: The experiment that makes such a run; by default its latest is taken.
-        settled: Groups of keys that say how the run was trained, and cannot be changed after it.
+        settled: Groups of keys that belong to the training and cannot be changed afterwards.
     """
     words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     try:
@@ -142,11 +142,11 @@ def run_on_finished_run(
         stop(f"{folder} is no finished run of {trained_by}; `make {trained_by}` makes one")
     late = [key for key in words if key.partition(".")[0] in settled]
     if late:
-        stop(f'{late[0]} is settled by {folder}: train anew with `make {trained_by} ARGS="{late[0]}=..."`')
+        stop(f'{late[0]} is settled by {folder}: train again with `make {trained_by} ARGS="{late[0]}=..."`')
     run_experiment(schema, experiment, function, str(recipe), trained_by)
 
 
 def message_of(error: BaseException) -> str:
-    """Give an error's message, without the traceback that a DataLoader puts before that of its worker."""
+    """Return an error's message, without the traceback that a DataLoader puts before that of its worker."""
     text = str(error)
     return text.rpartition(f"{type(error).__name__}: ")[2] if text.startswith("Caught ") else text

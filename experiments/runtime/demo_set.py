@@ -1,4 +1,4 @@
-"""The embedded default data: drawn when an experiment is asked for it and it is not there."""
+"""The embedded default data, drawn when an experiment needs it and it is missing."""
 
 import logging
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from demo_data.aff_wild2 import write_aff_wild2
 from demo_data.affectnet import write_affectnet
 from demo_data.build import STAMP
 from demo_data.synthetic_faces import write_synthetic_faces
-from demo_data.vggface2 import write_faces
+from demo_data.vggface2 import write_vggface2
 
 DEMO_ROOT: Final = Path("data/demo")
 DRAWN_WEIGHTS: Final = Path(demo_data.__file__).with_name("face_weights.safetensors")
 WRITERS: Final[dict[str, Callable[..., bool]]] = {
-    "faces": write_faces,
+    "faces": write_vggface2,
     "affectnet": write_affectnet,
     "aff_wild2": write_aff_wild2,
     "synthetic": write_synthetic_faces,
@@ -28,7 +28,7 @@ _STAMPED_SETS: Final = ("faces", "affectnet", "aff-wild2", "synthetic")
 
 
 def is_demo(root: str | Path) -> bool:
-    """Tell whether a folder holds a drawn set, whose images may be shown anywhere: it has the stamp of one."""
+    """Return whether a folder has the stamp of a drawn set, whose images may be shown anywhere."""
     try:
         stamp = read_json(Path(root) / STAMP, dict[str, Any], "draw the set again")
     except UserError:
@@ -37,7 +37,7 @@ def is_demo(root: str | Path) -> bool:
 
 
 def is_drawn_weights(path: str | Path) -> bool:
-    """Tell whether a weights file is the packaged one, learnt from drawn faces, under whatever name."""
+    """Return whether a weights file has the content of the packaged one, which is learnt from drawn faces."""
     path = Path(path)
     return path.is_file() and file_digest(path) == file_digest(DRAWN_WEIGHTS)
 

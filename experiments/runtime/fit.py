@@ -15,7 +15,7 @@ from affect.networks.weight_import import load_encoder_weights
 from callbacks.finite_loss import FiniteLoss
 from callbacks.history import History
 from callbacks.stage_checkpoints import StageCheckpoints
-from callbacks.stage_schedule import Stage, StagedTraining
+from callbacks.stage_schedule import Stage, StageSchedule
 from callbacks.throughput import Throughput
 from callbacks.validation_outputs import ValidationOutputs
 from datamodules.base import ImageDataModule
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How and where something is trained; `Run.fit_settings` makes them for a run.
+    """Settings of a fit; `Run.fit_settings` returns those of a run.
 
     Attributes:
         trainer: Devices, precision and limits.
@@ -65,7 +65,7 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit gives.
+    """Results of a fit.
 
     Attributes:
         metrics: Scores of the weights kept, `train/images_per_second` of the last stage, `data/skipped_images`; what
@@ -104,7 +104,7 @@ def fit_in_stages(
     assert settings.folder is not None
     folder = settings.folder / settings.name
     check_images(data, settings.folder)
-    staged = StagedTraining(stages, monitor, settings.seed)
+    staged = StageSchedule(stages, monitor, settings.seed)
     throughput = Throughput(staged.starts)
     outputs, history = ValidationOutputs(), History(folder / "history.csv")
     checkpoints = StageCheckpoints(folder / "checkpoints", staged)
@@ -131,7 +131,7 @@ def fit_in_stages(
 
 
 def scores_by_stage(
-    rows: Sequence[Mapping[str, float]], staged: StagedTraining, monitor: str
+    rows: Sequence[Mapping[str, float]], staged: StageSchedule, monitor: str
 ) -> dict[str, dict[str, float]]:
     """Pick the validation scores of each stage's best epoch, the first of several equally good ones.
 

@@ -23,7 +23,7 @@ _ending = threading.Lock()
 
 
 def is_child_process() -> bool:
-    """Tell whether another process of the run, on this host, has started this one: Lightning numbers them."""
+    """Return whether another process of the run on this host, numbered by Lightning, has started this one."""
     return os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
@@ -31,7 +31,7 @@ def is_child_process() -> bool:
 def watch_processes(experiment: str, how_to_continue: Callable[[str], str]) -> Iterator[None]:
     """End this process when another one of the run is lost, within the block.
 
-    Without this, Lightning kills the first process without a word, or the others wait for ever.
+    Without this, Lightning kills the first process without a message, or the others wait for ever.
 
     Args:
         experiment: Name of the experiment.
@@ -60,7 +60,7 @@ def watch_processes(experiment: str, how_to_continue: Callable[[str], str]) -> I
 
 
 def lost_process(error: BaseException) -> str:
-    """Tell that an error came of another process's end, and of which; empty for any other error.
+    """Describe the lost process that caused an error; empty for any other error.
 
     Args:
         error: What was raised.

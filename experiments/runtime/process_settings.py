@@ -1,11 +1,11 @@
-"""What a process settles before torch is imported, so that it computes well on cores that it may have to share."""
+"""Thread and memory settings of a process, made before torch is imported."""
 
 import ctypes
 import os
 from typing import Final
 
 SPIN_COUNT: Final = 4000
-"""Rounds that a thread waits awake for the others, as torch's threads do after every layer.
+"""Rounds that a thread spins while it waits for the others, as torch's threads do after every layer.
 
 Sleeping at once costs a third of the speed on an idle machine, spinning long makes everything up to ten times slower
 beside a busy core. This count keeps nine tenths of the one and three quarters of the other (B0, 96 px, two cores).
@@ -27,7 +27,7 @@ def prepare_process() -> None:
 
 
 def limit_spinning() -> None:
-    """Let threads wait awake for a moment only, unless the environment says how they wait."""
+    """Limit how long threads spin while they wait, unless the environment sets it."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
 
@@ -35,7 +35,7 @@ def limit_spinning() -> None:
 def keep_freed_memory() -> bool:
     """Keep what one training step frees for the next, unless the environment sets glibc's thresholds.
 
-    By default it goes back to the system, which clears some 10,000 pages anew in each step (B0, 96 px, 16 images): a
+    By default it goes back to the system, which clears some 10,000 pages again in each step (B0, 96 px, 16 images): a
     tenth of the time, and more beside other jobs. The process holds its peak instead.
 
     Returns:

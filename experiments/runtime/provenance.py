@@ -1,4 +1,4 @@
-"""Where a result comes from: data, code, versions, device, command."""
+"""Provenance of a result: data, code, versions, device, command."""
 
 import datetime
 import os

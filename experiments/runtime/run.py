@@ -56,7 +56,7 @@ class Run:
     Args:
         experiment: Name of the experiment.
         config: Its configuration, saved as `config.yaml`.
-        data_root: Folder of the data set, which tells whether its images are drawn or licensed.
+        data_root: Folder of the data set; images of a set that is not drawn stay on the machine.
 
     Attributes:
         folder: The run folder.
@@ -140,7 +140,7 @@ class Run:
 
     @property
     def fit_settings(self) -> FitSettings:
-        """How and where the run trains."""
+        """Settings of the run's fits."""
         return FitSettings(
             self.config.trainer, self.config.seed, self.folder, self.logger, [self._clock, _SaveConfig(self)],
             bool(self.config.resume),
@@ -225,7 +225,7 @@ class Run:
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether the folder holds a checkpoint to go on from."""
+        """Whether the folder holds a checkpoint to resume from."""
         return self._place.has_checkpoint
 
 

@@ -17,7 +17,7 @@ from experiments.runtime.config.sources import read_saved_text
 from experiments.runtime.messages import LOG_FILE
 
 FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"
-"""Environment variable that tells the processes of one run its folder."""
+"""Environment variable that passes the run folder to the run's other processes."""
 
 FINISHED: Final = "provenance.json"
 """File that a run writes last."""
@@ -25,7 +25,7 @@ FINISHED: Final = "provenance.json"
 _OF_NO_USE_ALONE: Final = ("config.yaml", "history.csv", "wandb_id", ".lock", LOG_FILE)
 
 _CLEARING_SECONDS: Final = 0.3
-"""How long another run may hold a folder's lock to clear up there, generously."""
+"""Seconds that another run may hold a folder's lock to remove temporary files there."""
 
 
 class RunFolder:
@@ -34,7 +34,7 @@ class RunFolder:
     Args:
         output_dir: Folder of all experiments' runs.
         experiment: Name of the experiment.
-        resume: A run folder to go on with, or `latest`; None makes a new one.
+        resume: A run folder to continue, or `latest`; None makes a new one.
         is_first: Whether this is the first of the run's processes: it makes and locks the folder.
 
     Attributes:
@@ -87,17 +87,17 @@ class RunFolder:
         _remove_temporary_files(self.path)
 
     def release(self) -> None:
-        """Let other processes use the folder."""
+        """Release the lock of the folder."""
         if self._lock is not None:
             self._lock.release()
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether a run can go on from here."""
+        """Whether a run can be resumed from the folder."""
         return any(self.path.rglob("checkpoints/last.ckpt"))
 
     def remove_if_useless(self) -> bool:
-        """Remove a folder that was made here and holds no result; tell whether it is gone."""
+        """Remove the folder if it was made here and holds no result; return whether it was removed."""
         files = (path for path in self.path.rglob("*") if not path.is_symlink() and path.is_file())
         if not self.is_new or any(path.name not in _OF_NO_USE_ALONE for path in files):
             return False

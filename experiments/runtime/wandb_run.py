@@ -53,20 +53,20 @@ def choose_mode(settings: WandbConfig) -> tuple[Mode, str]:
 
 
 def start_wandb(config: RunConfig, experiment: str, folder: Path, mode: Mode, may_go_offline: bool) -> Any:
-    """Start the W&B run of a run folder, or go on with it.
+    """Start the W&B run of a run folder, or continue it.
 
     Args:
         config: The run's configuration.
         experiment: Its experiment.
         folder: Its folder, which gets the W&B run's id, and a link to its files.
         mode: Online or offline.
-        may_go_offline: Whether the run goes on offline where the server does not answer.
+        may_go_offline: Whether the run is recorded offline if the server does not answer.
 
     Returns:
         The W&B run; its `offline` attribute is the mode in effect.
 
     Raises:
-        ConfigError: If the server does not answer and the run may not go on offline.
+        ConfigError: If the server does not answer and the run may not be recorded offline.
         StorageError: If W&B's folder cannot be written.
     """
     # All runs lie in one W&B folder, so that one command browses them; each run folder links to its own.

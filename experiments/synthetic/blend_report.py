@@ -1,4 +1,4 @@
-"""The blend of both networks: its best weight, and how it does on images that did not choose it."""
+"""The blend of both networks: its best weight, in-sample and cross-fitted scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ NUM_FOLDS: Final = 5
 
 @dataclass(frozen=True)
 class BlendReport:
-    """What sweeping the weight gave.
+    """Results of sweeping the blending weight.
 
     Attributes:
-        space: Where the scores are blended, `logits` or `probabilities`, whichever reaches the better macro F1.
+        space: Where the scores are blended, `logits` or `probabilities`, the one with the better macro F1.
         weight: Of the pre-trained network, best on the validation set.
         curves: Macro F1 over the weight, by space.
         preds: Predictions at the best weight, shape (N,).
         target: True classes, shape (N,).
         metrics: Flat names and values; `@blend` is in-sample, `@blend_crossfit` on images that did not choose.
-        folds: What the folds of the cross-fitted values share out: `people`, or `images` where people are not known.
+        folds: What the folds of the cross-fitted values consist of: `people`, or `images` if people are unknown.
     """
 
     space: str
@@ -54,8 +54,8 @@ def report_blend(
         pretrained: Logits of the pre-trained network on the validation set, its six classes only.
         finetuned: Logits of the fine-tuned network on the same images.
         classes: Names in label order.
-        people: Who is on each image, by its name: folds then share people out, of whom none is on both sides. Without,
-            or with a single person, folds are of images, stratified by class.
+        people: Person on each image, by image name: folds are then of people. Without, or with a single person, folds
+            are of images, stratified by class.
 
     Raises:
         ValueError: If the two were not computed on the same images.
@@ -81,7 +81,7 @@ def report_blend(
         metrics[f"val/expression_f1@blend_{name}"] = float(curves[name].f1.max())
         alone = cross_fitted_blend(*logits, target, [name], **known)
         metrics[f"val/expression_f1@blend_{name}_crossfit"] = alone.f1
-    # Not that of the space chosen above, for which every image had a say.
+    # Chosen within the folds, unlike the space above, which was chosen on all images.
     cross_fitted = cross_fitted_blend(*logits, target, **known)
     metrics["val/expression_f1@blend_crossfit"] = cross_fitted.f1
     metrics["val/expression_accuracy@blend_crossfit"] = float((cross_fitted.preds == target).mean())

@@ -9,12 +9,11 @@ from experiments.runtime.config.training import ExpressionOptimizerConfig, Stage
 from experiments.upscale import UpscalingOptions
 
 METHODS: Final = ("real-esrgan", "lanczos", "none")
-"""How faces are prepared."""
+"""Methods of preparing faces."""
 
 PARTS: Final = ("pretrained", "classifier_only", "finetuned", "blend", "blend_crossfit")
-"""What is scored, in this order; a metric's name ends in `@` and its part. `blend` is the best of 22 settings (11
-weights, on logits or probabilities) on the very images it is scored on, `blend_crossfit` on images that did not
-choose."""
+"""Parts of the system that are scored, in this order; a metric's name ends in `@` and its part. `blend` is the best of
+22 settings (11 weights, on logits or probabilities) on the images it is scored on, `blend_crossfit` on other images."""
 
 PART_HEADINGS: Final = {
     "pretrained": "pre-trained", "classifier_only": "head only", "finetuned": "all layers", "blend": "blend",
@@ -73,7 +72,7 @@ class DataConfig(LoaderConfig):
 
 @dataclass
 class PreparationConfig:
-    """What is done to the faces before training."""
+    """Preparation of the faces before training."""
 
     method: str = option(
         "real-esrgan", "how faces are enlarged; lanczos: by interpolation, without a network", choices=METHODS
@@ -85,7 +84,7 @@ class PreparationConfig:
 
 @dataclass
 class SyntheticConfig(RunConfig):
-    """Everything that can be set."""
+    """Options of the experiment."""
 
     backbone: str = option(
         "runs/pretrain/latest/backbone.safetensors",

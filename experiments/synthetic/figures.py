@@ -57,7 +57,7 @@ def blend_curve(blend: BlendReport) -> Figure:
 
 
 def before_after(data: SyntheticFacesDataModule, per_class: int = 2) -> Figure:
-    """Draw training faces of each class as they came and as the network sees them enlarged."""
+    """Draw training faces of each class before and after preparation."""
     pairs = [
         pair
         for label in range(len(data.expressions))
@@ -78,9 +78,9 @@ def before_after(data: SyntheticFacesDataModule, per_class: int = 2) -> Figure:
 def readable_pairs(
     data: SyntheticFacesDataModule, label: int
 ) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Yield a class's training faces with their path, as they came and enlarged; one that cannot be read is left out.
+    """Yield path, original and prepared image of a class's training faces; unreadable ones are left out.
 
-    It may have been left out of training too, which is no reason to lose a finished run's figures.
+    They may have been left out of training too, which is no reason to lose a finished run's figures.
     """
     train = data.datasets["train"]
     for path in train.paths[train.labels["expression"] == label].tolist():

@@ -1,4 +1,4 @@
-"""The faces of stage 3 before training: as they are, plainly enlarged, or upscaled with Real-ESRGAN."""
+"""Preparation of stage 3's faces: unchanged, interpolated, or upscaled with Real-ESRGAN."""
 
 import glob
 import json
@@ -32,14 +32,14 @@ def prepare_faces(
     trainer: TrainerConfig,
     on_corrupt: str = "raise",
 ) -> FaceCopy:
-    """Give the folder of prepared faces: the source itself, or its enlarged copy, made where it is missing.
+    """Return the folder of prepared faces: the source itself, or its enlarged copy, which is made if missing.
 
     Args:
         source: Folder of the faces.
         listed: Paths of the faces that are used, relative to it; others below the folder are enlarged too.
-        config: How they are prepared.
-        trainer: On what.
-        on_corrupt: With `raise`, faces that cannot be read stop it before any is enlarged.
+        config: Method and settings.
+        trainer: Devices to compute on.
+        on_corrupt: With `raise`, unreadable faces are an error before any is enlarged.
 
     Returns:
         The folder; of a copy, the source's unreadable images and how it was made.
@@ -57,7 +57,7 @@ def prepare_faces(
         options = replace(options, engine="lanczos")
     upscaler = build_upscaler(options, trainer.accelerator)
     tree = scan_images(source)
-    # The name tells upscaler, folder and state of the source: copies of other ones stand beside it.
+    # The name identifies upscaler, folder and state of the source, so that several copies can exist.
     identity = json.dumps([str(source.resolve()), upscaler.describe()], sort_keys=True)
     stem = f"{source.name}-{config.method}-{content_digest([identity.encode()])[:8]}"
     folder = choose_folder(Path(config.folder), stem, tree)
@@ -75,11 +75,11 @@ def prepare_faces(
 
 
 def choose_folder(parent: Path, stem: str, tree: ImageTree) -> Path:
-    """Find the copy of the source's present state, or name the folder for it; says if another state's is there.
+    """Return the copy of the source's current state, or a new name for it; warn if only an older copy exists.
 
     Args:
         parent: Folder of all copies.
-        stem: Beginning of the copy's name, which tells source and settings.
+        stem: Beginning of the copy's name, which identifies source and settings.
         tree: The source.
     """
     wanted = parent / f"{stem}-{tree.digest[:8]}"
@@ -93,7 +93,7 @@ def choose_folder(parent: Path, stem: str, tree: ImageTree) -> Path:
     if finished:
         newest = max(finished, key=lambda path: (path / MANIFEST).stat().st_mtime_ns)
         _log.warning(
-            "%s has changed since %s was made from it (%s): its faces are enlarged anew, into %s. The earlier copy "
+            "%s has changed since %s was made from it (%s): its faces are enlarged again, into %s. The earlier copy "
             "stays; remove it if you no longer need it",
             tree.root, newest, _change(newest, found[newest], tree), wanted,
         )  # fmt: skip
@@ -129,7 +129,7 @@ def refuse_unreadable(source: Path, listed: Sequence[str], folder: Path) -> None
     Args:
         source: Folder of the faces.
         listed: Their paths relative to it.
-        folder: Where the list of what cannot be read goes.
+        folder: Folder of the list of unreadable faces.
 
     Raises:
         UnreadableImageError: If there is one.

@@ -26,7 +26,7 @@ class SameFaces:
 
     def __init__(self, folder: Path, trainer: TrainerConfig) -> None:
         self.folder = folder
-        # A row that has not been through all its faces need not have met all that cannot be read.
+        # A row that has not read all its faces may have missed some unreadable ones.
         self._partial = trainer.limit_train_batches is not None or trainer.limit_val_batches is not None
         self.provenance: dict[str, Any] = {}
         self._skipped: dict[str, frozenset[str]] = {}
@@ -47,7 +47,7 @@ class SameFaces:
         self.provenance.setdefault("upscaling", {})[row] = described["upscaling"]
 
     def add_skipped(self, row: str, data: SyntheticFacesDataModule) -> None:
-        """Take note of the images that a trained row left out; warns if other rows left out others."""
+        """Record the images that a trained row left out; warn if the rows differ in this."""
         self._skipped[row] = skipped = frozenset(data.skipped)
         first, expected = next(iter(self._skipped.items()))
         if other := skipped - expected if self._partial else skipped ^ expected:

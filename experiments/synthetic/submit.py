@@ -2,7 +2,7 @@
 
     python -m experiments.synthetic.submit [run=runs/synthetic/latest] [key=value ...]
 
-Writes to `runs/synthetic_submit/<time>`. Keys of that run may be given anew, for instance data.root, but for those of
+Writes to `runs/synthetic_submit/<time>`. Keys of that run may be given again, for instance data.root, except those of
 its training. Test faces are prepared as the run's validation faces were. With data.on_corrupt=skip, a face that cannot
 be read takes the mean scores of the others.
 """
@@ -50,14 +50,14 @@ from experiments.synthetic.prepare_faces import prepare_faces
 from lightning_modules.ensemble import EnsembleModule
 
 TRUTH: Final = "test_set_labels.txt"
-"""Labels of the test list, which only the demo set has; predictions are scored where they stand."""
+"""Labels of the test list, which only the demo set has; if the file exists, predictions are scored."""
 TRAINING_KEYS = ("stages", "optimizer", "sam_everything", "start_from_pretrained")
 _log = logging.getLogger("experiments.synthetic.submit")
 
 
 @dataclass
 class SubmitConfig(SyntheticConfig):
-    """The run's own configuration, and which run."""
+    """The run's own configuration, and the run."""
 
     run: str = option(
         "runs/synthetic/latest", "run folder of stage 3 whose networks and blending weight predict", path=True
@@ -71,8 +71,8 @@ class Blend:
     """Content of a run's `blend.json`.
 
     Attributes:
-        weight: Of the pre-trained network's scores, in [0, 1].
-        space: What is blended, of `affect.calibration.network_blend.SPACES`.
+        weight: Weight of the pre-trained network's scores, in [0, 1].
+        space: Kind of scores that are blended, one of `affect.calibration.network_blend.SPACES`.
         pretrained: Path of the pre-trained network's file when the run was made.
         pretrained_sha256: Its digest.
 
@@ -152,7 +152,7 @@ def predict(
 
 
 def outputs_for(outputs: Sequence[str], spec: BackboneSpec, folder: Path) -> np.ndarray:
-    """Give the positions of the six synthetic classes among the pre-trained network's outputs, shape (6,).
+    """Return the positions of the six synthetic classes among the pre-trained network's outputs, shape (6,).
 
     Raises:
         InvalidFileError: If the run's network has other outputs, or the pre-trained one lacks a class.
@@ -205,7 +205,7 @@ def build_test_data(config: SubmitConfig, spec: BackboneSpec) -> SyntheticFacesD
 
 
 def in_list_order(listed: Sequence[str], names: Sequence[str], scores: np.ndarray) -> np.ndarray:
-    """Give a row of scores to every listed image.
+    """Assign a row of scores to every listed image.
 
     Args:
         listed: Image names, N of them.

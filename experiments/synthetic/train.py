@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The network of stage 1, and how it takes images."""
+    """The network of stage 1 and its file."""
 
     backbone: Backbone
     spec: BackboneSpec
@@ -61,10 +61,10 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Parts:
-    """What training gave.
+    """Results of training.
 
     Attributes:
-        metrics: Scores of every part, marked by `suffixed`.
+        metrics: Scores of every part, with the suffixes of `suffixed`.
         module: The fine-tuned network.
         pretrained_outputs: Six logits of the pre-trained network on the validation set.
         fit: The last stage's fit.
@@ -183,7 +183,7 @@ def build_data(config: SyntheticConfig, spec: BackboneSpec) -> SyntheticFacesDat
 
 
 def describe_data(data: SyntheticFacesDataModule) -> dict[str, Any]:
-    """Identify the faces by their digest, which is the same for all copies, and say how the copies were made."""
+    """Return the digest of the faces, which is the same for all copies, and how the copies were made."""
     copies = {split: dict(copy.provenance) for split, copy in data.copies.items() if copy.provenance}
     return {"data_fingerprint": data_digest(data.datasets), "upscaling": copies}
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from affect.storage.upscaled_tree import UpscaledTree, read_manifest
 from affect.storage.write_errors import StorageError
-from callbacks.image_prediction_writer import UpscaledImageWriter
+from callbacks.image_prediction_writer import ImagePredictionWriter
 
 TRAINER = SimpleNamespace(is_global_zero=True, strategy=SimpleNamespace(barrier=lambda name: None))
 
@@ -28,12 +28,12 @@ def tree(tmp_path) -> UpscaledTree:
     return tree
 
 
-def write(writer: UpscaledImageWriter, batch: dict) -> None:
+def write(writer: ImagePredictionWriter, batch: dict) -> None:
     writer.write_on_batch_end(TRAINER, None, batch, None, None, 0, 0)
 
 
 def test_all_images_are_there_when_the_pass_ends(tree):
-    writer = UpscaledImageWriter(tree, [("link.png", "leaves")], num_threads=3)
+    writer = ImagePredictionWriter(tree, [("link.png", "leaves")], num_threads=3)
     writer.on_predict_start(TRAINER, None)
     write(writer, prediction(["a.png", "b.png", "c.png"]))
     write(writer, prediction(["e.png", "f.png"], [("d.png", "empty")]))
@@ -51,7 +51,7 @@ def test_what_two_processes_could_not_read_is_listed_once(tree, monkeypatch):
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(dist, "all_gather_object", gather)
-    writer = UpscaledImageWriter(tree)
+    writer = ImagePredictionWriter(tree)
     writer.on_predict_start(TRAINER, None)
     write(writer, prediction(["a.png", "b.png", "c.png", "e.png", "f.png"], [("d.png", "empty")]))
     writer.on_predict_end(TRAINER, None)
@@ -59,7 +59,7 @@ def test_what_two_processes_could_not_read_is_listed_once(tree, monkeypatch):
 
 
 def test_a_missing_image_keeps_the_tree_incomplete(tree):
-    writer = UpscaledImageWriter(tree)
+    writer = ImagePredictionWriter(tree)
     writer.on_predict_start(TRAINER, None)
     write(writer, prediction(["a.png"]))
     with pytest.raises(StorageError, match="5 images are missing"):
@@ -72,7 +72,7 @@ def test_a_failed_write_stops_the_pass(tree, monkeypatch):
         raise StorageError(f"{name} cannot be written: {errno.ENOSPC}")
 
     monkeypatch.setattr(tree, "write", refuse)
-    writer = UpscaledImageWriter(tree, max_waiting=1)
+    writer = ImagePredictionWriter(tree, max_waiting=1)
     writer.on_predict_start(TRAINER, None)
     with pytest.raises(StorageError, match=r"a.png cannot be written"):
         write(writer, prediction(["a.png", "b.png", "c.png"]))
@@ -83,7 +83,7 @@ def test_a_failed_write_stops_the_pass(tree, monkeypatch):
 def test_the_pass_waits_for_slow_writing_rather_than_for_memory(tree, monkeypatch):
     gate, original = threading.Event(), tree.write
     monkeypatch.setattr(tree, "write", lambda name, image: (gate.wait(20), original(name, image))[1])
-    writer = UpscaledImageWriter(tree, num_threads=1, max_waiting=2)
+    writer = ImagePredictionWriter(tree, num_threads=1, max_waiting=2)
     writer.on_predict_start(TRAINER, None)
     write(writer, prediction(["a.png", "b.png"]))
     assert len(writer._waiting) == 2
@@ -97,7 +97,7 @@ def test_the_pass_waits_for_slow_writing_rather_than_for_memory(tree, monkeypatc
 def test_an_interrupted_pass_drops_what_waits_and_leaves_nothing_half(tree, monkeypatch):
     gate, original = threading.Event(), tree.write
     monkeypatch.setattr(tree, "write", lambda name, image: (gate.wait(20), original(name, image))[1])
-    writer = UpscaledImageWriter(tree, num_threads=1)
+    writer = ImagePredictionWriter(tree, num_threads=1)
     writer.on_predict_start(TRAINER, None)
     write(writer, prediction(list(tree.names)))
     threading.Timer(0.05, gate.set).start()

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from affect.errors import InvalidOptionError, UserError
 from callbacks.stage_checkpoints import StageCheckpoints
-from callbacks.stage_schedule import Stage, StagedTraining
+from callbacks.stage_schedule import Stage, StageSchedule
 
 STEPS = 3
 SCORE = "val/score"
@@ -67,8 +67,8 @@ def fit(
     resume: Path | None = None,
     max_epochs: int = 5,
     **changes: Any,
-) -> tuple[Network, StagedTraining]:
-    module, callback = Network(scores), StagedTraining(stages(**changes), SCORE, seed=3)
+) -> tuple[Network, StageSchedule]:
+    module, callback = Network(scores), StageSchedule(stages(**changes), SCORE, seed=3)
     others = [StageCheckpoints(folder, callback)] if folder else []
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=max_epochs, logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -80,6 +80,10 @@ def fit(
         module, loader, DataLoader(torch.zeros(1), batch_size=None), ckpt_path=resume, weights_only=True
     )
     return module, callback
+
+
+def test_its_state_in_checkpoints_keeps_the_name_of_earlier_versions() -> None:
+    assert StageSchedule([Stage("a", 1, 1e-3, True)], SCORE, seed=0).state_key == "StagedTraining"
 
 
 def test_rates_and_freezing_follow_the_stages():
@@ -160,14 +164,14 @@ def test_each_epoch_draws_other_numbers():
 
 
 def test_a_stage_without_epochs_is_left_out():
-    callback = StagedTraining([Stage("a", 0, 1.0, True), Stage("b", 2, 1.0, False)], SCORE, seed=0)
+    callback = StageSchedule([Stage("a", 0, 1.0, True), Stage("b", 2, 1.0, False)], SCORE, seed=0)
     assert [stage.name for stage in callback.stages] == ["b"]
     with pytest.raises(InvalidOptionError, match="at least one stage"):
-        StagedTraining([Stage("a", 0, 1.0, True)], SCORE, seed=0)
+        StageSchedule([Stage("a", 0, 1.0, True)], SCORE, seed=0)
 
 
 def test_a_metric_that_is_not_logged_is_named():
-    module, callback = Network([0.1] * 5), StagedTraining(stages(), "val/nothing", seed=0)
+    module, callback = Network([0.1] * 5), StageSchedule(stages(), "val/nothing", seed=0)
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=5, logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, num_sanity_val_steps=0, callbacks=[callback],

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from datamodules.readers.annotation_errors import AnnotationError
-from datamodules.vggface2 import PeopleDataModule
+from datamodules.vggface2 import VGGFace2DataModule
 
 LOADER: dict[str, Any] = {
     "image_size": 8,
@@ -42,8 +42,8 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def build(root: Path, tmp_path: Path, **changes: Any) -> PeopleDataModule:
-    data = PeopleDataModule(root=str(root), cache_dir=str(tmp_path / "cache"), **(LOADER | changes))
+def build(root: Path, tmp_path: Path, **changes: Any) -> VGGFace2DataModule:
+    data = VGGFace2DataModule(root=str(root), cache_dir=str(tmp_path / "cache"), **(LOADER | changes))
     data.setup()
     return data
 

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def digest() -> Callable[[Path], dict[str, str]]:
-    """Give a function that maps each file of a folder to a digest of its bytes."""
+    """Return a function that maps each file of a folder to a digest of its bytes."""
 
     def of(root: Path) -> dict[str, str]:
         files = sorted(path for path in root.rglob("*") if path.is_file())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from demo_data.renderer.identity import generator
-from demo_data.vggface2 import LANDMARK_FILE, random_action_units, write_faces
+from demo_data.vggface2 import LANDMARK_FILE, random_action_units, write_vggface2
 
 ARGUMENTS = {"people": 5, "images_per_person": 3, "val_images_per_person": 2, "size": 48}
 
@@ -13,7 +13,7 @@ ARGUMENTS = {"people": 5, "images_per_person": 3, "val_images_per_person": 2, "s
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("faces") / "set"
-    assert write_faces(root, **ARGUMENTS, workers=1)
+    assert write_vggface2(root, **ARGUMENTS, workers=1)
     return root
 
 
@@ -45,19 +45,19 @@ def test_train_and_val_hold_different_pictures(root, digest):
 
 
 def test_same_seed_same_bytes_for_any_number_of_workers(root, tmp_path, digest):
-    write_faces(tmp_path / "again", **ARGUMENTS, workers=2)
+    write_vggface2(tmp_path / "again", **ARGUMENTS, workers=2)
     assert digest(tmp_path / "again") == digest(root)
 
 
 def test_another_seed_draws_other_faces(root, tmp_path, digest):
-    write_faces(tmp_path / "other", **ARGUMENTS, seed=1, workers=1)
+    write_vggface2(tmp_path / "other", **ARGUMENTS, seed=1, workers=1)
     picture = "train/p00000/0000.jpg"
     assert digest(tmp_path / "other")[picture] != digest(root)[picture]
 
 
 def test_a_finished_set_is_left_alone(root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    assert not write_faces(root, **ARGUMENTS)
+    assert not write_vggface2(root, **ARGUMENTS)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 

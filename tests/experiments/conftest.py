@@ -36,7 +36,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def words(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> Callable[..., list[str]]:
-    """Give the words of a tiny run of stage 2; further words override."""
+    """Return the words of a tiny run of stage 2; further words override."""
 
     def make(*more: str) -> list[str]:
         return [

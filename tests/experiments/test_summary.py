@@ -11,7 +11,7 @@ from experiments.summary import STAGES, summarise
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Give finished runs of all stages, each metric of a stage another number; one could not be measured."""
+    """Return finished runs of all stages, each metric of a stage another number; one could not be measured."""
     for place, (stage, (_, names)) in enumerate(STAGES.items()):
         folder = tmp_path / stage / "latest"
         folder.mkdir(parents=True)

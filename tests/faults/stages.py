@@ -156,7 +156,7 @@ def leave_out_figures() -> None:
 
 
 def result(run: Path) -> Mapping[str, object]:
-    """Give the metrics but for clocks, and digests of all weights."""
+    """Return the metrics but for clocks, and digests of all weights."""
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     return {name: value for name, value in metrics.items() if name not in CLOCKS} | digests(
         run, "*.safetensors"

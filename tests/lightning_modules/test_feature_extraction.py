@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from affect.networks.backbone import Backbone
 from affect.storage.feature_store import StorePlan
 from affect.storage.feature_store_writer import FeatureStoreWriter
-from callbacks.feature_prediction_writer import FeatureWriter
+from callbacks.feature_prediction_writer import FeaturePredictionWriter
 from lightning_modules.feature_extraction import FeatureExtraction
 
 
@@ -53,7 +53,7 @@ def test_batches_become_chunks_of_the_store(tiny_architecture: str, tmp_path: Pa
     ]
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
-        callbacks=[FeatureWriter(writer)],
+        callbacks=[FeaturePredictionWriter(writer)],
     )  # fmt: skip
     trainer.predict(
         FeatureExtraction(backbone), DataLoader(batches, batch_size=None), return_predictions=False

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.utils.data import DataLoader
 
-from lightning_modules.identity import FacesModule
+from lightning_modules.identity import IdentityModule
 
 
 def batch(landmarks: bool = True) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def batch(landmarks: bool = True) -> dict[str, Any]:
     }
 
 
-def validate(module: FacesModule, data: list[dict[str, Any]]) -> dict[str, float]:
+def validate(module: IdentityModule, data: list[dict[str, Any]]) -> dict[str, float]:
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
@@ -35,7 +35,7 @@ def validate(module: FacesModule, data: list[dict[str, Any]]) -> dict[str, float
 
 
 def test_losses_are_cross_entropy_and_the_weighted_distance(tiny_architecture: str):
-    module = FacesModule(tiny_architecture, num_people=3, num_landmarks=2, landmark_weight=7.0)
+    module = IdentityModule(tiny_architecture, num_people=3, num_landmarks=2, landmark_weight=7.0)
     data, outputs = batch(), torch.randn(6, 7)
     terms = module.compute_losses(outputs, data)
     logits = outputs[:, :3].double().numpy()
@@ -49,9 +49,9 @@ def test_losses_are_cross_entropy_and_the_weighted_distance(tiny_architecture: s
 
 
 def test_without_landmarks_identity_is_all(tiny_architecture: str):
-    module = FacesModule(tiny_architecture, num_people=3, num_landmarks=2)
+    module = IdentityModule(tiny_architecture, num_people=3, num_landmarks=2)
     assert set(module.compute_losses(torch.randn(6, 7), batch(landmarks=False))) == {"loss", "identity"}
-    module = FacesModule(tiny_architecture, num_people=3, num_landmarks=0)
+    module = IdentityModule(tiny_architecture, num_people=3, num_landmarks=0)
     data = {**batch(), "landmarks": torch.empty(6, 0)}
     assert set(module.compute_losses(torch.randn(6, 3), data)) == {"loss", "identity"}
     assert set(validate(module, [data])) == {"val/identity_accuracy"}
@@ -59,7 +59,7 @@ def test_without_landmarks_identity_is_all(tiny_architecture: str):
 
 def test_validation_reports_accuracy_and_the_error_as_a_share_of_the_side(tiny_architecture: str):
     torch.manual_seed(0)
-    module = FacesModule(tiny_architecture, num_people=3, num_landmarks=2)
+    module = IdentityModule(tiny_architecture, num_people=3, num_landmarks=2)
     data = batch()
     scores = validate(module, [data, {key: value[:3] for key, value in data.items()}])
     with torch.no_grad():
@@ -81,7 +81,7 @@ def validate_in_process(rank: int, folder: str, architecture: str) -> None:
         timeout=timedelta(seconds=30),
     )
     torch.manual_seed(0)
-    module = FacesModule(architecture, num_people=3, num_landmarks=2).eval()
+    module = IdentityModule(architecture, num_people=3, num_landmarks=2).eval()
     scores: dict[str, torch.Tensor] = {}
     module.log_dict = scores.update
     with torch.no_grad():
@@ -98,11 +98,11 @@ def test_a_process_whose_images_have_no_landmarks_reports_the_error_of_the_other
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert first == second
     torch.manual_seed(0)
-    alone = validate(FacesModule(tiny_architecture, num_people=3, num_landmarks=2), [batch()])
+    alone = validate(IdentityModule(tiny_architecture, num_people=3, num_landmarks=2), [batch()])
     assert first["val/landmark_error"].item() == pytest.approx(alone["val/landmark_error"], rel=1e-5)
 
 
 def test_images_that_could_not_be_read_change_no_score(tiny_architecture: str):
-    module = FacesModule(tiny_architecture, num_people=3, num_landmarks=2)
+    module = IdentityModule(tiny_architecture, num_people=3, num_landmarks=2)
     nothing = {key: value[:0] for key, value in batch().items()}
     assert validate(module, [batch(), nothing]) == validate(module, [batch()])

@@ -13,13 +13,13 @@ from affect.errors import InvalidOptionError
 from affect.losses import MultiTaskLoss
 from affect.networks.backbone import Backbone
 from affect.sam import SAM
-from lightning_modules.sam_training import StagedTrainingModule
+from lightning_modules.sam_training import SamTrainingModule
 
 RATE = 1e-3
 Batch = dict[str, Any]
 
 
-class Network(StagedTrainingModule):
+class Network(SamTrainingModule):
     """The smallest module of its kind."""
 
     loss_terms = ("expression", "valence", "arousal")
@@ -49,7 +49,7 @@ class Memory(Logger):
 
 
 class Enter(pl.Callback):
-    """Sets what StagedTraining would."""
+    """Sets what StageSchedule would."""
 
     def __init__(self, encoder_frozen: bool) -> None:
         self.encoder_frozen = encoder_frozen

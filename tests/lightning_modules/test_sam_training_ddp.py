@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from affect.losses import MultiTaskLoss
-from lightning_modules.sam_training import StagedTrainingModule
+from lightning_modules.sam_training import SamTrainingModule
 
 RATE, RHO = 1e-2, 0.1
 Batch = dict[str, Any]
@@ -28,7 +28,7 @@ class PlainBackbone(nn.Module):
         return self.encoder(image)
 
 
-class Network(StagedTrainingModule):
+class Network(SamTrainingModule):
     """Trains on its process's part of the data, and keeps what weights each process ends with."""
 
     loss_terms = ("expression", "valence", "arousal")

@@ -12,7 +12,7 @@ from experiments.runtime.config.values import to_text
 def describe_options(
     usage: str, recipes: Sequence[str], options: Iterable[Option], config: Any, marks: Mapping[str, str]
 ) -> str:
-    """Lay out all options for the terminal; no key is ever cut.
+    """Format all options for the terminal; keys are never cut.
 
     Args:
         usage: How the command is called.
@@ -27,7 +27,7 @@ def describe_options(
         lines += _wrapped(f"recipes: {', '.join(recipes)}", width)
     lines += [
         "",
-        *_wrapped("Keys with the values that this command would use; a mark tells what set a value.", width),
+        *_wrapped("Keys with the values that this command would use; a mark names what set a value.", width),
     ]
     for entry in options:
         lines += ["", *_wrapped(_assignment(entry, config, marks), width, hanging=True)]

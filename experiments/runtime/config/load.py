@@ -77,7 +77,7 @@ def _collect(
     default_recipe: str | None,
     recipes: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Collect the values that a recipe (or the resumed run) sets, and these with those of the words laid over them."""
+    """Collect the values that a recipe (or the resumed run) sets, and these overridden by the words."""
     if malformed := [word for word in argv if "=" not in word]:
         raise ConfigError(f"expected key=value, got {malformed[0]!r}")
     words = read_words(options, dict(word.split("=", 1) for word in argv))
@@ -99,7 +99,7 @@ def _collect(
 
 
 def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay values over others; a dict changes the entries that it names."""
+    """Merge values over others; a dict changes only the entries that it names."""
     merged = dict(lower)
     for key, value in upper.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -115,7 +115,7 @@ def _build(schema: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
 
 
 def _rebuilt(group: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
-    """Build a group anew, so that its own checks see all values."""
+    """Rebuild a group, so that its own checks see all values."""
     changes = {}
     for entry in dataclasses.fields(group):
         key, member = prefix + entry.name, getattr(group, entry.name)

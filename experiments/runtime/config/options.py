@@ -19,7 +19,7 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What an option allows, for a list or dict each of its elements.
+    """Allowed values of an option; for a list or dict, of each element.
 
     Attributes:
         ge: Smallest value.
@@ -43,7 +43,7 @@ class Limits:
         return any(bound is not None for bound in (self.ge, self.gt, self.le, self.lt))
 
     def allows(self, value: Any) -> bool:
-        """Tell whether a single value lies within the limits; NaN and infinity never do."""
+        """Return whether a single value lies within the limits; NaN and infinity never do."""
         if isinstance(value, str):
             return not self.choices or value in self.choices
         return math.isfinite(value) and not (
@@ -71,7 +71,7 @@ class Option(NamedTuple):
 
     @property
     def limits(self) -> Limits:
-        """What it allows."""
+        """Allowed values."""
         return self.field.metadata.get("limits", Limits())
 
     @property

@@ -1,4 +1,4 @@
-"""What may be changed of a run that is resumed: nothing that its result so far depends on."""
+"""Keys that may change when a run is resumed: those that its result so far does not depend on."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ _UNRELATED: Final = ("output_dir", "resume")
 """Keys that a resumed run does not use."""
 
 EPOCHS: Final = "trainer.max_epochs"
-"""May be raised: a run stopped there goes on as if it had not been."""
+"""Keys that may be raised: a run that stopped at such a limit continues beyond it."""
 
 
 def changes_on_resume(config: RunConfig, folder: Path, was_finished: bool) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ CORES = min(8, len(os.sched_getaffinity(0)))  # those of a cluster job, not of i
 
 @dataclass
 class TrainerConfig:
-    """What runs the loops."""
+    """Devices, precision and limits of the Trainer."""
 
     accelerator: str = option(
         "auto", "kind of processor that computes; auto: a GPU if there is one",
@@ -61,7 +61,7 @@ class TrainerConfig:
 
 @dataclass
 class WandbConfig:
-    """Where the dashboards go."""
+    """Recording with Weights & Biases."""
 
     mode: str = option(
         "auto", "Weights & Biases (W&B) logging; auto: online if logged in, else offline",
@@ -82,7 +82,7 @@ class WandbConfig:
 
 @dataclass
 class LoaderConfig:
-    """How images are read; shared by every image data set."""
+    """Loading of images, for every image data set."""
 
     batch_size: int = option(
         48, "number of images per process and training step; batch normalisation needs two", ge=2

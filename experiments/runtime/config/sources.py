@@ -1,4 +1,4 @@
-"""Where values of options come from: words `key=value` of the command line, and recipes."""
+"""Sources of option values: words `key=value` of the command line, and recipes."""
 
 import dataclasses
 import difflib

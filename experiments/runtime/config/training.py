@@ -40,7 +40,7 @@ class StagesConfig:
     everything: StageConfig = field(default_factory=lambda: StageConfig(epochs=6, learning_rate=1e-4))
 
     def build(self) -> list[Stage]:
-        """Give the stages as the callback takes them."""
+        """Return the stages for the StageSchedule callback."""
         return [
             Stage("classifier", **asdict(self.classifier), encoder_frozen=True),
             Stage("everything", **asdict(self.everything), encoder_frozen=False),

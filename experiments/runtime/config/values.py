@@ -33,7 +33,7 @@ _DOLLAR_BRACE: Final = re.compile(r"(\\*)\$\{")
 
 
 def from_text(option: Option, text: str) -> Any:
-    """Give the value of an option from the command line; `null` is None where the option allows it.
+    """Return the value of an option from the command line; `null` is None where the option allows it.
 
     Raises:
         ConfigError: If the text is no value of the option's type.
@@ -53,7 +53,7 @@ def from_text(option: Option, text: str) -> Any:
 
 
 def from_node(option: Option, node: yaml.Node, source: str) -> Any:
-    """Give the value of an option from a node of a YAML file.
+    """Return the value of an option from a node of a YAML file.
 
     Raises:
         ConfigError: If the node is no value of the option's type, or holds an interpolation.
@@ -78,7 +78,7 @@ def to_yaml_value(value: Any) -> Any:
 
 
 def to_text(value: Any) -> str:
-    """Show a value as it is given on the command line."""
+    """Format a value as on the command line."""
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool):
@@ -105,7 +105,7 @@ class _Converter:
         self.source = text
 
     def convert(self, kind: Any, node: yaml.Node | None) -> Any:
-        """Give the value of a type.
+        """Return the value of a type.
 
         Raises:
             ConfigError: If the node holds none.
@@ -129,7 +129,7 @@ class _Converter:
         raise ConfigError(f"{self.where}{self.key} must be {_described(kind)}, not {shown}")
 
     def scalar(self, kind: type, node: yaml.ScalarNode) -> Any:
-        """Give a single value; None if the text is none of its type."""
+        """Return a single value; None if the text is not of its type."""
         text = node.value
         if kind is str:
             return self.text(node)
@@ -142,7 +142,7 @@ class _Converter:
         return None
 
     def text(self, node: yaml.ScalarNode) -> str:
-        """Give a node's text without escapes."""
+        """Return a node's text without escapes."""
         return _DOLLAR_BRACE.sub(self._unescaped, node.value) if self.source is None else node.value
 
     def _unescaped(self, match: re.Match) -> str:

@@ -20,7 +20,7 @@ CLASSES = 6
 
 @pytest.fixture
 def scores() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give two networks' logits, each right on some classes, and labels; class 5 is absent."""
+    """Return two networks' logits, each right on some classes, and labels; class 5 is absent."""
     rng = np.random.default_rng(3)
     target = rng.integers(0, 5, 400)
     signal = np.eye(CLASSES)[target] * 2

@@ -7,7 +7,7 @@ from affect.networks.batch_norm_folding import fold_batch_norm
 
 
 def trained(module: nn.Module) -> nn.Module:
-    """Give BatchNorms statistics and scales as training would."""
+    """Return BatchNorms statistics and scales as training would."""
     generator = torch.Generator().manual_seed(0)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):

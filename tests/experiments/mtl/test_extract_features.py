@@ -14,7 +14,7 @@ import torch
 from affect.networks.backbone_file import load_backbone, save_backbone
 from affect.storage.feature_store import FeatureStore, FeatureStoreError
 from affect.storage.locks import exclusive_lock
-from callbacks.feature_prediction_writer import FeatureWriter
+from callbacks.feature_prediction_writer import FeaturePredictionWriter
 from datamodules.aff_wild2 import image_folder, load_annotations
 from datamodules.images.dataset import UnreadableImageError, read_image
 from datamodules.transforms import DeviceTransform
@@ -45,7 +45,7 @@ def names_of(root: Path) -> list[str]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Give the bytes of the only store below a folder."""
+    """Return the bytes of the only store below a folder."""
     (path,) = folder.rglob("features.npy")
     return {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
@@ -114,13 +114,13 @@ def test_a_changed_image_or_backbone_rebuilds(aff_wild2: Path, tiny_backbone: Pa
 
 
 def _extract_slowly(root: Path, backbone: Path, folder: Path) -> None:
-    write = FeatureWriter.write_on_batch_end
+    write = FeaturePredictionWriter.write_on_batch_end
 
     def slow(*args: object) -> None:
         write(*args)  # type: ignore[arg-type]
         time.sleep(0.1)
 
-    FeatureWriter.write_on_batch_end = slow  # type: ignore[method-assign, assignment]
+    FeaturePredictionWriter.write_on_batch_end = slow  # type: ignore[method-assign, assignment]
     make_extractor(root, backbone, folder).store("train", names_of(root))
 
 

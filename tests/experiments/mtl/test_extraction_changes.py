@@ -12,7 +12,7 @@ from affect.errors import UserError
 from affect.storage.feature_store import FeatureStore, FeatureStoreError
 from affect.storage.feature_store_writer import lock_path
 from affect.storage.locks import exclusive_lock
-from callbacks.feature_prediction_writer import FeatureWriter
+from callbacks.feature_prediction_writer import FeaturePredictionWriter
 from datamodules.aff_wild2 import image_folder, load_annotations
 from datamodules.images.dataset import InaccessibleImageError
 from experiments.mtl.config import DataConfig, FeaturesConfig, MtlConfig
@@ -39,7 +39,7 @@ def names_of(root: Path) -> list[str]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Give the bytes of the only store below a folder."""
+    """Return the bytes of the only store below a folder."""
     (path,) = folder.rglob("metadata.json")
     return {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
@@ -49,14 +49,14 @@ def after_chunk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run functions once, after given chunks are written."""
 
     def plan(**actions: Callable[[], object]) -> None:
-        write = FeatureWriter.write_on_batch_end
+        write = FeaturePredictionWriter.write_on_batch_end
 
-        def write_and_act(self: FeatureWriter, *arguments: object) -> None:
+        def write_and_act(self: FeaturePredictionWriter, *arguments: object) -> None:
             write(self, *arguments)  # type: ignore[arg-type]
             if action := actions.pop(f"chunk{arguments[4]['chunk']}", None):  # type: ignore[index]
                 action()
 
-        monkeypatch.setattr(FeatureWriter, "write_on_batch_end", write_and_act)
+        monkeypatch.setattr(FeaturePredictionWriter, "write_on_batch_end", write_and_act)
 
     return plan
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from callbacks.stage_schedule import Stage, StagedTraining
+from callbacks.stage_schedule import Stage, StageSchedule
 from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.fit import FitSettings, describe_cut_stages, scores_by_stage
 
@@ -11,7 +11,7 @@ def test_each_stage_has_the_scores_of_its_best_epoch_the_first_of_equals() -> No
         {"epoch": epoch, "train/loss": 1.0, "val/f1": value, "val/other": float(epoch)}
         for epoch, value in enumerate(f1)
     ]
-    staged = StagedTraining([Stage("a", 3, 1e-3, True), Stage("b", 4, 1e-4, False)], "val/f1", seed=0)
+    staged = StageSchedule([Stage("a", 3, 1e-3, True), Stage("b", 4, 1e-4, False)], "val/f1", seed=0)
     expected = {"a": {"val/f1": 0.3, "val/other": 1.0}, "b": {"val/f1": 0.9, "val/other": 3.0}}
     assert scores_by_stage(rows, staged, "val/f1") == expected
     assert scores_by_stage(rows[:2], staged, "val/f1") == {"a": expected["a"]}

@@ -144,7 +144,7 @@ Step = tuple[bool, int, int]
 
 
 def record_steps(monkeypatch: pytest.MonkeyPatch, last: Step | None) -> list[Step]:
-    """Give a list that fills with the steps a run takes; it is killed after the last."""
+    """Return a list that fills with the steps a run takes; it is killed after the last."""
     steps: list[Step] = []
 
     class Recorder(Throughput):

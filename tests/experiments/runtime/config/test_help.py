@@ -30,7 +30,7 @@ class Schema(RunConfig):
 
 @pytest.fixture
 def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Give the lines of `--help` with further words."""
+    """Return the lines of `--help` with further words."""
     folder = tmp_path / "recipes" / "test"
     folder.mkdir(parents=True)
     (folder / "demo.yaml").write_text("data: {size: 96}\npublished: {val/f1: 0.5}\n")
