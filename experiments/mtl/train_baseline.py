@@ -17,8 +17,7 @@ import torch
 
 from affect.errors import UserError
 from affect.frames import locate_frames
-from affect.head_losses import balanced_unit_weights
-from affect.losses import inverse_frequency_weights
+from affect.losses import balanced_unit_weights, inverse_frequency_weights
 from affect.networks.backbone import input_statistics
 from affect.networks.weight_import import load_encoder_weights
 from datamodules.aff_wild2 import AffWild2DataModule

@@ -10,9 +10,8 @@ import pytorch_lightning as pl
 import torch
 
 from affect.errors import UserError
-from affect.head_losses import balanced_unit_weights
 from affect.labels import AFFWILD2_EXPRESSIONS
-from affect.losses import inverse_frequency_weights
+from affect.losses import balanced_unit_weights, inverse_frequency_weights
 from affect.networks.head_file import HeadsSpec
 from affect.networks.heads import JointHeads, SeparateHeads, probabilities
 from affect.storage.feature_store import FeatureStore

@@ -4,7 +4,8 @@ import torch
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
-from affect.head_losses import HeadLoss, balanced_unit_loss, balanced_unit_weights, valence_arousal_loss
+from affect.head_losses import HeadLoss
+from affect.losses import balanced_unit_loss, balanced_unit_weights, valence_arousal_loss
 
 
 def random_units(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

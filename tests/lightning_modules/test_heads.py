@@ -12,8 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from affect.head_losses import balanced_unit_weights
-from affect.losses import inverse_frequency_weights
+from affect.losses import balanced_unit_weights, inverse_frequency_weights
 from callbacks.best_per_head import BestPerHead
 from callbacks.history import History
 from datamodules.frozen_features.batches import TaskBatches
