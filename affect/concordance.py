@@ -1,4 +1,7 @@
-"""Lin's concordance correlation coefficient (CCC), from samples or from their moments. Lin (1989), doi:10.2307/2532051."""
+"""Lin's concordance correlation coefficient (CCC), from samples or from their moments.
+
+Lin (1989), doi:10.2307/2532051.
+"""
 
 from typing import Final
 
@@ -34,7 +37,11 @@ def concordance(preds: Tensor, target: Tensor) -> Tensor:
 
 
 def concordance_from_moments(
-    preds_mean: Tensor, target_mean: Tensor, preds_variance: Tensor, target_variance: Tensor, covariance: Tensor
+    preds_mean: Tensor,
+    target_mean: Tensor,
+    preds_variance: Tensor,
+    target_variance: Tensor,
+    covariance: Tensor,
 ) -> Tensor:
     """Compute the CCC, 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2).
 

@@ -1,8 +1,8 @@
 """Losses of all stages, with their weights; samples without a label of a task take no part in that task's term.
 
-The multi-task losses of Savchenko 2022 (arXiv 2207.09508) differ in their means: stage 1 (section 3.1) divides the cross
-entropy by the samples' weights, and takes valence and arousal on the rows of each; the heads of stage 2 (section 3.2) and
-stage 3 (section 3.3) divide by the number of samples, and valence and arousal take the rows that have both.
+The losses of Savchenko 2022 (arXiv 2207.09508) differ in their means. Stage 1 (section 3.1) divides the cross entropy
+by the samples' weights, and takes valence and arousal over the rows of each. Stages 2 and 3 (sections 3.2 and 3.3)
+divide it by the number of samples, and stage 2 takes valence and arousal over the rows that have both.
 """
 
 from collections.abc import Sequence

@@ -52,9 +52,7 @@ class FinetuningModule(StagedTrainingModule):
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Compute the class-weighted, smoothed cross entropy, its mean over images."""
         # In float32 under autocast too.
-        loss = expression_loss(
-            outputs.float(), batch["expression"], self.class_weights, self.label_smoothing
-        )
+        loss = expression_loss(outputs.float(), batch["expression"], self.class_weights, self.label_smoothing)
         return {"loss": loss}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

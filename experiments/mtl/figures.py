@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from affect.calibration.calibrator import Calibrator, Predictions
 from affect.calibration.thresholds import f1_curves
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION, VALENCE_AROUSAL
+from affect.tasks import TASKS
 from experiments.mtl.scores import Scores
 from experiments.mtl.train_heads import TrainedHeads
 from experiments.runtime.figures import confusion_matrix, training_curves, valence_arousal_scatter
@@ -54,8 +55,8 @@ def draw_figures(
     run.save_figure("timeline", time_lines(preds, scores.smoothed, target, videos, frame))
     if len(trained.history):
         run.save_figure("training_curves", training_curves(trained.history, {
-            "training loss": ["train/expression_loss", "train/valence_arousal_loss", "train/action_units_loss"],
-            "validation": ["val/expression_f1", "val/va_ccc", "val/au_f1"],
+            "training loss": [f"train/{task}_loss" for task in TASKS],
+            "validation": [f"val/{task.score}" for task in TASKS.values()],
             "P_MTL": ["val/mtl_score"],
         }))  # fmt: skip
 

@@ -10,8 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from affect.calibration.calibrator import Calibrator, Predictions, cross_fit_predictions, fit_calibrator
-from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.mtl_score import multi_task_score
+from affect.tasks import TASKS
 from experiments.mtl.config import CalibrationConfig
 
 STEPS = {
@@ -32,13 +32,8 @@ CAPTION: Final = (
 )
 
 ROWS = {
-    "valence_ccc": "CCC valence",
-    "arousal_ccc": "CCC arousal",
-    **{f"expression_f1/{name}": f"F1 {name}" for name in AFFWILD2_EXPRESSIONS},
-    **{f"au_f1/{name}": f"F1 {name}" for name in ACTION_UNITS},
-    "va_ccc": "P_VA",
-    "expression_f1": "P_EXPR",
-    "au_f1": "P_AU",
+    **{name: heading for task in TASKS.values() for name, heading in task.measures.items()},
+    **{task.score: task.score_heading for task in TASKS.values()},
     "mtl_score": "P_MTL",
 }
 
@@ -142,7 +137,7 @@ def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]
             cells.append(f"{metrics[key]:.3f}" if key in metrics else "—")
             if shown[step]:
                 cells.append(f"{published[key]:.3f}" if key in published else "")
-        if name == "va_ccc":
+        if name == next(iter(TASKS.values())).score:
             table.add_section()
         table.add_row(label, *cells, style="bold" if name == "mtl_score" else None)
     return table

@@ -20,6 +20,7 @@ from affect.frames import locate_frames
 from affect.losses import balanced_unit_weights, inverse_frequency_weights
 from affect.networks.backbone import input_statistics
 from affect.networks.weight_import import load_encoder_weights
+from affect.tasks import TASKS
 from datamodules.aff_wild2 import AffWild2DataModule
 from experiments.mtl.config import CalibrationConfig
 from experiments.mtl.find_baseline import identify_data
@@ -33,7 +34,7 @@ from experiments.runtime.demo_set import drawn_weights_warning, ensure_demo_data
 from experiments.runtime.fit import fit_in_stages
 from experiments.runtime.run import Run
 from experiments.runtime.tables import published_if_official
-from lightning_modules.end_to_end import WIDTHS, EndToEndModule
+from lightning_modules.end_to_end import LAYOUT, EndToEndModule
 
 
 @dataclass
@@ -82,9 +83,8 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
 
     if not np.isfinite(fit.outputs.outputs).all():
         raise UserError("the network gives no numbers: it has diverged; lower the stages' learning rates")
-    edges = np.cumsum(WIDTHS)[:-1]
-    expression, values, units = np.split(fit.outputs.outputs, edges, axis=1)
-    preds = {"expression": expression, "valence_arousal": values, "action_units": units}
+    edges = np.cumsum([TASKS[task].width for task in LAYOUT])[:-1]
+    preds = dict(zip(LAYOUT, np.split(fit.outputs.outputs, edges, axis=1), strict=True))
     video, frame = locate_frames(fit.outputs.names)
     scores = score_steps(preds, fit.outputs.labels, video, frame, config.calibration)
     metrics = {**fit.metrics, **scores.metrics}
