@@ -66,6 +66,3 @@ def index_map(source: Sequence[str], target: Sequence[str], missing: int | None 
 
 AFFECTNET_TO_BACKBONE: Final = index_map(AFFECTNET_CODES, BACKBONE_EXPRESSIONS, missing=MISSING_EXPRESSION)
 """Backbone label of each AffectNet code; -1 for None, Uncertain and No-Face."""
-
-SYNTHETIC_FROM_BACKBONE: Final = index_map(SYNTHETIC_EXPRESSIONS, BACKBONE_EXPRESSIONS)
-"""The backbone's logits that stand for the six synthetic classes: 0, 2, 3, 4, 6, 7."""

@@ -5,29 +5,17 @@ predicted nor present counts as 0 in macro F1 instead of being left out.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchmetrics.utilities import dim_zero_cat
 
-from affect.labels import MISSING_EXPRESSION, VALENCE_AROUSAL
-from affect.losses import concordance
+from affect.concordance import concordance_from_moments
+from affect.f1 import f1_from_counts, f1_per_class
+from affect.labels import ACTION_UNITS, MISSING_EXPRESSION, VALENCE_AROUSAL
 
-
-def f1_per_class(confusion: Tensor) -> Tensor:
-    """Compute F1 of each class from a confusion matrix.
-
-    Args:
-        confusion: Counts, rows true and columns predicted, shape (C, C).
-
-    Returns:
-        F1 per class in [0, 1], shape (C,), float64; 0 for a class neither present nor predicted.
-    """
-    confusion = confusion.double()
-    hits = confusion.diagonal()
-    return 2 * hits / (confusion.sum(0) + confusion.sum(1)).clamp(min=1)
+DEFAULT_THRESHOLD: Final = 0.5
 
 
 class ExpressionMetrics(Metric):
@@ -51,24 +39,20 @@ class ExpressionMetrics(Metric):
         self.without = self.classes.index(without) if without is not None else None
         empty = torch.zeros(len(classes), len(classes), dtype=torch.long)
         self.add_state("confusion", empty, dist_reduce_fx="sum")
-        self.add_state("confusion_without", empty.clone(), dist_reduce_fx="sum")
+        if without is not None:
+            self.add_state("confusion_without", empty.clone(), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Count a batch: logits (B, C) of any scale, target (B,) with -1 for missing."""
+        """Count a batch: logits or probabilities (B, C), target (B,) with -1 for missing."""
         labelled = target != MISSING_EXPRESSION
-        logits, target = logits[labelled].float(), target[labelled]
-        if not len(target):
-            return
-        self.confusion += multiclass_confusion_matrix(logits.argmax(1), target, len(self.classes))
-        if self.without is None:
-            return
-        kept = target != self.without
-        if bool(kept.any()):
-            narrowed = logits[kept].index_fill(
-                1, torch.tensor([self.without], device=logits.device), -torch.inf
+        logits, target = logits[labelled], target[labelled]
+        self.confusion += _confusion(logits, target)
+        if self.without is not None:
+            kept = target != self.without
+            left_out = torch.tensor([self.without], device=logits.device)
+            self.confusion_without += _confusion(
+                logits[kept].index_fill(1, left_out, -torch.inf), target[kept]
             )
-            counts = multiclass_confusion_matrix(narrowed.argmax(1), target[kept], len(self.classes))
-            self.confusion_without += counts
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores by name; nothing if no sample had a label.
@@ -90,44 +74,93 @@ class ExpressionMetrics(Metric):
 
 
 class ValenceArousalMetrics(Metric):
-    """Score valence and arousal by CCC (population moments) and RMSE."""
+    """Score valence and arousal by CCC (population moments) and RMSE.
+
+    The states are counts and float64 sums: a few numbers however many frames there are.
+    """
 
     full_state_update = False
-    preds: list[Tensor]
-    target: list[Tensor]
+    moments: Tensor
+    extremes: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Two columns of float32 are 1 MB per 131,000 frames: exact and simple beats running sums.
-        self.add_state("preds", [], dist_reduce_fx="cat")
-        self.add_state("target", [], dist_reduce_fx="cat")
+        columns = len(VALENCE_AROUSAL)
+        # n, sum x, sum y, sum xx, sum yy, sum xy of predictions x and labels y.
+        self.add_state("moments", torch.zeros(6, columns, dtype=torch.float64), dist_reduce_fx="sum")
+        # Largest y and largest -y: exactly whether labels vary.
+        empty = torch.full((2, columns), -torch.inf, dtype=torch.float64)
+        self.add_state("extremes", empty, dist_reduce_fx="max")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Keep a batch: both (B, 2), target NaN where missing, each column by itself."""
-        # Flat, as torchmetrics' stand-in for a process that had no batch is.
-        self.preds.append(preds.detach().float().flatten())
-        self.target.append(target.detach().float().flatten())
+        """Add a batch: both (B, 2), target NaN where missing, each column by itself."""
+        labelled = ~target.isnan()
+        x = torch.where(labelled, preds, 0).double()
+        y = torch.where(labelled, target, 0).double()
+        self.moments += torch.stack([labelled.double(), x, y, x * x, y * y, x * y]).sum(1)
+        if len(target):
+            bounds = torch.stack([torch.where(labelled, side, -torch.inf).amax(0) for side in (y, -y)])
+            self.extremes = self.extremes.maximum(bounds)
 
     def compute(self) -> dict[str, Tensor]:
         """Return `valence_ccc`, `arousal_ccc`, `valence_rmse` and `arousal_rmse`, those that can be measured.
 
         A column without labels has neither; one whose labels are all the same, a single one among them, has no CCC.
         """
-        if not len(self.preds):
-            return {}
-        preds, target = (
-            dim_zero_cat(values).double().view(-1, len(VALENCE_AROUSAL))
-            for values in (self.preds, self.target)
-        )
+        x, y, xx, yy, xy = self.moments[1:] / self.moments[0].clamp(min=1)
+        ccc = concordance_from_moments(x, y, xx - x**2, yy - y**2, xy - x * y)
+        rmse = (xx - 2 * xy + yy).clamp(min=0).sqrt()  # rounding may leave less than 0
+        varying, labelled = (self.extremes.sum(0) > 0).tolist(), self.moments[0].tolist()
         scores: dict[str, Tensor] = {}
         for column, name in enumerate(VALENCE_AROUSAL):
-            valid = ~target[:, column].isnan()
-            if bool(valid.any()):
-                pair = preds[valid, column, None], target[valid, column, None]
-                if pair[1].max() > pair[1].min():
-                    scores[f"{name.lower()}_ccc"] = concordance(*pair).squeeze(0)
-                scores[f"{name.lower()}_rmse"] = (pair[0] - pair[1]).square().mean().sqrt()
+            if varying[column]:
+                scores[f"{name.lower()}_ccc"] = ccc[column]
+            if labelled[column]:
+                scores[f"{name.lower()}_rmse"] = rmse[column]
         return scores
+
+
+class ActionUnitMetrics(Metric):
+    """Score action units by F1, each over the frames that have its label.
+
+    Args:
+        thresholds: Probability from which each action unit counts as active (>=), shape (12,); None is 0.5 for all.
+    """
+
+    full_state_update = False
+    detections: Tensor
+    thresholds: Tensor
+
+    def __init__(self, thresholds: Tensor | Sequence[float] | None = None) -> None:
+        super().__init__()
+        # True positives, predicted, present, labelled.
+        empty = torch.zeros(4, len(ACTION_UNITS), dtype=torch.long)
+        self.add_state("detections", empty, dist_reduce_fx="sum")
+        values = [DEFAULT_THRESHOLD] * len(ACTION_UNITS) if thresholds is None else thresholds
+        self.register_buffer("thresholds", torch.as_tensor(values, dtype=torch.float64), persistent=False)
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Count a batch: probabilities and labels in {0, 1}, NaN where missing, both (B, 12)."""
+        labelled = ~target.isnan()
+        active = labelled & (preds.double() >= self.thresholds)
+        present = labelled & (target > 0.5)
+        self.detections += torch.stack([active & present, active, present, labelled]).sum(1)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return `au_f1/<AU>` of the action units with labels, and their mean `au_f1` if all have."""
+        hits, active, present, labelled = self.detections.double()
+        f1 = f1_from_counts(hits, active, present)
+        scores = {
+            f"au_f1/{name}": value
+            for name, value, labels in zip(ACTION_UNITS, f1, labelled.tolist(), strict=True)
+            if labels
+        }
+        return {"au_f1": f1.mean(), **scores} if len(scores) == len(f1) else scores
+
+
+def _confusion(logits: Tensor, target: Tensor) -> Tensor:
+    size = logits.shape[1]
+    return torch.bincount(target * size + logits.argmax(1), minlength=size * size).view(size, size)
 
 
 def _accuracy(confusion: Tensor) -> Tensor:

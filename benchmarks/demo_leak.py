@@ -19,8 +19,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
+from affect.concordance import concordance
 from affect.labels import VALENCE_AROUSAL
-from affect.losses import concordance
 from demo_data.affectnet import write_affectnet
 
 LIMITS: Final = {"expression F1": 0.30, "valence CCC": 0.25, "arousal CCC": 0.25}

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from affect.mtl_score import TASKS
-from affect.networks.heads import SeparateHeads
+from affect.tasks import TASKS
 from benchmarks.timing import interleaved, ratio_table, write_results
 from callbacks.best_per_head import BestPerHead
 from datamodules.frozen_features.batches import TaskBatches
@@ -54,7 +53,7 @@ def simulate(rows: int, labelled: dict[str, float], seed: int) -> FeatureTable:
 
 
 def new_module() -> HeadsModule:
-    """Give the same fresh heads every time."""
+    """Return the same fresh heads every time."""
     torch.manual_seed(0)
     return HeadsModule("slice", "both", WIDTH - 10, 10, l2=1 / 512)
 
@@ -81,11 +80,10 @@ def bare_epoch(batches: Callable[[], Iterator[dict[str, dict[str, Tensor]]]]) ->
     def call() -> HeadsModule:
         module = new_module()
         heads = module.heads
-        assert isinstance(heads, SeparateHeads)
         optimizer = module.configure_optimizers()
         for batch in batches():
             losses = [
-                module.loss(task, heads.forward_task(task, part["feature"]), part[task])
+                module.loss(task, heads.forward_group(task, part["feature"])[task], part[task])
                 for task, part in batch.items()
             ]
             optimizer.zero_grad()
@@ -102,14 +100,13 @@ def dataset_epoch(table: FeatureTable, batch_size: int) -> Epoch:
     def call() -> HeadsModule:
         module = new_module()
         heads = module.heads
-        assert isinstance(heads, SeparateHeads)
         optimizer = module.configure_optimizers()
         for task in TASKS:
             rows = table.labelled(task)
             subset = torch.utils.data.Subset(TensorDataset(table.feature, table.labels[task]), rows.tolist())
             for feature, target in DataLoader(subset, batch_size, shuffle=True):
                 optimizer.zero_grad()
-                module.loss(task, heads.forward_task(task, feature), target).backward()
+                module.loss(task, heads.forward_group(task, feature)[task], target).backward()
                 optimizer.step()
         return module
 

@@ -1,23 +1,22 @@
 """A network trained end to end on s-Aff-Wild2 alone: what features from AffectNet are compared with."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from affect.head_losses import HeadLoss
-from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
 from affect.mtl_score import MultiTaskScore
 from affect.networks.backbone import Backbone
-from affect.networks.heads import probabilities
+from affect.tasks import TASKS, TaskLoss, predictions
 from lightning_modules.sam_training import SamTrainingModule
 
-WIDTHS = (len(AFFWILD2_EXPRESSIONS), len(VALENCE_AROUSAL), len(ACTION_UNITS))
+LAYOUT: Final = tuple(dict.fromkeys(("expression", *TASKS)))
+"""Order of the tasks in the outputs: checkpoints have the expressions first."""
 
 
 class EndToEndModule(SamTrainingModule):
-    """Train all three tasks by one linear layer on a timm encoder, each on the frames that have its label.
+    """Train all tasks by one linear layer on a timm encoder, each on the frames that have its label.
 
     Args:
         architecture: timm name of the encoder.
@@ -28,7 +27,7 @@ class EndToEndModule(SamTrainingModule):
         hub_weights: Start the encoder from timm's published weights.
     """
 
-    loss_terms = ("expression", "valence_arousal", "action_units")
+    loss_terms = LAYOUT
 
     def __init__(
         self,
@@ -39,24 +38,25 @@ class EndToEndModule(SamTrainingModule):
         gradient_clip_norm: float | None = None,
         hub_weights: bool = False,
     ) -> None:
-        super().__init__(Backbone(architecture, sum(WIDTHS), hub_weights), sam_rho, gradient_clip_norm)
+        num_outputs = sum(TASKS[task].width for task in LAYOUT)
+        super().__init__(Backbone(architecture, num_outputs, hub_weights), sam_rho, gradient_clip_norm)
         self.save_hyperparameters(ignore=["hub_weights"])
-        self.loss = HeadLoss(
-            None if class_weights is None else torch.tensor(class_weights),
-            None if unit_weights is None else torch.tensor(unit_weights),
+        weights = {"expression": class_weights, "action_units": unit_weights}
+        self.loss = TaskLoss(
+            {task: torch.tensor(values) for task, values in weights.items() if values is not None}
         )
         self.score = MultiTaskScore()
 
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Compute the three tasks' losses, those of the heads."""
+        """Compute the tasks' losses, those of the heads."""
         losses = self.loss.total(split_tasks(outputs.float()), batch)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Score a batch and return probabilities and values side by side, shape (B, 22)."""
-        preds = probabilities(split_tasks(self(batch["image"]).float()))
+        """Score a batch and return the predictions of all tasks side by side, in the order of LAYOUT."""
+        preds = predictions(split_tasks(self(batch["image"]).float()))
         self.score.update(preds, batch)
-        return torch.cat([preds["expression"], preds["valence_arousal"], preds["action_units"]], 1)
+        return torch.cat([preds[task] for task in LAYOUT], 1)
 
     def on_validation_epoch_end(self) -> None:
         """Log P_MTL with its parts, those without labels left out."""
@@ -65,6 +65,9 @@ class EndToEndModule(SamTrainingModule):
 
 
 def split_tasks(outputs: Tensor) -> dict[str, Tensor]:
-    """Split the linear layer's outputs (B, 22) by task, valence and arousal squashed into [-1, 1]."""
-    expression, values, units = outputs.split(WIDTHS, dim=1)
-    return {"expression": expression, "valence_arousal": torch.tanh(values), "action_units": units}
+    """Split the linear layer's outputs (B, 22) by task, those of bounded tasks squashed into [-1, 1]."""
+    parts = outputs.split([TASKS[task].width for task in LAYOUT], dim=1)
+    return {
+        task: torch.tanh(values) if TASKS[task].bounded else values
+        for task, values in zip(LAYOUT, parts, strict=True)
+    }

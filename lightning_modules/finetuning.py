@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affect.losses import sample_mean_cross_entropy
+from affect.losses import expression_loss
 from affect.metrics import ExpressionMetrics
 from affect.networks.backbone import Backbone
 from lightning_modules.sam_training import SamTrainingModule
@@ -52,9 +52,7 @@ class FinetuningModule(SamTrainingModule):
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Compute the class-weighted, smoothed cross entropy, its mean over images."""
         # In float32 under autocast too.
-        loss = sample_mean_cross_entropy(
-            outputs.float(), batch["expression"], self.class_weights, self.label_smoothing
-        )
+        loss = expression_loss(outputs.float(), batch["expression"], self.class_weights, self.label_smoothing)
         return {"loss": loss}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

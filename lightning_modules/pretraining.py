@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from affect.labels import VALENCE_AROUSAL
-from affect.losses import MultiTaskLoss
+from affect.losses import MultiTaskLoss, split_outputs
 from affect.metrics import ExpressionMetrics, ValenceArousalMetrics
-from affect.networks.backbone import Backbone, split_outputs
+from affect.networks.backbone import Backbone
 from lightning_modules.sam_training import SamTrainingModule
 
 

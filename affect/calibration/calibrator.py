@@ -14,13 +14,13 @@ import numpy as np
 
 from affect.calibration.cross_fitting import cross_fit, group_folds
 from affect.calibration.expression_bias import apply_log_bias, fit_log_bias
-from affect.calibration.missing_frames import NEUTRAL_ROWS, fill_absent
+from affect.calibration.missing_frames import fill_absent
 from affect.calibration.smoothing import Smoothing, smooth
 from affect.calibration.thresholds import GRID, NEUTRAL, tune_thresholds
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
-from affect.mtl_score import TASKS
 from affect.storage.atomic_write import write_json
 from affect.storage.json_file import json_content, read_json
+from affect.tasks import TASKS
 
 FORMAT: Final = "mt-emotieffnet-calibrator/1"
 
@@ -47,7 +47,7 @@ class Calibrator:
 
     def __post_init__(self) -> None:
         if unknown := set(self.smoothing) - set(TASKS):
-            raise ValueError(f"smoothing of unknown tasks {sorted(unknown)}; the tasks are {TASKS}")
+            raise ValueError(f"smoothing of unknown tasks {sorted(unknown)}; the tasks are {tuple(TASKS)}")
         if len(self.log_bias) != len(AFFWILD2_EXPRESSIONS) or not np.isfinite(self.log_bias).all():
             raise ValueError(
                 f"log_bias must be {len(AFFWILD2_EXPRESSIONS)} finite numbers, got {self.log_bias}"
@@ -76,7 +76,7 @@ class Calibrator:
             absent = np.isnan(values).any(1)
             smoothed[absent] = np.nan  # not what its neighbours would have it be
             treated[task] = (
-                fill_absent(smoothed, video, frame, NEUTRAL_ROWS[task]) if absent.any() else smoothed
+                fill_absent(smoothed, video, frame, TASKS[task].neutral) if absent.any() else smoothed
             )
         if "expression" in treated and any(self.log_bias):
             treated["expression"] = apply_log_bias(treated["expression"], np.asarray(self.log_bias))

@@ -1,18 +1,6 @@
 """Predictions for frames whose image is missing: the last frame of the video before them stands in."""
 
-from collections.abc import Mapping
-from typing import Final
-
 import numpy as np
-
-from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
-
-NEUTRAL_ROWS: Final[Mapping[str, np.ndarray]] = {
-    "expression": np.eye(len(AFFWILD2_EXPRESSIONS))[AFFWILD2_EXPRESSIONS.index("Neutral")],
-    "valence_arousal": np.zeros(len(VALENCE_AROUSAL)),
-    "action_units": np.zeros(len(ACTION_UNITS)),
-}
-"""By task, what is predicted for a video of which no frame could be read."""
 
 
 def fill_absent(values: np.ndarray, video: np.ndarray, frame: np.ndarray, neutral: np.ndarray) -> np.ndarray:

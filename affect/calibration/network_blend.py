@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from affect.calibration.cross_fitting import cross_fit, group_folds
+from affect.f1 import f1_from_counts
 
 WEIGHTS: Final = np.arange(11) / 10
 SPACES: Final = ("logits", "probabilities")
@@ -184,8 +185,8 @@ def f1_per_class(preds: np.ndarray, target: np.ndarray, num_classes: int) -> np.
     true_positives = np.bincount(hits[hits >= 0], minlength=len(preds) * num_classes)
     predicted = np.bincount((preds + rows).ravel(), minlength=len(preds) * num_classes)
     present = np.bincount(target, minlength=num_classes)
-    support = predicted.reshape(-1, num_classes) + present
-    return 2 * true_positives.reshape(-1, num_classes) / np.maximum(support, 1)
+    shape = (-1, num_classes)
+    return f1_from_counts(true_positives.reshape(shape), predicted.reshape(shape), present)
 
 
 def stratified_folds(target: np.ndarray, num_folds: int, seed: int = 0) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from affect.f1 import f1_from_counts
+
 GRID: Final = np.arange(1, 10) / 10
 NEUTRAL: Final = 0.5
 
@@ -38,7 +40,7 @@ def f1_curves(probabilities: np.ndarray, target: np.ndarray, grid: np.ndarray = 
     positives = _count(present)
     for place, threshold in enumerate(grid):
         active = values >= threshold
-        curves[place] = _f1(_count(active & present), _count(active), positives)
+        curves[place] = f1_from_counts(_count(active & present), _count(active), positives)
     return curves
 
 
@@ -77,7 +79,7 @@ def _exact(values: np.ndarray, present: np.ndarray) -> float:
     # The cut below a candidate may lie anywhere in between; 0.5 if that is there, otherwise halfway.
     cuts = np.where((below < NEUTRAL) & (candidates >= NEUTRAL), NEUTRAL, (below + candidates) / 2)
     cuts = np.where(cuts > below, cuts, candidates)  # two neighbouring floats have nothing between them
-    return _choose(cuts, _f1(hits, active, int(present.sum())))
+    return _choose(cuts, f1_from_counts(hits, active, int(present.sum())))
 
 
 def _choose(thresholds: np.ndarray, f1: np.ndarray) -> float:
@@ -95,10 +97,6 @@ def _labelled(probabilities: np.ndarray, target: np.ndarray) -> tuple[np.ndarray
 def _count(rows: np.ndarray) -> np.ndarray:
     """Count what is true in each row; by row, since NumPy's count along an axis is ten times slower."""
     return np.array([np.count_nonzero(row) for row in rows])
-
-
-def _f1(hits: np.ndarray, active: np.ndarray, present: np.ndarray | int) -> np.ndarray:
-    return 2 * hits / np.maximum(active + present, 1)
 
 
 def _check(probabilities: np.ndarray, target: np.ndarray) -> None:

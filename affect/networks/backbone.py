@@ -77,11 +77,6 @@ def input_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float,
     return tuple(config.mean), tuple(config.std)
 
 
-def split_outputs(outputs: Tensor, num_expressions: int) -> tuple[Tensor, Tensor]:
-    """Split task outputs into expression logits (B, num_expressions) and valence/arousal (B, 2)."""
-    return outputs[:, :num_expressions], outputs[:, num_expressions : num_expressions + 2]
-
-
 def channels_last(backbone: Backbone) -> Backbone:
     """Convert convolution weights to channels-last, 1.4x faster on CPU and the tensor cores' own order."""
     return backbone.to(memory_format=torch.channels_last)

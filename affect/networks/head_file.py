@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from affect.errors import InvalidFileError
-from affect.networks.heads import HEAD_INPUTS, NETWORKS, JointHeads, SeparateHeads, create_heads
+from affect.networks.heads import HEAD_INPUTS, NETWORKS, HeadNetwork, create_heads
 from affect.storage.json_file import json_content
 from affect.storage.tensor_file import fill_module, read_description, save_tensors
 
@@ -41,7 +41,7 @@ class HeadsSpec:
     def __post_init__(self) -> None:
         if self.network not in NETWORKS or self.inputs not in HEAD_INPUTS:
             raise ValueError(
-                f"network must be one of {NETWORKS} and inputs one of {HEAD_INPUTS}, "
+                f"network must be one of {tuple(NETWORKS)} and inputs one of {HEAD_INPUTS}, "
                 f"got {self.network!r} and {self.inputs!r}"
             )
         widths = (self.num_features, self.num_outputs, self.num_hidden)
@@ -49,12 +49,12 @@ class HeadsSpec:
             raise ValueError(f"widths must lie between 0 and {MAX_WIDTH}, got {widths}")
 
 
-def save_heads(path: str | Path, heads: SeparateHeads | JointHeads, spec: HeadsSpec) -> None:
+def save_heads(path: str | Path, heads: HeadNetwork, spec: HeadsSpec) -> None:
     """Write heads atomically."""
     save_tensors(path, heads, FORMAT, asdict(spec))
 
 
-def load_heads(path: str | Path) -> tuple[SeparateHeads | JointHeads, HeadsSpec]:
+def load_heads(path: str | Path) -> tuple[HeadNetwork, HeadsSpec]:
     """Rebuild heads from their file, in evaluation mode.
 
     Raises:

@@ -3,56 +3,62 @@
 A row of features is the backbone's pooled features, then its outputs. Three networks are published: `separate` (a head
 per task, all with the same input), `slice` (the same, but valence/arousal sees the outputs only; the best one) and
 `joint` (one network whose expression and action unit heads also see its valence/arousal).
+
+A new network is a subclass of `HeadNetwork` and an entry in `NETWORKS`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
-from affect.mtl_score import TASKS
+from affect.tasks import TASKS, Task
 
 HEAD_INPUTS: Final = ("features", "outputs", "both")
-NETWORKS: Final = ("separate", "slice", "joint")
 
 
-class SeparateHeads(nn.Module):
-    """One head per task: linear expression and tanh(linear) valence/arousal, one hidden layer for action units.
+class Monitor(NamedTuple):
+    """What chooses a group's best epoch.
+
+    Attributes:
+        submodule: Dotted name of the group's part of the network; empty for the whole.
+        metric: Name of the validation metric; `<group>_loss` is the sum of the group's losses and its penalty.
+        mode: `min` or `max`.
+    """
+
+    submodule: str
+    metric: str
+    mode: str
+
+
+class HeadNetwork(nn.Module, ABC):
+    """Heads of all tasks.
+
+    A network trains in groups, which share no parameter: each on batches of its own, for a number of epochs of its own
+    (`heads.epochs.<group>`), on the sum of the losses of its tasks.
 
     Args:
         num_features: Width of the pooled features.
         num_outputs: Width of the backbone's outputs that follow them; 0 for a stream without.
-        inputs: What each task's head sees.
-        num_hidden: Width of the action units' hidden layer; 0 makes that head linear too.
-        tasks: Heads to make, of TASKS.
+        inputs: What the heads see, one of HEAD_INPUTS.
+        num_hidden: Width of the hidden layer of tasks that have one; 0 for none.
 
     Attributes:
-        heads: The task's networks, from its input columns to its outputs before any activation but tanh.
+        groups: The groups, with the tasks of each.
+        key_prefix: What the network's configuration keys `heads.<prefix>l2` and `heads.<prefix>batch_size` begin with.
 
     Raises:
-        ValueError: If a head would see nothing, or an input or task is unknown.
+        ValueError: If a head would see nothing, or the input is unknown.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        num_outputs: int,
-        inputs: Mapping[str, str],
-        num_hidden: int = 128,
-        tasks: tuple[str, ...] = TASKS,
-    ) -> None:
+    groups: ClassVar[Mapping[str, tuple[str, ...]]]
+    key_prefix: ClassVar[str] = ""
+
+    @abstractmethod
+    def __init__(self, num_features: int, num_outputs: int, inputs: str, num_hidden: int) -> None:
         super().__init__()
-        self.columns = {task: input_columns(inputs[task], num_features, num_outputs) for task in tasks}
-        width = {task: columns.stop - columns.start for task, columns in self.columns.items()}
-        makers = {
-            "valence_arousal": lambda size: nn.Sequential(nn.Linear(size, len(VALENCE_AROUSAL)), nn.Tanh()),
-            "expression": lambda size: nn.Linear(size, len(AFFWILD2_EXPRESSIONS)),
-            "action_units": lambda size: _unit_head(size, num_hidden),
-        }
-        self.heads = nn.ModuleDict({task: makers[task](width[task]) for task in tasks})
-        _initialise(self)
 
     def forward(self, feature: Tensor) -> dict[str, Tensor]:
         """Compute all tasks' outputs of feature rows, shape (B, num_features + num_outputs).
@@ -60,50 +66,113 @@ class SeparateHeads(nn.Module):
         Returns:
             By task: expression logits (B, 8), valence_arousal in [-1, 1] (B, 2), action unit logits (B, 12).
         """
-        return {task: self.forward_task(task, feature) for task in self.heads}
+        return {
+            task: values
+            for group in self.groups
+            for task, values in self.forward_group(group, feature).items()
+        }
 
-    def forward_task(self, task: str, feature: Tensor) -> Tensor:
-        """Compute one task's outputs of feature rows."""
-        return self.heads[task](feature[:, self.columns[task]])
+    @abstractmethod
+    def forward_group(self, group: str, feature: Tensor) -> dict[str, Tensor]:
+        """Compute the outputs of a group's tasks."""
+
+    @abstractmethod
+    def penalised(self, group: str) -> list[nn.Parameter]:
+        """List the weights of a group that have the L2 penalty."""
+
+    @abstractmethod
+    def monitor(self, group: str) -> Monitor:
+        """Return what chooses a group's best epoch, as published."""
 
 
-class JointHeads(nn.Module):
-    """One linear network: valence/arousal first, then expression and action units from the input and these two.
+class SeparateHeads(HeadNetwork):
+    """One head per task: linear expression and tanh(linear) valence/arousal, one hidden layer for action units.
 
-    Args:
-        num_features: Width of the pooled features.
-        num_outputs: Width of the backbone's outputs that follow them.
-        inputs: What the network sees.
-
-    Raises:
-        ValueError: If it would see nothing, or the input is unknown.
+    Attributes:
+        heads: The task's networks, from its input columns to its outputs.
     """
 
-    def __init__(self, num_features: int, num_outputs: int, inputs: str) -> None:
-        super().__init__()
-        self.columns = input_columns(inputs, num_features, num_outputs)
-        width = self.columns.stop - self.columns.start
-        self.valence_arousal = nn.Linear(width, len(VALENCE_AROUSAL))
-        self.expression = nn.Linear(width + len(VALENCE_AROUSAL), len(AFFWILD2_EXPRESSIONS))
-        self.action_units = nn.Linear(width + len(VALENCE_AROUSAL), len(ACTION_UNITS))
+    groups: ClassVar = {task: (task,) for task in TASKS}
+
+    def __init__(self, num_features: int, num_outputs: int, inputs: str, num_hidden: int) -> None:
+        super().__init__(num_features, num_outputs, inputs, num_hidden)
+        self.columns = {
+            task: input_columns(self.inputs_of(task, inputs), num_features, num_outputs) for task in TASKS
+        }
+        self.heads = nn.ModuleDict({
+            task: _head(TASKS[task], columns.stop - columns.start, num_hidden)
+            for task, columns in self.columns.items()
+        })  # fmt: skip
         _initialise(self)
 
-    def forward(self, feature: Tensor) -> dict[str, Tensor]:
-        """Compute all tasks' outputs, as SeparateHeads does."""
+    def inputs_of(self, task: str, inputs: str) -> str:
+        """Return what a task's head sees where `inputs` is asked for."""
+        return inputs
+
+    def forward_group(self, group: str, feature: Tensor) -> dict[str, Tensor]:
+        """Compute a task's outputs."""
+        return {group: self.heads[group](feature[:, self.columns[group]])}
+
+    def penalised(self, group: str) -> list[nn.Parameter]:
+        """List the weights of a task's head if the task has the penalty."""
+        return _weights(self.heads[group]) if TASKS[group].penalised else []
+
+    def monitor(self, group: str) -> Monitor:
+        """Return the task's monitor."""
+        return Monitor(f"heads.{group}", *TASKS[group].monitor)
+
+
+class SliceHeads(SeparateHeads):
+    """Separate heads of which valence/arousal sees the backbone's outputs whatever the inputs of the others."""
+
+    def inputs_of(self, task: str, inputs: str) -> str:
+        """Return `outputs` for valence/arousal."""
+        return "outputs" if task == "valence_arousal" else inputs
+
+
+class JointHeads(HeadNetwork):
+    """One network without hidden layer: valence/arousal first, then the other tasks from the input and these two."""
+
+    groups: ClassVar = {"joint": tuple(TASKS)}
+    key_prefix = "joint_"
+
+    def __init__(self, num_features: int, num_outputs: int, inputs: str, num_hidden: int) -> None:
+        super().__init__(num_features, num_outputs, inputs, num_hidden)
+        self.columns = input_columns(inputs, num_features, num_outputs)
+        width = self.columns.stop - self.columns.start
+        values = TASKS["valence_arousal"].width
+        self.valence_arousal = nn.Linear(width, values)
+        self.others = [task for task in TASKS if task != "valence_arousal"]
+        for task in self.others:
+            self.add_module(task, _head(TASKS[task], width + values, num_hidden=0))
+        _initialise(self)
+
+    def forward_group(self, group: str, feature: Tensor) -> dict[str, Tensor]:
+        """Compute all tasks' outputs."""
         seen = feature[:, self.columns]
         values = torch.tanh(self.valence_arousal(seen))
         seen = torch.cat([seen, values], 1)
-        return {
-            "valence_arousal": values,
-            "expression": self.expression(seen),
-            "action_units": self.action_units(seen),
-        }
+        return {"valence_arousal": values, **{task: getattr(self, task)(seen) for task in self.others}}
+
+    def penalised(self, group: str) -> list[nn.Parameter]:
+        """List the weights of all layers."""
+        return _weights(self)
+
+    def monitor(self, group: str) -> Monitor:
+        """Return the sum of the losses and the penalty."""
+        return Monitor("", "joint_loss", "min")
+
+
+NETWORKS: Final[Mapping[str, type[HeadNetwork]]] = {
+    "separate": SeparateHeads, "slice": SliceHeads, "joint": JointHeads,
+}  # fmt: skip
+"""The networks by the name that configurations and heads files have."""
 
 
 def create_heads(
     network: str, inputs: str, num_features: int, num_outputs: int, num_hidden: int = 128
-) -> SeparateHeads | JointHeads:
-    """Build one of the published networks.
+) -> HeadNetwork:
+    """Build one of `NETWORKS`.
 
     Args:
         network: `separate`, `slice` or `joint`.
@@ -116,17 +185,12 @@ def create_heads(
         ValueError: If the name or input is unknown, or a head would see nothing.
     """
     if network not in NETWORKS:
-        raise ValueError(f"unknown network {network!r}; choose one of {NETWORKS}")
-    if network == "joint":
-        return JointHeads(num_features, num_outputs, inputs)
-    seen: dict[str, str] = dict.fromkeys(TASKS, inputs)
-    if network == "slice":
-        seen["valence_arousal"] = "outputs"
-    return SeparateHeads(num_features, num_outputs, seen, num_hidden)
+        raise ValueError(f"unknown network {network!r}; choose one of {tuple(NETWORKS)}")
+    return NETWORKS[network](num_features, num_outputs, inputs, num_hidden)
 
 
 def input_columns(inputs: str, num_features: int, num_outputs: int) -> slice:
-    """Give the columns of a feature row that an input names.
+    """Return the columns of a feature row that an input names.
 
     Raises:
         ValueError: If the input is unknown or has no columns.
@@ -146,18 +210,19 @@ def input_columns(inputs: str, num_features: int, num_outputs: int) -> slice:
     return columns
 
 
-def probabilities(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn head outputs into predictions: softmax of expressions, sigmoid of action units, values as they are."""
-    activations = {"expression": lambda logits: logits.softmax(1), "action_units": torch.sigmoid}
-    return {
-        task: activations[task](values) if task in activations else values for task, values in outputs.items()
-    }
+def _head(task: Task, size: int, num_hidden: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    if task.hidden_layer and num_hidden:
+        layers += [nn.Linear(size, num_hidden), nn.ReLU()]
+        size = num_hidden
+    layers.append(nn.Linear(size, task.width))
+    if task.bounded:
+        layers.append(nn.Tanh())
+    return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
 
 
-def _unit_head(size: int, num_hidden: int) -> nn.Module:
-    if not num_hidden:
-        return nn.Linear(size, len(ACTION_UNITS))
-    return nn.Sequential(nn.Linear(size, num_hidden), nn.ReLU(), nn.Linear(num_hidden, len(ACTION_UNITS)))
+def _weights(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for name, parameter in module.named_parameters() if name.endswith("weight")]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,17 +1,17 @@
 """Batches of features that lie in memory: cut by index, no Python per sample."""
 
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from affect.mtl_score import TASKS
 from datamodules.frozen_features.table import FeatureTable
 
-JOINT: Final = "joint"
-"""Key of a training batch that serves all tasks at once."""
+ORDER_NUMBERS: Final = {"valence_arousal": 0, "expression": 1, "action_units": 2, "joint": 3}
+"""Number of a group in the seed of its order; that of any other group is computed from its name."""
 ALIGNED_FLOATS: Final = 16
 """Floats in 64 bytes, a processor's cache line and its widest vector."""
 STEPS_TOGETHER: Final = 16
@@ -36,23 +36,32 @@ def gather_rows(feature: Tensor, rows: Tensor) -> Tensor:
 
 
 class TaskBatches:
-    """One epoch of training batches: every task's own rows in an order of its own, all tasks side by side.
+    """One epoch of training batches: every group's own rows in an order of its own, all groups side by side.
 
     Args:
         table: The rows.
-        groups: Rows to go through, by task; the key `joint` gives rows with all tasks' labels.
-        batch_size: Rows per task and step.
+        groups: Rows to go through, by group.
+        batch_size: Rows per group and step.
         seed: Of the order; each epoch has another.
+        tasks: By group, the tasks whose labels it takes; a group that is absent is the task of its name.
 
     Yields:
-        By group: `feature` (B, D) and the group's labels. A task that has been through all its rows is absent.
+        By group: `feature` (B, D) and the labels of its tasks. A group that has been through all its rows is absent.
     """
 
-    def __init__(self, table: FeatureTable, groups: Mapping[str, Tensor], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        table: FeatureTable,
+        groups: Mapping[str, Tensor],
+        batch_size: int,
+        seed: int,
+        tasks: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.table = table
         self.groups = groups
         self.batch_size = batch_size
         self.seed = seed
+        self.tasks = tasks or {}
 
     def __len__(self) -> int:
         return max(-(-len(rows) // self.batch_size) for rows in self.groups.values())
@@ -71,14 +80,14 @@ class TaskBatches:
         for group, order in orders.items():
             rows = order[step * self.batch_size : (step + 1) * self.batch_size]
             if len(rows):
-                tasks = TASKS if group == JOINT else (group,)
                 batch[group] = {"feature": gather_rows(self.table.feature, rows)}
-                batch[group] |= {task: self.table.labels[task].index_select(0, rows) for task in tasks}
+                for task in self.tasks.get(group, (group,)):
+                    batch[group][task] = self.table.labels[task].index_select(0, rows)
         return batch
 
     def _order(self, group: str, size: int) -> Tensor:
         """Draw a group's order, which does not depend on what is trained beside it."""
-        number = (*TASKS, JOINT).index(group)
+        number = ORDER_NUMBERS.get(group, zlib.crc32(group.encode()))
         return torch.randperm(size, generator=torch.Generator().manual_seed(self.seed + 104_729 * number))
 
 

@@ -1,12 +1,12 @@
 """Features in memory for the heads: their training steps and validation slices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytorch_lightning as pl
 import torch
 
 from affect.errors import UserError
-from datamodules.frozen_features.batches import JOINT, Slices, StepGroups, TaskBatches
+from datamodules.frozen_features.batches import Slices, StepGroups, TaskBatches
 from datamodules.frozen_features.table import FeatureTable
 
 
@@ -16,13 +16,15 @@ class FeatureDataModule(pl.LightningDataModule):
     Args:
         train: Training rows.
         val: Validation rows; None to train without (a refit on everything).
-        epochs: For how many epochs each task trains; the key `joint` instead trains all tasks on the same batches.
-        batch_size: Rows per task and step.
+        epochs: For how many epochs each group trains.
+        batch_size: Rows per group and step.
         seed: Of the order of rows.
         limit: Share (below 1) or number of an epoch's steps to take; None takes all.
+        tasks: By group, the tasks that train on its batches; a group that is absent is the task of its name. A group of
+            one task goes through the rows with its label, one of several through all rows with an image.
 
     Raises:
-        UserError: If a task has no labelled training row.
+        UserError: If a group has no training row.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class FeatureDataModule(pl.LightningDataModule):
         batch_size: int,
         seed: int = 0,
         limit: float | None = None,
+        tasks: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self.train = train
@@ -42,9 +45,10 @@ class FeatureDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.limit = limit
+        self.tasks = {group: (tasks or {}).get(group, (group,)) for group in epochs}
         self.rows = {
-            group: torch.nonzero(train.present).squeeze(1) if group == JOINT else train.labelled(group)
-            for group in epochs
+            group: train.labelled(*names) if len(names) == 1 else torch.nonzero(train.present).squeeze(1)
+            for group, names in self.tasks.items()
         }
         empty = [group for group, rows in self.rows.items() if not len(rows)]
         if empty:
@@ -53,11 +57,11 @@ class FeatureDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> StepGroups:
         """Return the epoch's steps, some at a time.
 
-        To be asked anew each epoch, for another order and the tasks that still train.
+        To be asked anew each epoch, for another order and the groups that still train.
         """
         epoch = self.trainer.current_epoch if self.trainer else 0
         groups = {group: rows for group, rows in self.rows.items() if epoch < self.epochs[group]}
-        batches = TaskBatches(self.train, groups, self.batch_size, self.seed + 1_000_003 * epoch)
+        batches = TaskBatches(self.train, groups, self.batch_size, self.seed + 1_000_003 * epoch, self.tasks)
         return StepGroups(batches, self.limit)
 
     def val_dataloader(self) -> Slices | list:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.labels import MISSING_EXPRESSION
+from affect.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,7 @@ class FeatureTable:
 
     def labelled(self, task: str) -> Tensor:
         """Return the rows that have an image and a label of a task, increasing, int64."""
-        target = self.labels[task]
-        if task == "expression":
-            known = target != MISSING_EXPRESSION
-        elif task == "valence_arousal":
-            known = ~target.isnan().any(1)
-        else:
-            known = ~target.isnan().all(1)
-        return torch.nonzero(known & self.present).squeeze(1)
+        return torch.nonzero(TASKS[task].labelled(self.labels[task]) & self.present).squeeze(1)
 
     def take(self, rows: Tensor) -> "FeatureTable":
         """Return some rows, shape (n,), int64, in the order asked for."""

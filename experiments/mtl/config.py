@@ -8,10 +8,9 @@ import numpy as np
 
 from affect.calibration.smoothing import KERNELS, Smoothing
 from affect.calibration.thresholds import GRID
-from affect.mtl_score import TASKS
 from affect.networks.heads import HEAD_INPUTS, NETWORKS
 from affect.storage.feature_store import DTYPES
-from datamodules.frozen_features.batches import JOINT
+from affect.tasks import TASKS
 from experiments.runtime.config.load import CORES, RunConfig
 from experiments.runtime.config.options import ConfigError, one_of, option
 
@@ -83,7 +82,7 @@ class HeadsConfig:
 
     network: str = option(
         "slice", "heads: slice (valence/arousal sees the backbone's outputs only), separate, or joint (one network)",
-        choices=NETWORKS,
+        choices=tuple(NETWORKS),
     )  # fmt: skip
     inputs: str = option("both", "inputs of the heads from the backbone", choices=HEAD_INPUTS)
     num_hidden: int = option(128, "number of hidden units of the action unit head; 0: no hidden layer", ge=0)
@@ -104,9 +103,17 @@ class HeadsConfig:
     refit_epochs: RefitEpochsConfig = field(default_factory=RefitEpochsConfig)
 
     def epochs_by_group(self, network: str, refit: bool = False) -> dict[str, int]:
-        """Return the epochs of each task, or those of the joint network; for a refit its own."""
+        """Return the epochs of each group of a network; for a refit its own."""
         epochs = self.refit_epochs if refit else self.epochs
-        return {group: getattr(epochs, group) for group in ((JOINT,) if network == "joint" else TASKS)}
+        return {group: getattr(epochs, group) for group in NETWORKS[network].groups}
+
+    def l2_of(self, network: str) -> float:
+        """Return the L2 penalty of a network."""
+        return getattr(self, f"{NETWORKS[network].key_prefix}l2")
+
+    def batch_size_of(self, network: str) -> int:
+        """Return the rows per group and training step of a network."""
+        return getattr(self, f"{NETWORKS[network].key_prefix}batch_size")
 
 
 @dataclass
@@ -174,7 +181,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         for task in self.weight:
-            one_of("a task of stream.weight", task, TASKS)
+            one_of("a task of stream.weight", task, tuple(TASKS))
         try:
             re.compile(self.columns)
         except re.error as error:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from affect.calibration.calibrator import Calibrator, Predictions
 from affect.calibration.thresholds import f1_curves
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION, VALENCE_AROUSAL
+from affect.tasks import TASKS
 from experiments.mtl.scores import Scores
 from experiments.runtime.figures import confusion_matrix, training_curves, valence_arousal_scatter
 
@@ -47,8 +48,8 @@ def draw_figures(
     figures["timeline"] = time_lines(preds, scores.smoothed, target, videos, frame)
     if len(history):
         figures["training_curves"] = training_curves(history, {
-            "training loss": ["train/expression_loss", "train/valence_arousal_loss", "train/action_units_loss"],
-            "validation": ["val/expression_f1", "val/va_ccc", "val/au_f1"],
+            "training loss": [f"train/{task}_loss" for task in TASKS],
+            "validation": [f"val/{task.score}" for task in TASKS.values()],
             "P_MTL": ["val/mtl_score"],
         })  # fmt: skip
     return figures

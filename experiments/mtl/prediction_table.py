@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from affect.calibration.calibrator import Predictions
 from affect.frames import locate_frames, video_of
-from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, VALENCE_AROUSAL
 from affect.storage.atomic_write import write_bytes
+from affect.tasks import TASKS
 
 
 def write_predictions(
@@ -30,19 +31,16 @@ def write_predictions(
         "name": name,
         "video": [video_of(image) for image in name],
         "frame": locate_frames(name)[1],
-        "label/expression": target["expression"],
     }
-    columns |= _columns("label", "valence_arousal", target) | _columns("label", "action_units", target)
-    for stage, values in (("raw", preds), ("smoothed", smoothed)):
-        for task in values:
-            columns |= _columns(stage, task, values)
+    columns |= {f"label/{task}": values for task, values in target.items() if values.ndim == 1}
+    columns |= _columns("label", {task: target[task] for task in TASKS if target[task].ndim == 2})
+    columns |= _columns("raw", preds) | _columns("smoothed", smoothed)
     write_bytes(path, pd.DataFrame(columns).to_parquet(index=False))
 
 
-def _columns(stage: str, task: str, values: Predictions) -> dict:
-    names = {
-        "valence_arousal": VALENCE_AROUSAL,
-        "expression": AFFWILD2_EXPRESSIONS,
-        "action_units": ACTION_UNITS,
+def _columns(stage: str, values: Predictions) -> dict[str, np.ndarray]:
+    return {
+        f"{stage}/{name}": columns[:, place]
+        for task, columns in values.items()
+        for place, name in enumerate(TASKS[task].outputs)
     }
-    return {f"{stage}/{name}": values[task][:, column] for column, name in enumerate(names[task])}

@@ -9,8 +9,8 @@ import torch
 from rich.table import Table
 
 from affect.calibration.calibrator import Calibrator, Predictions, cross_fit_predictions, fit_calibrator
-from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.mtl_score import multi_task_score
+from affect.tasks import TASKS
 from experiments.mtl.config import CalibrationConfig
 from experiments.runtime.tables import metrics_table
 
@@ -32,13 +32,8 @@ CAPTION: Final = (
 )
 
 ROWS = {
-    "valence_ccc": "CCC valence",
-    "arousal_ccc": "CCC arousal",
-    **{f"expression_f1/{name}": f"F1 {name}" for name in AFFWILD2_EXPRESSIONS},
-    **{f"au_f1/{name}": f"F1 {name}" for name in ACTION_UNITS},
-    "va_ccc": "P_VA",
-    "expression_f1": "P_EXPR",
-    "au_f1": "P_AU",
+    **{name: heading for task in TASKS.values() for name, heading in task.measures.items()},
+    **{task.score: task.score_heading for task in TASKS.values()},
     "mtl_score": "P_MTL",
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 from affect.calibration.calibrator import Predictions
 from affect.calibration.stream_blend import blend_streams
 from affect.networks.head_file import HeadsSpec
-from affect.networks.heads import JointHeads, SeparateHeads
+from affect.networks.heads import HeadNetwork
 from datamodules.frozen_features.table import FeatureTable, feature_table
 from datamodules.readers.openface import read_frame_tables
 from experiments.mtl.config import HeadsConfig, StreamConfig
@@ -69,8 +69,6 @@ class SecondStream:
         spec = HeadsSpec("separate", "features", width, 0, config.num_hidden, str(self.source))
         return train_heads(settings.unrecorded(), config, spec, train, val)
 
-    def blend(
-        self, preds: Predictions, heads: SeparateHeads | JointHeads, table: FeatureTable
-    ) -> dict[str, np.ndarray]:
+    def blend(self, preds: Predictions, heads: HeadNetwork, table: FeatureTable) -> dict[str, np.ndarray]:
         """Blend the first stream's predictions with those of the second stream's heads."""
         return blend_streams(preds, predict_rows(heads, table), table.present.numpy(), self.config.weights())

@@ -18,9 +18,9 @@ import torch
 
 from affect.errors import UserError
 from affect.frames import locate_frames
-from affect.head_losses import balanced_unit_weights
-from affect.losses import inverse_frequency_weights
+from affect.losses import balanced_unit_weights, inverse_frequency_weights
 from affect.networks.backbone import input_statistics
+from affect.tasks import TASKS
 from datamodules.aff_wild2 import AffWild2DataModule
 from experiments.mtl.config import CalibrationConfig
 from experiments.mtl.find_baseline import identify_data
@@ -36,7 +36,7 @@ from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
 from experiments.runtime.run import Run
 from experiments.runtime.tables import published_if_official
-from lightning_modules.end_to_end import WIDTHS, EndToEndModule
+from lightning_modules.end_to_end import LAYOUT, EndToEndModule
 
 _log = logging.getLogger("experiments.mtl.train_baseline")
 
@@ -86,9 +86,8 @@ def mtl_baseline(config: MtlBaselineConfig) -> dict[str, float]:
 
     if not np.isfinite(fit.outputs.outputs).all():
         raise UserError("the network gives no numbers: it has diverged; lower the stages' learning rates")
-    edges = np.cumsum(WIDTHS)[:-1]
-    expression, values, units = np.split(fit.outputs.outputs, edges, axis=1)
-    preds = {"expression": expression, "valence_arousal": values, "action_units": units}
+    edges = np.cumsum([TASKS[task].width for task in LAYOUT])[:-1]
+    preds = dict(zip(LAYOUT, np.split(fit.outputs.outputs, edges, axis=1), strict=True))
     video, frame = locate_frames(fit.outputs.names)
     scores = score_steps(preds, fit.outputs.labels, video, frame, config.calibration)
     metrics = {**fit.metrics, **scores.metrics}

@@ -1,8 +1,8 @@
 """Train heads on features in memory, and predict with them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,10 @@ import pytorch_lightning as pl
 import torch
 
 from affect.errors import UserError
-from affect.head_losses import balanced_unit_weights
-from affect.labels import AFFWILD2_EXPRESSIONS
-from affect.losses import inverse_frequency_weights
 from affect.networks.head_file import HeadsSpec
-from affect.networks.heads import JointHeads, SeparateHeads, probabilities
+from affect.networks.heads import NETWORKS, HeadNetwork
 from affect.storage.feature_store import FeatureStore
+from affect.tasks import TASKS, predictions
 from callbacks.best_per_head import BestPerHead
 from callbacks.history import History
 from datamodules.frozen_features.batches import Slices
@@ -67,14 +65,13 @@ def train_heads(
     module = HeadsModule(
         spec.network, spec.inputs, spec.num_features, spec.num_outputs, spec.num_hidden,
         learning_rate=config.learning_rate,
-        l2=config.joint_l2 if spec.network == "joint" else config.l2,
-        class_weights=inverse_frequency_weights(class_counts(train)).tolist(),
-        unit_weights=balanced_unit_weights(train.labels["action_units"][train.present]).tolist(),
+        l2=config.l2_of(spec.network), label_weights=label_weights(train),
     )  # fmt: skip
     epochs = config.epochs_by_group(spec.network, refit=val is None)
-    batch_size = config.joint_batch_size if spec.network == "joint" else config.batch_size
     limit = settings.trainer.limit_train_batches
-    data = FeatureDataModule(train, val, epochs, batch_size, settings.seed, limit)
+    data = FeatureDataModule(
+        train, val, epochs, config.batch_size_of(spec.network), settings.seed, limit, NETWORKS[spec.network].groups
+    )  # fmt: skip
     best = BestPerHead(module.monitors())
     callbacks: list[pl.Callback] = [best] if val is not None else []
     history = History((settings.folder or Path()) / "history.csv")
@@ -105,13 +102,13 @@ def train_heads(
     )
 
 
-def class_counts(table: FeatureTable) -> Sequence[int]:
-    """Count the rows of each expression."""
-    labels = table.labels["expression"][table.labelled("expression")]
-    return torch.bincount(labels, minlength=len(AFFWILD2_EXPRESSIONS)).tolist()
+def label_weights(table: FeatureTable) -> dict[str, Any]:
+    """Compute each task's label weights over the rows with an image, as lists; tasks without weights are absent."""
+    weights = {task: TASKS[task].label_weights(table.labels[task][table.present]) for task in TASKS}
+    return {task: values.tolist() for task, values in weights.items() if values is not None}
 
 
-def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict[str, np.ndarray]:
+def predict_rows(heads: HeadNetwork, table: FeatureTable) -> dict[str, np.ndarray]:
     """Predict probabilities by task for every row of a table.
 
     Returns:
@@ -122,7 +119,7 @@ def predict_rows(heads: SeparateHeads | JointHeads, table: FeatureTable) -> dict
         UserError: If a row with an image gets something else than numbers.
     """
     with torch.inference_mode():
-        parts = [probabilities(heads(part["feature"])) for part in Slices(table)]
+        parts = [predictions(heads(part["feature"])) for part in Slices(table)]
     preds = {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
     present = table.present.numpy()
     for task, values in preds.items():

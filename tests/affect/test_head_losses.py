@@ -4,7 +4,8 @@ import torch
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
-from affect.head_losses import HeadLoss, balanced_unit_loss, balanced_unit_weights, valence_arousal_loss
+from affect.losses import balanced_unit_loss, balanced_unit_weights, valence_arousal_loss
+from affect.tasks import TaskLoss
 
 
 def random_units(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,14 +56,15 @@ def test_a_single_label_counts() -> None:
 def test_the_loss_of_all_tasks_has_the_weights_it_was_given() -> None:
     logits, target = random_units(3)
     weights = torch.rand(2, 12) + 0.5
-    found = HeadLoss(torch.ones(8), weights)("action_units", logits, target)
+    found = TaskLoss({"expression": torch.ones(8), "action_units": weights})("action_units", logits, target)
     torch.testing.assert_close(found, balanced_unit_loss(logits, target, weights))
-    plain = HeadLoss()("action_units", logits, target)
+    plain = TaskLoss()("action_units", logits, target)
     known = ~target.isnan()
     chance = torch.sigmoid(logits[known].double()).numpy()
     assert float(plain) == pytest.approx(log_loss(target[known].numpy(), chance), rel=1e-5)
-    assert HeadLoss().unit_weights.shape == (2, 12)
-    assert not HeadLoss(torch.ones(8), weights).state_dict(), "weights belong to the data"
+    assert not TaskLoss({"expression": torch.ones(8), "action_units": weights}).state_dict(), (
+        "weights belong to the data"
+    )
 
 
 def test_two_labelled_rows_have_a_correlation() -> None:
@@ -97,7 +99,7 @@ def test_valence_arousal_loss() -> None:
 
 
 def test_nothing_labelled_gives_zero_with_a_graph() -> None:
-    loss = HeadLoss(torch.ones(8))
+    loss = TaskLoss({"expression": torch.ones(8)})
     target = {
         "valence_arousal": torch.full((3, 2), torch.nan),
         "expression": torch.full((3,), -1),
@@ -123,5 +125,7 @@ def test_expression_loss_is_the_mean_over_labelled_rows_of_weight_times_loss() -
         if label >= 0:
             chances = np.exp(row) / np.exp(row).sum()
             terms.append(-weights[label] * np.log(chances[label]))
-    found = HeadLoss(torch.tensor(weights))("expression", torch.tensor(logits), torch.tensor(target))
+    found = TaskLoss({"expression": torch.tensor(weights)})(
+        "expression", torch.tensor(logits), torch.tensor(target)
+    )
     assert float(found) == pytest.approx(np.mean(terms), rel=1e-12)

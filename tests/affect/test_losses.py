@@ -7,69 +7,18 @@ from sklearn.metrics import log_loss
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from affect.errors import UserError
-from affect.losses import MultiTaskLoss, concordance, inverse_frequency_weights, mean_frequency_weights
+from affect.losses import (
+    MultiTaskLoss,
+    expression_loss,
+    inverse_frequency_weights,
+    mean_frequency_weights,
+    split_outputs,
+)
 
 
 def reference_concordance(x: np.ndarray, y: np.ndarray) -> float:
     covariance = np.cov(x, y, bias=True)
     return 2 * covariance[0, 1] / (covariance[0, 0] + covariance[1, 1] + (x.mean() - y.mean()) ** 2)
-
-
-@pytest.mark.parametrize("count", [2, 3, 48, 1000])
-def test_concordance_agrees_with_numpy(count: int):
-    rng = np.random.default_rng(count)
-    x, y = rng.normal(size=(2, count, 3))
-    y = 0.5 * x + 0.3 * y + 0.2
-    expected = [reference_concordance(x[:, column], y[:, column]) for column in range(3)]
-    found = concordance(torch.tensor(x), torch.tensor(y))
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
-    found = concordance(torch.tensor(x).float(), torch.tensor(y).float())
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
-
-
-def test_concordance_of_equal_and_of_mirrored_values():
-    x = torch.linspace(-1, 1, 9)[:, None]
-    assert concordance(x, x).item() == pytest.approx(1)
-    assert concordance(x, -x).item() == pytest.approx(-1)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, -0.7, 1.0])
-@pytest.mark.parametrize("count", [1, 7, 33])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_same_constant_twice_gives_0_with_a_finite_gradient(value: float, count: int, dtype: torch.dtype):
-    preds = torch.full((count, 1), value, dtype=dtype, requires_grad=True)
-    found = concordance(preds, preds.detach().clone())
-    assert found.item() == 0
-    found.sum().backward()
-    assert torch.isfinite(preds.grad).all()
-    assert preds.grad.abs().max() < 1e3
-
-
-def test_a_constant_prediction_gives_0_and_a_gradient_that_leads_away():
-    preds = torch.full((6, 1), 0.25, requires_grad=True)
-    target = torch.linspace(-1, 1, 6)[:, None]
-    found = concordance(preds, target)
-    assert found.item() == pytest.approx(0, abs=1e-6)
-    found.sum().backward()
-    assert torch.isfinite(preds.grad).all()
-    assert preds.grad[-1] > preds.grad[0]
-
-
-def test_a_very_small_but_real_spread_still_counts():
-    target = torch.linspace(0.5, 0.5 + 1e-4, 50)[:, None]
-    assert concordance(target.flip(0), target).item() == pytest.approx(-1, abs=1e-3)
-
-
-def test_concordance_gradient_is_the_numerical_one():
-    torch.manual_seed(0)
-    preds = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(concordance, (preds, torch.randn(5, 2, dtype=torch.float64)))
-
-
-@pytest.mark.parametrize("shapes", [((3, 1), (3, 2)), ((0, 2), (0, 2)), ((4,), (4,))])
-def test_concordance_refuses_unequal_flat_and_empty_input(shapes: tuple[tuple[int, ...], tuple[int, ...]]):
-    with pytest.raises(ValueError, match="shapes"):
-        concordance(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
 
 
 def test_weights_are_inverse_counts_divided_by_the_smallest():
@@ -242,3 +191,25 @@ def test_constant_predictions_and_a_single_sample_have_finite_gradients():
         for target in (valence_arousal, torch.full_like(valence_arousal, 0.1)):
             MultiTaskLoss(8)(outputs, expression, target)["loss"].backward()
             assert torch.isfinite(outputs.grad).all()
+
+
+def test_cross_entropy_is_divided_by_the_samples_or_by_their_weights():
+    rng = np.random.default_rng(0)
+    logits, target = rng.normal(size=(40, 8)), rng.integers(-1, 8, 40)
+    weights = np.array([1.0, 5.5, 7.8, 8.0, 1.4, 3.3, 4.8, 1.0])
+    known = target >= 0
+    chances = np.exp(logits[known]) / np.exp(logits[known]).sum(1, keepdims=True)
+    terms = -weights[target[known]] * np.log(chances[np.arange(known.sum()), target[known]])
+    data = torch.tensor(logits), torch.tensor(target), torch.tensor(weights)
+    assert expression_loss(*data).item() == pytest.approx(terms.mean(), rel=1e-12)
+    by_weight = expression_loss(*data, divide_by="weights").item()
+    assert by_weight == pytest.approx(terms.sum() / weights[target[known]].sum(), rel=1e-12)
+
+
+def test_split_outputs():
+    outputs = torch.arange(20.0).reshape(2, 10)
+    logits, valence_arousal = split_outputs(outputs, 8)
+    assert torch.equal(logits, outputs[:, :8])
+    assert torch.equal(valence_arousal, outputs[:, 8:])
+    assert split_outputs(outputs, 10)[1].shape == (2, 0)
+    assert torch.equal(split_outputs(outputs, 6)[1], outputs[:, 6:8])  # what follows is neither

@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from sklearn.metrics import accuracy_score, f1_score, root_mean_squared_error
 
 from affect.labels import BACKBONE_EXPRESSIONS
-from affect.metrics import ExpressionMetrics, ValenceArousalMetrics, f1_per_class
+from affect.metrics import ExpressionMetrics, ValenceArousalMetrics
 
 CONTEMPT = 1
 
@@ -151,11 +151,6 @@ def test_samples_are_counted_exactly_beyond_what_float32_can_count():
     metrics.confusion_without *= 2**24
     metrics.update(torch.eye(8)[[2]], torch.tensor([2]))
     assert int(metrics.confusion.sum()) == int(metrics.confusion_without.sum()) == 2**24 + 1
-
-
-def test_f1_per_class_of_a_confusion_matrix():
-    confusion = torch.tensor([[3, 1, 0], [2, 0, 0], [0, 0, 0]])
-    assert f1_per_class(confusion).tolist() == pytest.approx([6 / 9, 0, 0])
 
 
 def score_in_process(rank: int, folder: str, sizes: list[list[int]]) -> None:

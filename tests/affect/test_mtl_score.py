@@ -8,7 +8,8 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
-from affect.mtl_score import TASKS, MultiTaskScore, multi_task_score
+from affect.mtl_score import MultiTaskScore, multi_task_score
+from affect.tasks import TASKS
 
 Batch = dict[str, Tensor]
 
@@ -118,7 +119,7 @@ def test_labels_that_do_not_vary_have_no_ccc() -> None:
 
 
 def test_two_parts_of_constant_labels_vary_together() -> None:
-    metric = MultiTaskScore()
+    metric = MultiTaskScore(tasks=["valence_arousal"])
     for value in (0.25, 0.5):
         labels = torch.full((3, 2), value)
         metric.update({"valence_arousal": labels}, {"valence_arousal": labels})
@@ -177,7 +178,8 @@ def test_memory_does_not_grow() -> None:
     metric = MultiTaskScore()
     for seed in range(3):
         metric.update(*random_set(seed))
-    assert sum(state.numel() for state in metric.metric_state.values()) < 150
+    states = [state for part in metric.parts.values() for state in part.metric_state.values()]
+    assert sum(state.numel() for state in states) < 150
     metric.reset()
     assert metric.compute() == {}
 
@@ -192,15 +194,15 @@ def test_nan_predictions_are_refused_only_where_there_is_a_label() -> None:
 
 
 def test_frames_are_counted_exactly_beyond_what_float32_can_count() -> None:
-    metric = MultiTaskScore()
+    metric = MultiTaskScore(tasks=["expression", "action_units"])
     target = {"expression": torch.tensor([2]), "action_units": torch.ones(1, 12)}
     preds = {"expression": torch.eye(8)[[2]], "action_units": torch.ones(1, 12)}
     metric.update(preds, target)
-    metric.confusion *= 2**24
-    metric.detections *= 2**24
+    metric.parts["expression"].confusion *= 2**24
+    metric.parts["action_units"].detections *= 2**24
     metric.update(preds, target)
-    assert int(metric.confusion.sum()) == 2**24 + 1
-    assert metric.detections.unique().tolist() == [2**24 + 1]
+    assert int(metric.parts["expression"].confusion.sum()) == 2**24 + 1
+    assert metric.parts["action_units"].detections.unique().tolist() == [2**24 + 1]
 
 
 def test_a_checkpoint_holds_nothing_of_the_metric() -> None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from affect.head_losses import HeadLoss
 from affect.mtl_score import multi_task_score
+from affect.tasks import TaskLoss
 from lightning_modules.end_to_end import EndToEndModule, split_tasks
 
 
@@ -40,7 +40,7 @@ def test_each_task_learns_from_the_frames_that_have_its_label(module: EndToEndMo
     batch = make_batch()
     outputs = torch.randn(6, 22, requires_grad=True)
     losses = module.compute_losses(outputs, batch)
-    expected = HeadLoss(torch.ones(8)).total(split_tasks(outputs), batch)
+    expected = TaskLoss({"expression": torch.ones(8)}).total(split_tasks(outputs), batch)
     torch.testing.assert_close(losses["loss"], sum(expected.values()))
     losses["loss"].backward()
     used = outputs.grad != 0

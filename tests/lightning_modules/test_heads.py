@@ -12,8 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from affect.head_losses import balanced_unit_weights
-from affect.losses import inverse_frequency_weights
+from affect.losses import balanced_unit_weights, inverse_frequency_weights
 from callbacks.best_per_head import BestPerHead
 from callbacks.history import History
 from datamodules.frozen_features.batches import TaskBatches
@@ -47,8 +46,10 @@ def make_module(table: FeatureTable, network: str = "slice", **changes: object) 
     torch.manual_seed(0)
     settings = {
         "network": network, "inputs": "both", "num_features": NUM_FEATURES, "num_outputs": NUM_OUTPUTS,
-        "num_hidden": 16, "l2": 1 / 512, "class_weights": inverse_frequency_weights(counts.tolist()).tolist(),
-        "unit_weights": balanced_unit_weights(table.labels["action_units"]).tolist(),
+        "num_hidden": 16, "l2": 1 / 512, "label_weights": {
+            "expression": inverse_frequency_weights(counts.tolist()).tolist(),
+            "action_units": balanced_unit_weights(table.labels["action_units"]).tolist(),
+        },
     }  # fmt: skip
     return HeadsModule(**{**settings, **changes})  # type: ignore[arg-type]
 
@@ -147,7 +148,7 @@ def test_heads_side_by_side_equal_plain_loops_one_by_one(tmp_path: Path) -> None
 
 def test_the_joint_network_is_penalised_on_all_layers_and_judged_by_its_loss() -> None:
     table, val = double(make_table(8, 300)), double(make_table(9, 100))
-    data = FeatureDataModule(table, val, {"joint": 3}, batch_size=64)
+    data = FeatureDataModule(table, val, {"joint": 3}, batch_size=64, tasks={"joint": tuple(table.labels)})
     module = make_module(table, "joint", l2=1 / 256, learning_rate=1e-2).double()
     best = BestPerHead(module.monitors())
     trainer = fit(module, data, 3, best)
@@ -167,7 +168,9 @@ def test_the_joint_network_is_penalised_on_all_layers_and_judged_by_its_loss() -
     val_losses, states = [], []
     rows = torch.arange(len(table))
     for epoch in range(3):
-        for batch in TaskBatches(table, {"joint": rows}, 64, 1_000_003 * epoch):
+        for batch in TaskBatches(
+            table, {"joint": rows}, 64, 1_000_003 * epoch, {"joint": tuple(table.labels)}
+        ):
             optimizer.zero_grad()
             total(batch["joint"]).backward()
             optimizer.step()
@@ -200,7 +203,7 @@ def test_heads_learn_and_keep_their_own_best_epochs() -> None:
 def test_joint_heads_learn_from_partly_labelled_rows() -> None:
     train, val = make_table(3, 3000), make_table(4, 600)
     module = make_module(train, "joint", learning_rate=1e-2, l2=0.0)
-    data = FeatureDataModule(train, val, {"joint": 6}, batch_size=128)
+    data = FeatureDataModule(train, val, {"joint": 6}, batch_size=128, tasks={"joint": tuple(train.labels)})
     trainer = fit(module, data, 6, BestPerHead(module.monitors()))
     assert trainer.validate(module, data, verbose=False)[0]["val/mtl_score"] > 2
 

@@ -12,7 +12,6 @@ from affect.networks.backbone import (
     channels_last,
     input_statistics,
     resolve_architecture,
-    split_outputs,
 )
 
 
@@ -59,15 +58,6 @@ def test_an_unknown_architecture_names_near_ones():
 def test_an_unknown_weights_tag_names_the_known_ones(use):
     with pytest.raises(InvalidOptionError, match="ns_jft_in1k"):
         use("tf_efficientnet_b0.bogus")
-
-
-def test_split_outputs():
-    outputs = torch.arange(20.0).reshape(2, 10)
-    logits, valence_arousal = split_outputs(outputs, 8)
-    assert torch.equal(logits, outputs[:, :8])
-    assert torch.equal(valence_arousal, outputs[:, 8:])
-    assert split_outputs(outputs, 10)[1].shape == (2, 0)
-    assert torch.equal(split_outputs(outputs, 6)[1], outputs[:, 6:8])  # what follows is neither
 
 
 def test_channels_last_changes_the_layout_not_the_values(tiny_architecture: str):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from affect.mtl_score import TASKS
-from affect.networks.heads import NETWORKS, create_heads, input_columns, probabilities
+from affect.networks.heads import NETWORKS, create_heads, input_columns
+from affect.tasks import TASKS, predictions
 
 WIDTH = {"valence_arousal": 2, "expression": 8, "action_units": 12}
 
@@ -89,9 +89,9 @@ def test_joint_expressions_and_units_see_valence_and_arousal() -> None:
     assert all(not torch.equal(before[task], after[task]) for task in TASKS)
 
 
-def test_probabilities() -> None:
+def test_predictions_are_probabilities() -> None:
     heads = create_heads("slice", "both", 20, 10)
-    preds = probabilities(heads(torch.randn(6, 30)))
+    preds = predictions(heads(torch.randn(6, 30)))
     torch.testing.assert_close(preds["expression"].sum(1), torch.ones(6))
     assert ((preds["action_units"] > 0) & (preds["action_units"] < 1)).all()
 

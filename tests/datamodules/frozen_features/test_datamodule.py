@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from affect.errors import UserError
-from datamodules.frozen_features.batches import JOINT, Slices, StepGroups, TaskBatches, gather_rows
+from datamodules.frozen_features.batches import Slices, StepGroups, TaskBatches, gather_rows
 from datamodules.frozen_features.datamodule import FeatureDataModule
 from datamodules.frozen_features.table import FeatureTable, feature_table
 
@@ -86,12 +86,12 @@ def test_tasks_stop_after_their_own_epochs(table: FeatureTable) -> None:
 
 
 def test_joint_batches_hold_all_labels(table: FeatureTable) -> None:
-    module = FeatureDataModule(table, None, {JOINT: 1}, batch_size=64)
+    module = FeatureDataModule(table, None, {"joint": 1}, batch_size=64, tasks={"joint": tuple(table.labels)})
     rows = []
     for batch in chain.from_iterable(module.train_dataloader()):
-        assert set(batch) == {JOINT}
-        assert set(batch[JOINT]) == {"feature", "expression", "valence_arousal", "action_units"}
-        rows += batch[JOINT]["feature"][:, 0].long().tolist()
+        assert set(batch) == {"joint"}
+        assert set(batch["joint"]) == {"feature", "expression", "valence_arousal", "action_units"}
+        rows += batch["joint"]["feature"][:, 0].long().tolist()
     assert sorted(rows) == [row for row in range(SIZE) if row not in (7, 200)]
 
 
