@@ -1,8 +1,12 @@
-"""Wrong settings of stage 2 are named before anything runs."""
+"""The configuration of stage 2: wrong settings are named before anything runs, and every task has its keys."""
+
+import dataclasses
 
 import pytest
 
-from experiments.mtl.config import MtlConfig
+from affect.networks.heads import NETWORKS
+from affect.tasks import TASKS
+from experiments.mtl.config import CalibrationConfig, EpochsConfig, MtlConfig, RefitEpochsConfig
 from experiments.runtime.config.load import load_config
 from experiments.runtime.config.options import ConfigError
 
@@ -44,3 +48,10 @@ def test_a_wrong_setting_names_its_key(word: str, reason: str) -> None:
 def test_the_second_streams_weights_are_those_given_or_the_published_ones() -> None:
     assert load().stream.weights() == {"expression": 0.6}
     assert load("stream.weight={action_units: 0.3}").stream.weights() == {"action_units": 0.3}
+
+
+def test_every_task_and_group_has_its_epochs_and_every_task_its_smoothing() -> None:
+    groups = {group for network in NETWORKS.values() for group in network.groups}
+    for schema in (EpochsConfig, RefitEpochsConfig):
+        assert {entry.name for entry in dataclasses.fields(schema)} == groups
+    assert set(CalibrationConfig().smoothing()) == set(TASKS)
