@@ -47,9 +47,7 @@ def simulate(rows: int, labelled: dict[str, float], seed: int) -> FeatureTable:
     for task, share in labelled.items():
         hidden = torch.rand(rows, generator=generator) >= share
         labels[task][hidden] = -1 if task == "expression" else torch.nan
-    return FeatureTable(
-        feature, labels, [f"v/{row}.jpg" for row in range(rows)], torch.ones(rows, dtype=torch.bool)
-    )
+    return FeatureTable(feature, labels, [f"v/{row}.jpg" for row in range(rows)])
 
 
 def new_module() -> HeadsModule:

@@ -8,18 +8,17 @@ from affect.calibration.calibrator import Predictions
 
 
 def blend_streams(
-    first: Predictions, second: Predictions, present: np.ndarray, weight: Mapping[str, float]
+    first: Predictions, second: Predictions, weight: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """Mix probabilities: weight x first + (1 - weight) x second, where the second stream has the frame.
 
     Args:
         first: Predictions by task, N rows.
-        second: Predictions of the same rows by task; rows that are not present are never looked at.
-        present: Whether the second stream has the row, shape (N,), bool; a row that the first lacks, NaN, stays NaN.
+        second: Predictions of the same rows by task, NaN where the stream lacks the frame.
         weight: Of the first stream by task, in [0, 1]; a task that is absent keeps the first stream's predictions.
 
     Returns:
-        Predictions of all tasks of the first stream.
+        Predictions of all tasks of the first stream; what is NaN in it stays NaN.
 
     Raises:
         ValueError: If a weight is out of range, or of a task that the streams lack.
@@ -32,5 +31,5 @@ def blend_streams(
     blended = dict(first)
     for task, value in weight.items():
         mixed = value * first[task] + (1 - value) * second[task]
-        blended[task] = np.where(present[:, None], mixed, first[task]).astype(first[task].dtype)
+        blended[task] = np.where(np.isnan(second[task]), first[task], mixed).astype(first[task].dtype)
     return blended

@@ -47,7 +47,7 @@ class FeatureDataModule(pl.LightningDataModule):
         self.limit = limit
         self.tasks = {group: (tasks or {}).get(group, (group,)) for group in epochs}
         self.rows = {
-            group: train.labelled(*names) if len(names) == 1 else torch.nonzero(train.present).squeeze(1)
+            group: train.labelled(names[0]) if len(names) == 1 else torch.nonzero(train.present).squeeze(1)
             for group, names in self.tasks.items()
         }
         empty = [group for group, rows in self.rows.items() if not len(rows)]

@@ -15,19 +15,22 @@ class FeatureTable:
     """Rows of features with their labels, as the batch contract has them.
 
     Attributes:
-        feature: Shape (N, D), float32; a row without image is 0.
+        feature: Shape (N, D), float32; a row without image is NaN.
         labels: By task: `expression` (N,), `valence_arousal` (N, 2), `action_units` (N, 12).
         name: N image ids.
-        present: Whether the row has an image, shape (N,), bool.
     """
 
     feature: Tensor = field(repr=False)
     labels: dict[str, Tensor] = field(repr=False)
     name: list[str] = field(repr=False)
-    present: Tensor = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.name)
+
+    @property
+    def present(self) -> Tensor:
+        """Whether each row has an image, shape (N,), bool."""
+        return ~self.feature[:, 0].isnan()
 
     def labelled(self, task: str) -> Tensor:
         """Return the rows that have an image and a label of a task, increasing, int64."""
@@ -39,7 +42,6 @@ class FeatureTable:
             self.feature[rows],
             {task: target[rows] for task, target in self.labels.items()},
             [self.name[row] for row in rows.tolist()],
-            self.present[rows],
         )
 
     def joined(self, other: "FeatureTable") -> "FeatureTable":
@@ -48,7 +50,6 @@ class FeatureTable:
             torch.cat([self.feature, other.feature]),
             {task: torch.cat([target, other.labels[task]]) for task, target in self.labels.items()},
             self.name + other.name,
-            torch.cat([self.present, other.present]),
         )
 
 
@@ -65,12 +66,7 @@ def feature_table(
     """
     rows = np.arange(len(features)) if rows is None else rows
     feature = torch.empty((len(rows), features.shape[1]), dtype=torch.float32)
-    present = torch.empty(len(rows), dtype=torch.bool)
     for start in range(0, len(rows), 8192):  # in pieces: no second copy of the whole while converting
         piece = slice(start, start + 8192)
-        part = torch.from_numpy(features[rows[piece]].astype(np.float32))
-        present[piece] = ~part[:, 0].isnan()
-        feature[piece] = torch.where(present[piece, None], part, 0.0)
-    return FeatureTable(
-        feature, {task: torch.from_numpy(target) for task, target in labels.items()}, name, present
-    )
+        feature[piece] = torch.from_numpy(features[rows[piece]].astype(np.float32))
+    return FeatureTable(feature, {task: torch.from_numpy(target) for task, target in labels.items()}, name)

@@ -149,7 +149,7 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
 def shuffled(table: FeatureTable, seed: int) -> FeatureTable:
     """Return a table whose labels stand beside other rows' features."""
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))
-    return replace(table, feature=table.feature[order], present=table.present[order])
+    return replace(table, feature=table.feature[order])
 
 
 def score_heads(trained: TrainedHeads, val: FeatureTable, config: CalibrationConfig) -> dict[str, float]:

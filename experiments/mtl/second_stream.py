@@ -71,4 +71,4 @@ class SecondStream:
 
     def blend(self, preds: Predictions, heads: HeadNetwork, table: FeatureTable) -> dict[str, np.ndarray]:
         """Blend the first stream's predictions with those of the second stream's heads."""
-        return blend_streams(preds, predict_rows(heads, table), table.present.numpy(), self.config.weights())
+        return blend_streams(preds, predict_rows(heads, table), self.config.weights())

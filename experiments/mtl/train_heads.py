@@ -125,5 +125,4 @@ def predict_rows(heads: HeadNetwork, table: FeatureTable) -> dict[str, np.ndarra
     for task, values in preds.items():
         if not np.isfinite(values[present]).all():
             raise UserError(f"the {task} head gives no numbers: it has diverged; lower heads.learning_rate")
-        values[~present] = np.nan
     return preds

@@ -36,9 +36,7 @@ def make_table(seed: int, size: int) -> FeatureTable:
     values[torch.rand(size, generator=generator) < 0.3] = torch.nan
     units[torch.rand(size, generator=generator) < 0.3] = torch.nan
     labels = {"expression": expression, "valence_arousal": values, "action_units": units}
-    return FeatureTable(
-        feature, labels, [f"v/{row}.jpg" for row in range(size)], torch.ones(size, dtype=torch.bool)
-    )
+    return FeatureTable(feature, labels, [f"v/{row}.jpg" for row in range(size)])
 
 
 def make_module(table: FeatureTable, network: str = "slice", **changes: object) -> HeadsModule:
