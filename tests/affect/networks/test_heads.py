@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from affect.networks.heads import NETWORKS, create_heads, input_columns
-from affect.tasks import TASKS, predictions
+from affect.tasks import TASKS
 
 WIDTH = {"valence_arousal": 2, "expression": 8, "action_units": 12}
 
@@ -89,11 +89,38 @@ def test_joint_expressions_and_units_see_valence_and_arousal() -> None:
     assert all(not torch.equal(before[task], after[task]) for task in TASKS)
 
 
-def test_predictions_are_probabilities() -> None:
-    heads = create_heads("slice", "both", 20, 10)
-    preds = predictions(heads(torch.randn(6, 30)))
-    torch.testing.assert_close(preds["expression"].sum(1), torch.ones(6))
-    assert ((preds["action_units"] > 0) & (preds["action_units"] < 1)).all()
+@pytest.mark.parametrize("network", NETWORKS)
+def test_groups_cover_every_task_once_and_share_no_parameter(network: str) -> None:
+    heads = create_heads(network, "both", 20, 10)
+    feature = torch.randn(3, 30)
+    whole = heads(feature)
+    assert sorted(task for tasks in heads.groups.values() for task in tasks) == sorted(TASKS)
+    used: list[int] = []
+    for group, tasks in heads.groups.items():
+        outputs = heads.forward_group(group, feature)
+        assert set(outputs) == set(tasks)
+        assert all(torch.equal(values, whole[task]) for task, values in outputs.items())
+        part = heads.get_submodule(heads.monitor(group).submodule)
+        used += [id(parameter) for parameter in part.parameters()]
+        assert {id(weight) for weight in heads.penalised(group)} <= set(used)
+        heads.zero_grad()
+        torch.stack([values.sum() for values in outputs.values()]).sum().backward()
+        trained = {id(weight) for weight in heads.parameters() if weight.grad is not None}
+        assert trained == {id(parameter) for parameter in part.parameters()}
+    assert sorted(used) == sorted(id(parameter) for parameter in heads.parameters())
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("slice", ["heads.expression.weight", "heads.valence_arousal.0.weight"]),
+        ("joint", ["action_units.weight", "expression.weight", "valence_arousal.weight"]),
+    ],
+)
+def test_weights_but_no_biases_have_the_penalty(network: str, expected: list[str]) -> None:
+    heads = create_heads(network, "both", 20, 10)
+    penalised = {id(weight) for group in heads.groups for weight in heads.penalised(group)}
+    assert sorted(name for name, weight in heads.named_parameters() if id(weight) in penalised) == expected
 
 
 def test_wrong_settings_are_named() -> None:

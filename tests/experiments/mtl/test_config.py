@@ -1,12 +1,10 @@
 """The configuration of stage 2: wrong settings are named before anything runs, and every task has its keys."""
 
-import dataclasses
-
 import pytest
 
 from affect.networks.heads import NETWORKS
 from affect.tasks import TASKS
-from experiments.mtl.config import CalibrationConfig, EpochsConfig, MtlConfig, RefitEpochsConfig
+from experiments.mtl.config import HeadsConfig, MtlConfig
 from experiments.runtime.config.load import load_config
 from experiments.runtime.config.options import ConfigError
 
@@ -50,8 +48,14 @@ def test_the_second_streams_weights_are_those_given_or_the_published_ones() -> N
     assert load("stream.weight={action_units: 0.3}").stream.weights() == {"action_units": 0.3}
 
 
-def test_every_task_and_group_has_its_epochs_and_every_task_its_smoothing() -> None:
-    groups = {group for network in NETWORKS.values() for group in network.groups}
-    for schema in (EpochsConfig, RefitEpochsConfig):
-        assert {entry.name for entry in dataclasses.fields(schema)} == groups
-    assert set(CalibrationConfig().smoothing()) == set(TASKS)
+def test_every_task_and_head_network_has_its_keys() -> None:
+    config = load()
+    assert set(config.calibration.smoothing()) == set(TASKS)
+    for network in NETWORKS:
+        for refit in (False, True):
+            epochs = config.heads.epochs_by_group(network, refit)
+            assert set(epochs) == set(NETWORKS[network].groups)
+            assert min(epochs.values()) > 0
+    heads = HeadsConfig(l2=0.1, joint_l2=0.2, batch_size=3, joint_batch_size=4)
+    assert [heads.l2_of(network) for network in ("slice", "joint")] == [0.1, 0.2]
+    assert [heads.batch_size_of(network) for network in ("slice", "joint")] == [3, 4]

@@ -4,8 +4,9 @@ import torch
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
+from affect.labels import AFFWILD2_EXPRESSIONS
 from affect.losses import balanced_unit_loss, balanced_unit_weights, valence_arousal_loss
-from affect.tasks import TaskLoss
+from affect.tasks import TASKS, Task, TaskLoss, predictions
 
 
 def random_units(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,3 +130,66 @@ def test_expression_loss_is_the_mean_over_labelled_rows_of_weight_times_loss() -
         "expression", torch.tensor(logits), torch.tensor(target)
     )
     assert float(found) == pytest.approx(np.mean(terms), rel=1e-12)
+
+
+LABELS = {
+    "valence_arousal": torch.tensor([[0.1, -0.2], [torch.nan, torch.nan], [0.3, torch.nan], [0.5, 0.4]]),
+    "expression": torch.tensor([2, -1, 0, 7]),
+    "action_units": torch.tensor([[1.0] * 12, [torch.nan] * 12, [0.0] + [torch.nan] * 11, [0.0] * 12]),
+}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_a_task_is_consistent(task: Task) -> None:
+    assert TASKS[task.name] is task
+    assert task.width == len(task.outputs) == len(task.neutral)
+    target = LABELS[task.name]
+    torch.manual_seed(0)
+    outputs = torch.randn(4, task.width, requires_grad=True)
+    preds = task.predictions(outputs.tanh() if task.bounded else outputs)
+    assert preds.shape == outputs.shape
+    assert preds.abs().max() <= 1
+    loss = task.loss(outputs, target, task.label_weights(target))
+    loss.backward()
+    assert loss > 0
+    assert torch.equal(outputs.grad.any(1), task.labelled(target)), "labelled rows alone have a gradient"
+    metric = task.metric()
+    metric.update(preds.detach(), target)
+    scores = metric.compute()
+    assert {task.score, *task.measures} <= set(scores)
+    assert task.monitor[0] in {*scores, f"{task.name}_loss"}
+
+
+def test_labelled_rows_have_both_values_or_any_unit() -> None:
+    labelled = {task: TASKS[task].labelled(target).tolist() for task, target in LABELS.items()}
+    assert labelled == {
+        "valence_arousal": [True, False, False, True],
+        "expression": [True, False, True, True],
+        "action_units": [True, False, True, True],
+    }
+
+
+def test_label_weights_are_the_published_ones() -> None:
+    expression = torch.tensor([0, 0, 0, 0, 1, 1, -1, 7])
+    assert TASKS["expression"].label_weights(expression).tolist() == [1, 2, 0, 0, 0, 0, 0, 4]
+    assert torch.equal(
+        TASKS["action_units"].label_weights(LABELS["action_units"]),
+        balanced_unit_weights(LABELS["action_units"]),
+    )
+    assert TASKS["valence_arousal"].label_weights(LABELS["valence_arousal"]) is None
+
+
+def test_the_neutral_prediction_is_the_neutral_expression_and_zero() -> None:
+    assert AFFWILD2_EXPRESSIONS[TASKS["expression"].neutral.argmax()] == "Neutral"
+    assert TASKS["expression"].neutral.sum() == 1
+    assert not TASKS["valence_arousal"].neutral.any()
+    assert not TASKS["action_units"].neutral.any()
+
+
+def test_predictions_are_probabilities_and_values() -> None:
+    outputs = {task: torch.randn(5, TASKS[task].width) for task in TASKS}
+    found = predictions(outputs)
+    torch.testing.assert_close(found["expression"].sum(1), torch.ones(5))
+    expected = 1 / (1 + np.exp(-outputs["action_units"].numpy()))
+    np.testing.assert_allclose(found["action_units"].numpy(), expected, rtol=1e-6)
+    assert torch.equal(found["valence_arousal"], outputs["valence_arousal"])
