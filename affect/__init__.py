@@ -1,0 +1,1 @@
+"""Labels, tasks, losses and metrics; networks, calibration, storage, submissions and super-resolution below."""

@@ -1,0 +1,1 @@
+"""Commands: a package per stage, and the machinery that they share in `runtime`."""

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from affect.errors import InvalidFileError, UserError
 from affect.storage.json_file import read_json
-from experiments.runtime.messages import replace_unencodable_output
+from experiments.runtime.reports.messages import replace_unencodable_output
 
 STAGES: Final = {
     "pretrain": (

@@ -1,0 +1,1 @@
+"""Features of a frozen backbone in memory: tables, training batches, DataModule."""

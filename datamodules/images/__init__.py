@@ -1,0 +1,1 @@
+"""Image files: decoding, datasets, folders of images."""

@@ -32,14 +32,14 @@ from experiments.mtl.find_baseline import find_baseline, identify_data
 from experiments.mtl.scores import score, score_steps
 from experiments.mtl.train_baseline import MtlBaselineConfig
 from experiments.mtl.train_heads import TrainedHeads, labelled_table, predict_rows, train_heads
-from experiments.runtime.ablation import AblationRows
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.reports.ablation import AblationRows
+from experiments.runtime.reports.tables import metrics_table
 from experiments.runtime.run import Run
-from experiments.runtime.tables import metrics_table
 
 _log = logging.getLogger("experiments.mtl.ablate")
 

@@ -33,7 +33,7 @@ from experiments.mtl.config import DataConfig, FeaturesConfig, HeadsConfig
 from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import warn_of_drawn_backbone
-from experiments.runtime.messages import is_rank_zero
+from experiments.runtime.reports.messages import is_rank_zero
 from experiments.runtime.trainer import build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction
 

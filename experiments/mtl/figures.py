@@ -12,7 +12,7 @@ from affect.calibration.thresholds import f1_curves
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION, VALENCE_AROUSAL
 from affect.tasks import TASKS
 from experiments.mtl.scores import Scores
-from experiments.runtime.figures import confusion_matrix, training_curves, valence_arousal_scatter
+from experiments.runtime.reports.figures import confusion_matrix, training_curves, valence_arousal_scatter
 
 _GRID = np.linspace(0.01, 0.99, 99)
 

@@ -12,7 +12,7 @@ from affect.calibration.calibrator import Calibrator, Predictions, cross_fit_pre
 from affect.mtl_score import multi_task_score
 from affect.tasks import TASKS
 from experiments.mtl.config import CalibrationConfig
-from experiments.runtime.tables import metrics_table
+from experiments.runtime.reports.tables import metrics_table
 
 STEPS = {
     "": "raw",

@@ -33,8 +33,8 @@ from experiments.runtime.command_line import run_experiment
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.fit import FitSettings
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.reports.tables import published_if_official
 from experiments.runtime.run import Run
-from experiments.runtime.tables import published_if_official
 
 _log = logging.getLogger(__name__)
 

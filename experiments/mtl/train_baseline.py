@@ -32,10 +32,10 @@ from experiments.runtime.config.options import option
 from experiments.runtime.config.training import ModelConfig, OptimizerConfig, StageConfig, StagesConfig
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
 from experiments.runtime.fit import fit_in_stages, load_initial_weights
-from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.reports.messages import is_rank_zero
+from experiments.runtime.reports.tables import published_if_official
 from experiments.runtime.run import Run
-from experiments.runtime.tables import published_if_official
 from lightning_modules.end_to_end import LAYOUT, EndToEndModule
 
 _log = logging.getLogger("experiments.mtl.train_baseline")

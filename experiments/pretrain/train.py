@@ -20,17 +20,17 @@ from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
 from datamodules.readers.affectnet import LAYOUTS
-from experiments.runtime import figures
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.config.training import ExpressionOptimizerConfig, ModelConfig, StagesConfig
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
 from experiments.runtime.fit import FitResult, fit_in_stages, load_initial_weights, log_class_counts
-from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.reports import figures
+from experiments.runtime.reports.messages import is_rank_zero
+from experiments.runtime.reports.tables import published_if_official, results_table
 from experiments.runtime.run import Run
-from experiments.runtime.tables import published_if_official, results_table
 from lightning_modules.pretraining import PretrainingModule
 
 _log = logging.getLogger(__name__)

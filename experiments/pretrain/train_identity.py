@@ -21,16 +21,16 @@ from affect.networks.backbone_file import BackboneSpec, save_backbone
 from affect.storage.fingerprint import file_digest
 from callbacks.stage_schedule import Stage
 from datamodules.vggface2 import VGGFace2DataModule
-from experiments.runtime import figures
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.fit import fit_in_stages, load_initial_weights
-from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.reports import figures
+from experiments.runtime.reports.messages import is_rank_zero
+from experiments.runtime.reports.tables import results_table
 from experiments.runtime.run import Run
-from experiments.runtime.tables import results_table
 from lightning_modules.identity import IdentityModule
 
 _log = logging.getLogger("experiments.pretrain.train_identity")

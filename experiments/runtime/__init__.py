@@ -1,0 +1,1 @@
+"""Machinery of the commands; it imports no stage."""

@@ -17,8 +17,13 @@ from datamodules.loaders import loader_errors
 from experiments.runtime.config.load import HELP, QUIET, ConfigT, parse_command_line, stop
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.values import expand_home
-from experiments.runtime.messages import BrokenOutputError, replace_unencodable_output, show_messages, warn
 from experiments.runtime.process_group import end_children, lost_process, watch_processes
+from experiments.runtime.reports.messages import (
+    BrokenOutputError,
+    replace_unencodable_output,
+    show_messages,
+    warn,
+)
 from experiments.runtime.run import Run
 
 TRACEBACK_VARIABLE: Final = "MT_EMOTIEFFNET_TRACEBACK"

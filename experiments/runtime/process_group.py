@@ -13,7 +13,7 @@ from typing import Final
 import torch.distributed as dist
 
 from affect.stop_signals import STOP_SIGNALS
-from experiments.runtime.messages import warn
+from experiments.runtime.reports.messages import warn
 
 _POLL_SECONDS: Final = 0.5
 _LOST_CONNECTION: Final = re.compile(

@@ -24,13 +24,13 @@ from callbacks.wall_clock import WallClock
 from experiments.runtime.config.load import RunConfig, save_config
 from experiments.runtime.config.resume_changes import changes_on_resume
 from experiments.runtime.demo_set import is_demo
-from experiments.runtime.figures import save_figure
 from experiments.runtime.fit import FitSettings
-from experiments.runtime.messages import RunLog, is_rank_zero
 from experiments.runtime.provenance import describe_environment
+from experiments.runtime.reports.figures import save_figure
+from experiments.runtime.reports.messages import RunLog, is_rank_zero
+from experiments.runtime.reports.wandb_run import choose_mode, start_wandb
 from experiments.runtime.run_folder import FINISHED, FOLDER_VARIABLE, RunFolder, link_latest
 from experiments.runtime.trainer import check_limits
-from experiments.runtime.wandb_run import choose_mode, start_wandb
 
 _RESUMES = "resumes.json"
 _log = logging.getLogger(__name__)

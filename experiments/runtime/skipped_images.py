@@ -10,7 +10,7 @@ import torch.distributed as dist
 from affect.storage.atomic_write import write_text
 from datamodules.base import ImageDataModule
 from datamodules.images.dataset import UnreadableImageError
-from experiments.runtime.messages import is_rank_zero
+from experiments.runtime.reports.messages import is_rank_zero
 
 MISSING_LIST: Final = "missing_images.txt"
 SKIPPED_LIST: Final = "skipped_images.txt"

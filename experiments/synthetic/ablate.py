@@ -24,15 +24,15 @@ from affect.errors import UserError
 from affect.networks.backbone import Backbone
 from affect.networks.backbone_file import BackboneSpec
 from affect.storage.fingerprint import file_digest
-from experiments.runtime.ablation import AblationRows
 from experiments.runtime.backbone_choice import settled
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError, option
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
 from experiments.runtime.fit import load_initial_weights
-from experiments.runtime.messages import is_rank_zero
+from experiments.runtime.reports.ablation import AblationRows
+from experiments.runtime.reports.messages import is_rank_zero
+from experiments.runtime.reports.tables import metrics_table
 from experiments.runtime.run import Run
-from experiments.runtime.tables import metrics_table
 from experiments.synthetic.config import PART_HEADINGS, PARTS, PUBLISHED, SyntheticConfig
 from experiments.synthetic.figures import before_after
 from experiments.synthetic.same_faces import SameFaces

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from callbacks.validation_outputs import ValidationOutputs
 from datamodules.images.dataset import UnreadableImageError, read_image
 from datamodules.synthetic_faces import TRAIN_FOLDER, SyntheticFacesDataModule
-from experiments.runtime.figures import confusion_matrix, training_curves
 from experiments.runtime.fit import FitResult
+from experiments.runtime.reports.figures import confusion_matrix, training_curves
 from experiments.synthetic.blend_report import BlendReport
 
 

@@ -35,11 +35,11 @@ from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import ensure_demo_data, warn_of_drawn_backbone
 from experiments.runtime.fit import FitResult, FitSettings, evaluate, fit_in_stages, log_class_counts
-from experiments.runtime.messages import is_rank_zero
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.reports.messages import is_rank_zero
+from experiments.runtime.reports.tables import metrics_table, published_if_official
 from experiments.runtime.run import Run
 from experiments.runtime.skipped_images import check_images, report_skipped
-from experiments.runtime.tables import metrics_table, published_if_official
 from experiments.synthetic.blend_report import BlendReport, report_blend
 from experiments.synthetic.config import PART_HEADINGS, PUBLISHED, SyntheticConfig
 from experiments.synthetic.figures import draw_figures

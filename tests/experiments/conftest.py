@@ -16,7 +16,7 @@ from affect.networks.backbone_file import load_backbone
 from datamodules.readers.affectnet import read_annotations
 from experiments.pretrain.train import PretrainConfig, pretrain
 from experiments.runtime.config.load import load_config
-from experiments.runtime.messages import show_messages
+from experiments.runtime.reports.messages import show_messages
 
 Runner = Callable[..., dict[str, float]]
 

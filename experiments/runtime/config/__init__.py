@@ -1,0 +1,1 @@
+"""Options, recipes and the command line's words."""

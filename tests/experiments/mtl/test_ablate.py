@@ -15,9 +15,9 @@ from experiments.mtl.ablate import BASELINE, BASELINE_PUBLISHED, VARIANTS, ablat
 from experiments.mtl.config import MtlConfig
 from experiments.mtl.find_baseline import find_baseline, identify_data
 from experiments.mtl.train_baseline import MtlBaselineConfig, mtl_baseline
-from experiments.runtime.ablation import AblationRows
 from experiments.runtime.config.load import load_config, save_config
 from experiments.runtime.config.options import ConfigError
+from experiments.runtime.reports.ablation import AblationRows
 
 MakeWords = Callable[..., list[str]]
 

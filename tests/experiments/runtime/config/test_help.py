@@ -79,8 +79,8 @@ def test_no_key_is_cut_and_meanings_are_wrapped(show, columns: int) -> None:
 def test_output_survives_an_encoding_without_its_characters() -> None:
     code = (
         "import logging\n"
-        "from experiments.runtime.messages import replace_unencodable_output, show_messages\n"
-        "from experiments.runtime.tables import results_table\n"
+        "from experiments.runtime.reports.messages import replace_unencodable_output, show_messages\n"
+        "from experiments.runtime.reports.tables import results_table\n"
         "replace_unencodable_output()\n"
         "show_messages()\n"
         "logging.getLogger('experiments').info('a · b — c † d ≥ e')\n"

@@ -9,8 +9,8 @@ import wandb
 
 from experiments.runtime.config.load import RunConfig, WandbConfig
 from experiments.runtime.config.options import ConfigError
+from experiments.runtime.reports.wandb_run import choose_mode, start_wandb
 from experiments.runtime.run import Run
-from experiments.runtime.wandb_run import choose_mode, start_wandb
 
 
 @pytest.fixture(autouse=True)

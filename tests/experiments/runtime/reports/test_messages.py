@@ -5,7 +5,7 @@ import pytest
 from pytorch_lightning.utilities import rank_zero_only
 from rich.table import Table
 
-from experiments.runtime.messages import RunLog, show_messages
+from experiments.runtime.reports.messages import RunLog, show_messages
 
 LOG = logging.getLogger("experiments.mtl.train")
 

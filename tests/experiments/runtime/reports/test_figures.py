@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.runtime import figures
+from experiments.runtime.reports import figures
 
 
 def test_figures_are_written_as_readable_png(tmp_path: Path):

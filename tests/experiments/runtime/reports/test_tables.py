@@ -1,7 +1,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from experiments.runtime.tables import metrics_table, published_if_official, results_table
+from experiments.runtime.reports.tables import metrics_table, published_if_official, results_table
 
 
 def lines(table: Table) -> list[list[str]]:
