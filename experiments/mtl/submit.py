@@ -78,7 +78,9 @@ def mtl_submit(config: MtlSubmitConfig) -> Path:
     decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
 
     path = Path(config.output) if config.output else run.folder / "predictions.txt"
-    write_mtl_submission(path, names, **decided)
+    write_mtl_submission(
+        path, names, decided["valence_arousal"], decided["expression"], decided["action_units"]
+    )
     _log.info(
         "%s: %d rows, valid; %d images are missing and take the frame before",
         path,
