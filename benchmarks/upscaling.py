@@ -16,9 +16,9 @@ from torch import Tensor
 
 from affect.labels import ACTION_UNITS
 from affect.super_resolution.batched import BatchedUpscaler
+from affect.super_resolution.load_network import load_network
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.upscaler import Upscaler
-from affect.super_resolution.weights import load_network
 from benchmarks.timing import interleaved, ratio_table, write_results
 from demo_data.renderer.face import render
 from demo_data.renderer.geometry import Pose

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from affect.frames import video_of
+from affect.frame_names import video_of
 from affect.labels import AFFWILD2_EXPRESSIONS
 from datamodules.base import ImageDataModule
 from datamodules.images.dataset import ImageDataset

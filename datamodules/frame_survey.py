@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.frames import video_of
+from affect.frame_names import video_of
 from affect.storage.fingerprint import frame_states_digest
 from datamodules.images.dataset import InaccessibleImageError
 

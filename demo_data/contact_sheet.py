@@ -10,9 +10,9 @@ from affect.storage.atomic_write import write_bytes
 from demo_data.action_units import RENDERED_UNITS, activation
 from demo_data.expressions import PROTOTYPES, express
 from demo_data.renderer.face import render
-from demo_data.renderer.flaws import generated_look
 from demo_data.renderer.geometry import Pose
 from demo_data.renderer.identity import generator, person
+from demo_data.renderer.image_flaws import generated_look
 from demo_data.renderer.scene import Scene
 from demo_data.trajectories import film
 

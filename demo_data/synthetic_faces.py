@@ -22,9 +22,9 @@ from demo_data.action_units import UNIT_INDEX
 from demo_data.build import build, draw_all, write_jpeg
 from demo_data.expressions import express
 from demo_data.renderer.face import render
-from demo_data.renderer.flaws import generated_look
 from demo_data.renderer.geometry import Pose
 from demo_data.renderer.identity import generator, person
+from demo_data.renderer.image_flaws import generated_look
 from demo_data.renderer.scene import Scene
 
 TEST_LIST: Final = "LSD_Challenge_test_set_release.txt"

@@ -24,10 +24,10 @@ from affect.storage.image_suffixes import describe_ignored
 from affect.storage.upscaled_tree import UpscaledTree
 from affect.super_resolution.batched import PRECISIONS, BatchedUpscaler, default_precision
 from affect.super_resolution.lanczos import LanczosUpscaler
+from affect.super_resolution.load_network import load_network
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.releases import DEFAULT_CACHE, FACE_ENHANCERS, fetch
 from affect.super_resolution.upscaler import Upscaler
-from affect.super_resolution.weights import load_network
 from callbacks.image_prediction_writer import ImagePredictionWriter
 from callbacks.image_progress import ImageProgressBar
 from datamodules.images.tree import ImageTree, ImageTreeDataModule, deep_images, scan_images

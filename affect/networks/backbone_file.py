@@ -13,7 +13,7 @@ import torch
 from affect.errors import InvalidFileError, InvalidOptionError
 from affect.networks.backbone import Backbone
 from affect.storage.json_file import json_content
-from affect.storage.tensor_file import fill_module, read_description, save_tensors
+from affect.storage.safetensors_file import fill_module, read_description, save_tensors
 
 FORMAT: Final = "mt-emotieffnet-backbone/1"
 MAX_IMAGE_SIZE: Final = 1 << 14

@@ -7,7 +7,7 @@ from typing import Final
 from affect.errors import InvalidFileError
 from affect.networks.heads import HEAD_INPUTS, NETWORKS, HeadNetwork, create_heads
 from affect.storage.json_file import json_content
-from affect.storage.tensor_file import fill_module, read_description, save_tensors
+from affect.storage.safetensors_file import fill_module, read_description, save_tensors
 
 FORMAT: Final = "mt-emotieffnet-heads/1"
 MAX_WIDTH: Final = 1 << 15

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from affect.errors import InvalidOptionError
 from datamodules.images.decoding import InaccessibleImageError, UnreadableImageError, read_image
-from datamodules.images.missing import missing_images
+from datamodules.images.missing_files import missing_images
 
 __all__ = [
     "ON_CORRUPT",

@@ -27,7 +27,7 @@ from PIL.ImageFile import ImageFile
 
 from affect.errors import UserError
 from datamodules.images.decoder_messages import with_messages
-from datamodules.images.jpeg import SIGNATURE, TruncatedJpegError, inspect_jpeg
+from datamodules.images.jpeg_header import SIGNATURE, TruncatedJpegError, inspect_jpeg
 from datamodules.images.orientation import orientation_of, turn_back, turn_upright
 
 MAX_PIXELS: Final = 100_000_000

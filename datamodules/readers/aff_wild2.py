@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from affect.frames import name_fault, video_of
+from affect.frame_names import name_fault, video_of
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION
 from affect.storage.text_file import parse_numbers, read_text
 from datamodules.readers.annotation_errors import AnnotationError, raise_for_problems

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from affect.frames import locate_frames, video_of
+from affect.frame_names import locate_frames, video_of
 from affect.storage.csv_table import read_csv_text
 from datamodules.readers.annotation_errors import AnnotationError
 

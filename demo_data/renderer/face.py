@@ -23,7 +23,7 @@ from demo_data.renderer.head import (
 from demo_data.renderer.identity import Identity
 from demo_data.renderer.landmarks import neutral_landmarks
 from demo_data.renderer.scene import Scene, apply_light, backdrop, expose
-from demo_data.renderer.shade import Shade
+from demo_data.renderer.shading import Shade
 from demo_data.renderer.wrinkles import shade_skin
 
 RENDERER_VERSION: Final = 1

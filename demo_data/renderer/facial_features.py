@@ -7,7 +7,7 @@ from demo_data.renderer.geometry import Projector, smooth, vector
 from demo_data.renderer.head import brow_polygon, tone
 from demo_data.renderer.identity import Identity, mix
 from demo_data.renderer.landmarks import EYES, MOUTH_INNER, MOUTH_OUTER, NOSE_BASE, NOSE_BRIDGE, depth
-from demo_data.renderer.shade import Shade
+from demo_data.renderer.shading import Shade
 
 _CIRCLE = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 _RING = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], axis=1)

@@ -7,7 +7,7 @@ from demo_data.renderer.geometry import smooth, vector
 from demo_data.renderer.head import on_face
 from demo_data.renderer.identity import Identity
 from demo_data.renderer.landmarks import BROWS, EYES, JAW, MOUTH_OUTER, NOSE_BASE, NOSE_BRIDGE
-from demo_data.renderer.shade import Shade
+from demo_data.renderer.shading import Shade
 
 _CIRCLE = np.linspace(0, 2 * np.pi, 16, endpoint=False)
 _ACROSS_FOREHEAD = np.linspace(-0.68, 0.68, 9)

@@ -23,7 +23,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from affect.frames import locate_frames
+from affect.frame_names import locate_frames
 from datamodules.aff_wild2 import is_official_set, load_splits
 from datamodules.frozen_features.table import FeatureTable
 from experiments.mtl.config import CalibrationConfig, MtlConfig

@@ -11,7 +11,7 @@ from affect.storage.json_file import read_json
 from datamodules.aff_wild2 import LISTS, image_folder
 from experiments.mtl.config import MtlConfig
 from experiments.runtime.config.options import iterate_options, option_value
-from experiments.runtime.config.sources import read_recipe
+from experiments.runtime.config.words_and_recipes import read_recipe
 
 LIMITS: Final = ("max_epochs", "limit_train_batches", "limit_val_batches")
 

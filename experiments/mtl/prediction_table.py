@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from affect.calibration.calibrator import Predictions
-from affect.frames import locate_frames, video_of
+from affect.frame_names import locate_frames, video_of
 from affect.storage.atomic_write import write_bytes
 from affect.tasks import TASKS
 

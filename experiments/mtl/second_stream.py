@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.calibration.calibrator import Predictions
-from affect.calibration.stream_blend import blend_streams
+from affect.calibration.second_stream_blend import blend_streams
 from affect.networks.head_file import HeadsSpec
 from affect.networks.heads import HeadNetwork
 from datamodules.frozen_features.table import FeatureTable, feature_table

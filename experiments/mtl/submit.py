@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.calibration.calibrator import Calibrator, Predictions
-from affect.frames import locate_frames
+from affect.frame_names import locate_frames
 from affect.networks.head_file import load_heads
 from affect.submissions.mtl import write_mtl_submission
 from datamodules.aff_wild2 import load_test_names

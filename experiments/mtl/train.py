@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.frames import locate_frames, video_of
+from affect.frame_names import locate_frames, video_of
 from affect.networks.head_file import save_heads
 from affect.storage.feature_store import FeatureStore
 from affect.storage.fingerprint import file_digest

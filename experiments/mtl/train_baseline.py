@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from affect.errors import UserError
-from affect.frames import locate_frames
+from affect.frame_names import locate_frames
 from affect.losses import balanced_unit_weights, inverse_frequency_weights
 from affect.networks.backbone import input_statistics
 from affect.tasks import TASKS

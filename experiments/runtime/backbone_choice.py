@@ -7,7 +7,7 @@ from affect.errors import MissingFileError
 from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
 from experiments.runtime.config.options import ConfigError
-from experiments.runtime.config.sources import read_saved_text
+from experiments.runtime.config.words_and_recipes import read_saved_text
 
 
 def settled(backbone: str) -> str:

@@ -13,7 +13,7 @@ from affect.storage.locks import LockedError, ProcessLock
 from affect.storage.write_errors import StorageError, storage_errors
 from experiments.runtime.config.load import resumed_folder, start_of
 from experiments.runtime.config.options import ConfigError
-from experiments.runtime.config.sources import read_saved_text
+from experiments.runtime.config.words_and_recipes import read_saved_text
 from experiments.runtime.reports.messages import LOG_FILE
 
 FOLDER_VARIABLE: Final = "MT_EMOTIEFFNET_RUN_DIR"

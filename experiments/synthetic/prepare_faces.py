@@ -16,7 +16,7 @@ from affect.storage.fingerprint import content_digest, file_digest, sizes_digest
 from affect.storage.upscaled_tree import MANIFEST, StaleTreeError, read_manifest
 from datamodules.images.dataset import UnreadableImageError
 from datamodules.images.tree import ImageTree, scan_images
-from datamodules.images.unreadable import unreadable_images
+from datamodules.images.unreadable_files import unreadable_images
 from datamodules.synthetic_faces import FaceCopy
 from experiments.runtime.config.load import TrainerConfig
 from experiments.synthetic.config import METHODS, PreparationConfig

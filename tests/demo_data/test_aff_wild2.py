@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from affect.frames import frame_of, video_of
+from affect.frame_names import frame_of, video_of
 from datamodules.readers.aff_wild2 import read_annotations, read_test_list
 from demo_data.aff_wild2 import HEADER, LISTS, TEST_LIST, labelled_episodes, write_aff_wild2
 

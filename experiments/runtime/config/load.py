@@ -20,8 +20,8 @@ from experiments.runtime.config.options import (
     option_value,
 )
 from experiments.runtime.config.shared import CORES, LoaderConfig, RunConfig, TrainerConfig, WandbConfig
-from experiments.runtime.config.sources import read_recipe, read_words
 from experiments.runtime.config.values import to_yaml_value
+from experiments.runtime.config.words_and_recipes import read_recipe, read_words
 from experiments.runtime.config.yaml_nodes import dump_yaml
 
 __all__ = [

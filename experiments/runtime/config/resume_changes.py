@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from experiments.runtime.config.load import RunConfig
 from experiments.runtime.config.options import ConfigError, iterate_options, option_value
-from experiments.runtime.config.sources import read_recipe
+from experiments.runtime.config.words_and_recipes import read_recipe
 
 _RESOURCES: Final = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_threads",

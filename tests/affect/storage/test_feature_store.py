@@ -309,3 +309,106 @@ def test_chunks_of_a_finished_store_and_old_chunks_of_siblings_are_removed(tmp_p
         f"{name}/train.{suffix}" for name in ("recent", "locked") for suffix in ("partial", "merging")
     }
     assert lock_path(own) == tmp_path / "own" / ".train.lock"
+
+
+def test_leftovers_that_vanish_or_cannot_be_locked_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "unlockable", "stale"):
+        (tmp_path / name / "train.partial").mkdir(parents=True)
+        os.utime(tmp_path / name / "train.partial", (0, 0))
+    lock_path(tmp_path / "unlockable" / "train").mkdir()
+    stat = Path.stat
+
+    def vanished(path: Path, **options: bool) -> os.stat_result:
+        if path == tmp_path / "gone" / "train.partial":
+            raise FileNotFoundError(2, "No such file or directory")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanished)
+    remove_leftovers(tmp_path / "own" / "train")
+    monkeypatch.undo()
+    assert sorted(path.parent.name for path in tmp_path.glob("*/train.partial")) == ["gone", "unlockable"]
+
+
+def test_unfinished_stores_are_in_folders_beside_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    writer.prepare()
+    assert json.loads((tmp_path / "store.partial" / "plan.json").read_text())["chunk_format"] == 2
+    writer.discard(np.array([3]))  # not written yet
+    fill(writer, writer.pending())
+    seen: list[str] = []
+
+    def fail(path: Path, text: str) -> None:
+        seen.extend(sorted(each.name for each in tmp_path.iterdir()))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("affect.storage.feature_store_writer.write_text", fail)
+        with pytest.raises(KeyboardInterrupt):
+            writer.merge()
+    assert seen == ["store.merging", "store.partial"]
+    assert [path.name for path in tmp_path.iterdir()] == ["store.partial"], "a failed merge leaves the chunks"
+    writer.merge()
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((4, 6), "float32"), ((3, 7), "float32"), ((4, 7), "float64")])
+def test_a_chunk_of_another_shape_or_type_is_computed_again(
+    tmp_path: Path, shape: tuple[int, int], dtype: str
+) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan())
+    writer.prepare()
+    fill(writer, [0])
+    np.save(tmp_path / "store.partial" / "000000.npy", np.zeros(shape, dtype))
+    assert 0 in writer.pending()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((23, 6), "float32"), ((22, 7), "float32"), ((23, 7), "float64")]
+)
+def test_an_array_of_another_shape_or_type_is_refused_without_reading_it(
+    store: Path, shape: tuple[int, int], dtype: str
+) -> None:
+    np.save(store / "features.npy", np.zeros(shape, dtype))
+    with pytest.raises(FeatureStoreError, match="damaged"):
+        FeatureStore.open(store, check_content=False)
+
+
+def test_an_archive_in_place_of_the_array_is_refused(store: Path) -> None:
+    with (store / "features.npy").open("wb") as file:
+        np.savez(file, features=np.zeros((23, 7), np.float32))
+    with pytest.raises(FeatureStoreError, match="damaged"):
+        FeatureStore.open(store, check_content=False)
+
+
+def test_a_store_without_any_image_can_be_opened(tmp_path: Path) -> None:
+    plan = make_plan()
+    writer = FeatureStoreWriter(tmp_path / "store", plan)
+    writer.prepare()
+    for chunk in writer.pending():
+        names = plan.names[plan.rows_of(chunk)]
+        writer.write(chunk, np.zeros((len(names), 7)), dict.fromkeys(names, "gone"))
+    assert set(writer.merge().missing) == set(NAMES)
+
+
+def test_features_stay_on_disk_and_rows_are_integers(store: Path) -> None:
+    opened = FeatureStore.open(store)
+    assert isinstance(opened.features, np.memmap)
+    assert opened.rows(NAMES[:2]).dtype == np.int64
+
+
+@pytest.mark.parametrize("transform", ["none", {"image_size": 224, "mean": "half"}])
+def test_a_source_of_another_kind_is_named(store: Path, transform: object) -> None:
+    plan = make_plan(sources={"backbone": "abc", "transform": transform, "images": "123"})
+    with pytest.raises(FeatureStoreError, match=r"sources\.transform\S* changed"):
+        FeatureStore.open(store, plan)
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_beyond_float16_are_an_error_without_a_warning(tmp_path: Path) -> None:
+    writer = FeatureStoreWriter(tmp_path / "store", make_plan(dtype="float16"))
+    writer.prepare()
+    with pytest.raises(FeatureStoreError, match=f"the features of {NAMES[0]} are not finite in float16"):
+        writer.write(0, np.full((4, 7), 1e6), {})

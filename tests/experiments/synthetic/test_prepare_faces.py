@@ -10,8 +10,8 @@ import torch
 from affect.errors import InvalidOptionError
 from affect.storage.upscaled_tree import MANIFEST, read_manifest
 from affect.super_resolution.checkpoints import network_digest
+from affect.super_resolution.load_network import load_network
 from affect.super_resolution.networks import SRVGGNetCompact
-from affect.super_resolution.weights import load_network
 from datamodules.images.dataset import UnreadableImageError
 from datamodules.synthetic_faces import FaceCopy
 from experiments.runtime.config.load import TrainerConfig

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.images.jpeg import JpegHeader, TruncatedJpegError, inspect_jpeg
+from datamodules.images.jpeg_header import JpegHeader, TruncatedJpegError, inspect_jpeg
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 

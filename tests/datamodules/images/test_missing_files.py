@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.images.missing import missing_images
+from datamodules.images.missing_files import missing_images
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from affect.frames import frame_of, locate_frames, name_fault, video_of
+from affect.frame_names import frame_of, locate_frames, name_fault, video_of
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from affect.errors import InvalidFileError, InvalidOptionError, MissingFileError
-from affect.super_resolution import releases, weights
+from affect.super_resolution import load_network as weights
+from affect.super_resolution import releases
 from affect.super_resolution.checkpoints import network_digest
 from affect.super_resolution.releases import Release, fetch
 

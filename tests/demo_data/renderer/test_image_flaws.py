@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from demo_data.renderer.face import render
-from demo_data.renderer.flaws import generated_look
 from demo_data.renderer.geometry import Pose
 from demo_data.renderer.identity import person
+from demo_data.renderer.image_flaws import generated_look
 from demo_data.renderer.scene import Scene
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from affect.calibration.stream_blend import blend_streams
+from affect.calibration.second_stream_blend import blend_streams
 
 
 def streams() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
