@@ -1,4 +1,4 @@
-"""Speed, measured against peers and limits, in processes set up as the experiments are."""
+"""Speed benchmarks against peers and limits, with the process settings of the experiments."""
 
 from experiments.runtime.process_settings import prepare_process
 

@@ -1,4 +1,4 @@
-"""Thresholds and smoothing against the notebooks' way: loops over scikit-learn and over neighbours.
+"""Benchmark of thresholds and smoothing against the notebooks' loops over scikit-learn and over neighbours.
 
     python -m benchmarks.calibration [--repeats 8]
 
@@ -78,10 +78,10 @@ def loop_over_neighbours(values: np.ndarray, video: np.ndarray, frame: np.ndarra
     return result
 
 
-def rows_of(
+def time_pair(
     name: str, peer: Callable[[], object], ours: Callable[[], object], repeats: int
 ) -> list[dict[str, Any]]:
-    """Time a pair."""
+    """Time our function and its peer."""
     seconds = interleaved({f"{name}: loops": peer, f"{name}: ours": ours}, repeats)
     table = ratio_table(seconds, f"{name}: loops", ROWS, "rows")
     return [
@@ -105,11 +105,11 @@ def main() -> None:
     difference = np.abs(loop_over_neighbours(*piece) - smooth(*piece, SMOOTHING)).max()
     assert difference < 1e-6, difference  # of float32 results
 
-    rows = rows_of(
+    rows = time_pair(
         "thresholds", lambda: loop_over_scikit_learn(preds, target),
         lambda: f1_curves(preds["action_units"], target["action_units"]), repeats,
     )  # fmt: skip
-    smoothing = rows_of(
+    smoothing = time_pair(
         "smoothing", lambda: loop_over_neighbours(*piece), lambda: smooth(*piece, SMOOTHING), repeats
     )
     for row in smoothing:

@@ -1,4 +1,4 @@
-"""Asks whether the drawn AffectNet can be solved without looking at faces: linear probes on 16 x 16 grey pixels.
+"""Checks by linear probes on 16 x 16 grey pixels that the drawn AffectNet cannot be solved without the faces.
 
     python -m benchmarks.demo_leak [--root DIR]
 
@@ -82,7 +82,7 @@ def main() -> None:
         description="Linear probes on 16 x 16 grey pixels of the drawn AffectNet."
     )
     parser.add_argument(
-        "--root", type=Path, default=None, help="a drawn set; by default one is drawn and thrown away"
+        "--root", type=Path, default=None, help="a drawn set; by default a temporary one is drawn"
     )
     root = parser.parse_args().root
     with tempfile.TemporaryDirectory() as folder:

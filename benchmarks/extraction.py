@@ -1,4 +1,4 @@
-"""From JPEG files to features and outputs on the CPU, against the notebook's loop and an ONNX loop.
+"""Benchmark of feature extraction from JPEG files on the CPU against the notebook's loop and an ONNX loop.
 
     python -m benchmarks.extraction [--images 256] [--repeats 8]
 
@@ -97,8 +97,8 @@ def predict_pass(
     return np.array(writer.merge().features)
 
 
-def forward_alone(backbone: nn.Module, count: int) -> Callable[[], object]:
-    """Return the bare network's forward passes over as many ready images, eager and channels-last."""
+def forward_passes(backbone: nn.Module, count: int) -> Callable[[], object]:
+    """Return the bare network's forward passes over as many prepared images, eager and channels-last."""
     image = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
 
     def call() -> None:
@@ -143,7 +143,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
         "ONNX loop": lambda: onnx_loop(folder, names, session, nchw),
         "ours, torch": lambda: predict_pass(folder, names, ours, in_slices(folded), temporary / "store"),
         "ours, onnx": lambda: predict_pass(folder, names, ours, sessions, temporary / "store"),
-        "forward alone": forward_alone(ours.encoder, count),
+        "forward alone": forward_passes(ours.encoder, count),
     }
     rows = {name: call() for name, call in candidates.items() if name != "forward alone"}
     scale = np.abs(rows["ours, torch"]).max()
@@ -176,7 +176,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
 
 @torch.no_grad()
 def calibrated(backbone: Backbone) -> Backbone:
-    """Return BatchNorm statistics of its own input, so that features are not all alike."""
+    """Update the BatchNorm statistics with random inputs, so that features differ."""
     backbone.train()
     for _ in range(3):
         backbone(torch.randn(16, 3, 96, 96))

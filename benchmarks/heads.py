@@ -1,4 +1,4 @@
-"""Training the three heads at s-Aff-Wild2's full size, against TensorDataset + DataLoader and against a bare loop.
+"""Benchmark of head training at s-Aff-Wild2's full size against TensorDataset + DataLoader and a bare loop.
 
     python -m benchmarks.heads [--repeats 8] [--rows 142333]
 
@@ -51,7 +51,7 @@ def simulate(rows: int, labelled: dict[str, float], seed: int) -> FeatureTable:
 
 
 def new_module() -> HeadsModule:
-    """Return the same fresh heads every time."""
+    """Return newly initialised heads, the same at every call."""
     torch.manual_seed(0)
     return HeadsModule("slice", "both", WIDTH - 10, 10, l2=1 / 512)
 

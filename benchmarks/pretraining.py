@@ -1,4 +1,4 @@
-"""Stage 1 against the notebook's way: the SAM step, and the path from a JPEG to the network's input.
+"""Benchmark of stage 1 against the notebooks: the SAM step, and the path from a JPEG to the network's input.
 
     python -m benchmarks.pretraining [--batch 32] [--repeats 8]
 
@@ -45,7 +45,7 @@ Batch = dict[str, Any]
 
 
 class NotebookSam:
-    """SAM as the notebooks have it: each phase loops over the tensors; BatchNorm statistics move twice."""
+    """SAM as in the notebooks: each phase loops over the tensors; BatchNorm statistics move twice."""
 
     def __init__(self, parameters: list[nn.Parameter], rho: float) -> None:
         self.parameters = parameters
@@ -55,7 +55,7 @@ class NotebookSam:
 
     @torch.no_grad()
     def first(self) -> None:
-        """Climb."""
+        """Move to the worst point nearby."""
         norm = torch.norm(torch.stack([p.grad.norm() for p in self.parameters if p.grad is not None]))
         self.old = []
         for p in self.parameters:
@@ -74,7 +74,7 @@ class NotebookSam:
 
 
 def notebook_steps(network: nn.Module, batch: Batch, rho: float) -> Callable[[int], None]:
-    """Return a callable that takes a number of steps the notebook's way."""
+    """Return a callable that takes a number of the notebook's steps."""
     optimizer = NotebookSam(list(network.parameters()), rho)
     loss = MultiTaskLoss(len(BACKBONE_EXPRESSIONS))
     image = batch["image"].contiguous()
@@ -116,7 +116,7 @@ def keep_optimizer(module: PretrainingModule) -> Callable[[], torch.optim.Optimi
 
 
 def benchmark_steps(batch_size: int, repeats: int) -> list[dict[str, Any]]:
-    """Check that both ways give the same weights, then time them and plain Adam."""
+    """Check that both reach the same weights, then time them and plain Adam."""
     torch.manual_seed(0)
     batch: Batch = {
         "image": torch.randn(batch_size, 3, SIZE, SIZE).to(DEVICE, memory_format=torch.channels_last),
@@ -153,7 +153,7 @@ def benchmark_steps(batch_size: int, repeats: int) -> list[dict[str, Any]]:
 
 
 def benchmark_data(folder: Path, repeats: int, num_images: int = 48) -> list[dict[str, Any]]:
-    """Check that both ways give the same picture, then time them on one core for files of several sizes."""
+    """Check that both produce the same picture, then time them on one core for files of several sizes."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     mean, std = input_statistics(DEFAULT_ARCHITECTURE)

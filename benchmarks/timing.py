@@ -1,4 +1,4 @@
-"""Fair comparison of speeds on a noisy machine: candidates take turns; only ratios within a run count."""
+"""Interleaved timing of candidates on a noisy machine; only ratios within a run are comparable."""
 
 import os
 import platform
@@ -20,12 +20,12 @@ PACKAGES: Final = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy",
 def interleaved(
     candidates: Mapping[str, Callable[[], object]], repeats: int = 8, warmup: int = 1
 ) -> dict[str, list[float]]:
-    """Time callables in turns, so that a slow spell of the machine falls on all of them.
+    """Time callables in turns, so that slow periods of the machine affect all of them.
 
     The order is reversed in every other round, and a CUDA device is synchronised before each clock reading.
 
     Args:
-        candidates: What to time, by name; each call must do the same amount of work.
+        candidates: Callables by name; each call must do the same amount of work.
         repeats: Timed rounds.
         warmup: Untimed rounds before them, for caches, compilation and lazy initialisation.
 
@@ -62,7 +62,7 @@ def ratio_table(
         seconds: Seconds per round by name.
         reference: The name that the others are compared with (the peer).
         items: How many items one call handles.
-        unit: What an item is, for the column heading.
+        unit: Name of an item, for the column heading.
 
     Returns:
         Rows with the name, the median seconds per call, items per second and `speed-up`, the median over
@@ -87,7 +87,7 @@ def ratio_table(
 
 
 def machine() -> dict[str, str]:
-    """Describe what the figures were measured on: processor, its cores and rate, versions and GPU if there is one."""
+    """Describe the machine: processor, its cores and rate, versions and GPU if there is one."""
     versions = []
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Real-ESRGAN: our batched engine against the package's RealESRGANer, one image at a time; same weights, same run.
+"""Benchmark of our batched Real-ESRGAN engine against the package's RealESRGANer, with the same weights.
 
     python -m benchmarks.upscaling [--faces 16] [--rounds 8] [--weights packaged:x4plus]
 
@@ -41,7 +41,7 @@ def draw_faces(count: int, size: int) -> Tensor:
 
 
 def engines(weights: str, outscale: float, device: torch.device) -> dict[str, Upscaler]:
-    """Build the peer and our engine in every precision that makes sense on a device."""
+    """Build the peer and our engine in every precision useful on a device."""
     network = load_network(weights)
     on_gpu = device.type == "cuda"
     precisions = ("float16",) if on_gpu else ("float32", "bfloat16")

@@ -1,4 +1,4 @@
-"""Every head keeps the weights of its own best epoch."""
+"""Restores each head's weights of its own best epoch."""
 
 import math
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 class BestPerHead(Callback):
-    """Remember each submodule's weights when its monitor is best, and put them back when training ends.
+    """Keep each submodule's weights when its monitor is best, and restore them when training ends.
 
-    A monitor that is absent (no label for it) keeps the last weights.
+    A submodule whose monitor is absent (no labels) keeps its last weights.
 
     Args:
         monitors: Submodule's dotted name, then the metric's name and `min` or `max`.
 
     Attributes:
         best_epoch: By submodule, the epoch kept, counted from 1.
-        best_value: By submodule, its monitor's value then.
+        best_value: By submodule, its monitor's value in that epoch.
     """
 
     def __init__(self, monitors: Mapping[str, tuple[str, str]]) -> None:
@@ -29,7 +29,7 @@ class BestPerHead(Callback):
         self._weights: dict[str, dict[str, Tensor]] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare."""
+        """Keep the weights of submodules whose monitor improved."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         for name, (monitor, mode) in self.monitors.items():
@@ -45,15 +45,15 @@ class BestPerHead(Callback):
                 self._weights[name] = {key: tensor.detach().clone() for key, tensor in state.items()}
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         for name, weights in self._weights.items():
             pl_module.get_submodule(name).load_state_dict(weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Save what was best so far."""
+        """Return best epochs, values and weights so far."""
         return {"epoch": self.best_epoch, "value": self.best_value, "weights": self._weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what was best so far."""
+        """Restore best epochs, values and weights."""
         self.best_epoch, self.best_value = state_dict["epoch"], state_dict["value"]
         self._weights = state_dict["weights"]

@@ -1,4 +1,4 @@
-"""Writes extracted features into their store as they come."""
+"""Callback that writes extracted features to a feature store."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from affect.storage.feature_store_writer import FeatureStoreWriter
 
 
 class FeaturePredictionWriter(BasePredictionWriter):
-    """Write each batch as the chunk that it is; Lightning keeps nothing in memory.
+    """Write each batch of features as one chunk of a store.
 
     Args:
-        writer: The store in the making.
+        writer: Writer of the store.
     """
 
     def __init__(self, writer: FeatureStoreWriter) -> None:

@@ -15,7 +15,7 @@ class NonFiniteLossError(UserError):
 
 
 class FiniteLoss(Callback):
-    """Check each step's loss one step later, when a GPU has long computed it and need not be waited for."""
+    """Check each step's loss one step later, so that it need not wait for a GPU."""
 
     def __init__(self) -> None:
         self._pending: tuple[Tensor, int, list[str]] | None = None
@@ -23,7 +23,7 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Check the step before and remember this one."""
+        """Check the previous step and keep this one's loss."""
         self._check()
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         self._pending = (torch.isfinite(loss), trainer.global_step, batch["name"])
@@ -33,7 +33,7 @@ class FiniteLoss(Callback):
         self._check()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check before weights are judged."""
+        """Check the last step before validation."""
         self._check()
 
     def _check(self) -> None:

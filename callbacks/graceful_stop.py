@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM stop a Trainer between two steps."""
+"""Callback that stops a Trainer between two steps on SIGINT and SIGTERM."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from affect.stop_signals import STOP_SIGNALS, Interruption
 
 
 class GracefulStop(Callback):
-    """Stop after the step in which a signal arrives, with an Interruption; every process after the same step.
+    """Stop after the step in which a signal arrives, with an Interruption, in all processes after the same step.
 
     Lightning's own handlers of SIGINT and SIGTERM, which end the program with status 0 or 1, are replaced; its handler
     of SLURM's requeue signal stays.

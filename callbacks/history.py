@@ -1,4 +1,4 @@
-"""The epochs' metrics as a table, kept through a resume."""
+"""Callback that writes the metrics of each epoch to a CSV file."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from affect.storage.atomic_write import write_text
 class History(Checkpoint):
     """Write one row per epoch to a csv file, for curves and for reading without W&B.
 
-    A row holds what was logged during its epoch alone. The class derives from `Checkpoint` because Lightning calls
+    A row holds only values logged during its epoch. The class derives from `Checkpoint` because Lightning calls
     `on_train_epoch_end` of checkpoint callbacks last: after the other callbacks and the module, which may log there.
 
     Args:
@@ -43,7 +43,7 @@ class History(Checkpoint):
             write_text(self.path, self.table().to_csv(index=False))
 
     def table(self) -> pd.DataFrame:
-        """Return the rows as a table, one column per metric."""
+        """Return the rows as a table with one column per metric."""
         return pd.DataFrame(self.rows)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write upscaled images while the next ones are computed, and close the tree when all are there."""
+"""Callback that writes upscaled images to an output tree in background threads."""
 
 import itertools
 import os
@@ -16,14 +16,14 @@ from affect.storage.upscaled_tree import UpscaledTree
 
 
 class ImagePredictionWriter(BasePredictionWriter):
-    """Encodes and writes the images of each batch in threads.
+    """Encode and write the images of each batch in threads, and complete the tree's manifest at the end.
 
     Args:
-        tree: Where they go; opened before the pass.
-        rejected: Names and reasons of source entries that were not even tried, for the manifest.
+        tree: Output tree; opened before the pass.
+        rejected: Names and reasons of source entries that were not read, for the manifest.
         reduced: Names of source images whose samples are reduced to 8 bits, for the manifest.
         num_threads: Writing threads of each process; by default one per processor core, at most 8.
-        max_waiting: Images that may wait to be written before the pass waits for them.
+        max_waiting: Largest number of images waiting to be written before the pass blocks.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ImagePredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Hand the images to the threads; an error of an earlier one is raised here."""
+        """Submit the images to the threads; errors of earlier images are raised here."""
         assert self._pool is not None
         for group in prediction["groups"]:
             arrays = group["image"].permute(0, 2, 3, 1).contiguous().numpy()
@@ -83,7 +83,7 @@ class ImagePredictionWriter(BasePredictionWriter):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Write all finished images where a signal stops the pass; after an error only those being written."""
+        """Write all computed images if a signal stopped the pass; after an error, finish only writes in progress."""
         if isinstance(exception, Interruption):
             self._collect(0)
         self._stop()

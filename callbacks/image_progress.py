@@ -1,4 +1,4 @@
-"""A progress bar of the predict loop that counts images, so that its rate is images a second."""
+"""Progress bar of the predict loop that counts images instead of batches."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,12 +10,12 @@ from rich.text import Text
 
 
 class ImageProgressBar(RichProgressBar):
-    """Count images where Lightning counts batches.
+    """Progress bar that counts images where Lightning counts batches.
 
     Args:
         batch_size: Images in a batch of one process.
-        num_images: Images in all. Only the last batch may hold fewer than the others, so that a pass that is shared or
-            resumed counts by less than a batch too many.
+        num_images: Total number of images. Only the last batch may be smaller, so that a shared or resumed pass counts
+            less than one batch too many.
     """
 
     def __init__(self, batch_size: int, num_images: int) -> None:
@@ -24,7 +24,7 @@ class ImageProgressBar(RichProgressBar):
         self.num_images = num_images
 
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
-        """Put our pace where Lightning shows its time and speed, which forget what is older than 30 seconds."""
+        """Replace Lightning's time and speed columns, which average over the last 30 seconds, by PaceColumn."""
         return [*super().configure_columns(trainer)[:-2], PaceColumn()]
 
     @property
@@ -46,13 +46,13 @@ class ImageProgressBar(RichProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Move the bar by a batch of images."""
+        """Advance the bar by a batch of images."""
         done = min((batch_idx + 1) * self.batch_size, self.num_images)
         super().on_predict_batch_end(trainer, pl_module, outputs, batch, done - 1, dataloader_idx)
 
 
 class PaceColumn(ProgressColumn):
-    """The time taken, the time left and the images a second, by the pace of the whole pass."""
+    """Elapsed time, remaining time and images per second, averaged over the whole pass."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The checkpoints of a training in stages."""
+"""Callback that writes the best and the last checkpoint of training in stages."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ class StageCheckpoints(Checkpoint):
     At the end `best.ckpt` is of the epoch whose weights StageSchedule restores.
 
     Args:
-        folder: Where to; made as training starts.
+        folder: Folder of the checkpoints, created when training starts.
         staged: Knows the best epoch.
     """
 
@@ -24,13 +24,13 @@ class StageCheckpoints(Checkpoint):
         self.staged = staged
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make the folder, by which a run that began to train is known."""
+        """Create the folder, which marks a run that began to train."""
         if trainer.is_global_zero:
             with storage_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write; the best first, since a run killed in between does this epoch again."""
+        """Save the best checkpoint before the last, since a run killed in between repeats this epoch."""
         if self.staged.best_epoch == trainer.current_epoch:
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")

@@ -1,4 +1,4 @@
-"""Train in stages, each with its own rate, each ending with its best weights (arXiv 2207.09508, section 3.1)."""
+"""Schedule of training stages, each with its own learning rate and best weights (arXiv 2207.09508, section 3.1)."""
 
 import math
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ class Stage:
     """A number of epochs at one learning rate.
 
     Attributes:
-        name: What trains, for messages.
-        epochs: Length; 0 leaves the stage out.
-        learning_rate: Of the inner optimiser.
+        name: Name of the stage, for messages.
+        epochs: Number of epochs; 0 skips the stage.
+        learning_rate: Learning rate of the inner optimiser.
         encoder_frozen: Whether only the classifier trains.
         schedule: `constant`, or `cosine`: from the rate to 0 over the stage.
         with_sam: Whether SAM is used, if the module has a radius for it.
@@ -57,9 +57,9 @@ class StageSchedule(Callback):
     stage ends like an undisturbed one.
 
     Args:
-        stages: In order.
+        stages: Stages in order.
         monitor: Validation metric that is best when largest.
-        seed: Of each epoch's random numbers (flips, dropout), so that they do not depend on what ran before.
+        seed: Seed of each epoch's random numbers (flips, dropout), which thus do not depend on earlier epochs.
 
     Attributes:
         best_score: Best value of the metric in the current stage, None before its first validation.
@@ -99,7 +99,7 @@ class StageSchedule(Callback):
         return self.stages[index]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Enter the epoch's stage; at its first epoch, from the best weights of the one before."""
+        """Set up the epoch's stage; its first epoch starts from the best weights of the previous stage."""
         epoch = trainer.current_epoch
         stage = self.stage_at(epoch)
         optimizer = trainer.optimizers[0]
@@ -141,7 +141,7 @@ class StageSchedule(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the images that could be read."""
+        """Count the validated images."""
         names = batch.get("name") if isinstance(batch, dict) else None
         self._num_validated += 1 if names is None else len(names)
 
@@ -168,11 +168,11 @@ class StageSchedule(Callback):
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the module with the last stage's best weights."""
+        """Restore the last stage's best weights."""
         self.restore_best(pl_module)
 
     def restore_best(self, pl_module: pl.LightningModule) -> None:
-        """Return the module the best weights of the stage so far."""
+        """Load the stage's best weights so far into the module."""
         if self._best_weights:
             pl_module.load_state_dict(self._best_weights)
 

@@ -12,7 +12,7 @@ class Throughput(Callback):
     """Log `train/images_per_second` per epoch, over all processes.
 
     Args:
-        stage_starts: Epochs from which other parameters train; counting begins anew there.
+        stage_starts: First epoch of each stage, where counting restarts.
         warmup: Steps at each epoch's start that are not counted: workers start, caches fill.
     """
 
@@ -25,11 +25,11 @@ class Throughput(Callback):
 
     @property
     def images_per_second(self) -> float | None:
-        """Over the current stage so far, also through a resume; None before enough steps."""
+        """Mean rate of the current stage, also across a resume; None before enough steps."""
         return self._images / self._seconds if self._seconds else None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the epoch's count."""
+        """Reset the epoch's count."""
         self._epoch_images = self._epoch_seconds = 0.0
         if trainer.current_epoch in self.stage_starts:
             self._images = self._seconds = 0.0

@@ -13,7 +13,7 @@ class ValidationOutputs(Callback):
 
     Attributes:
         names: Image ids, sorted.
-        outputs: What `validation_step` returned, shape (N, K).
+        outputs: Outputs of `validation_step`, shape (N, K).
         labels: Label columns by batch key, each of length N.
     """
 
@@ -24,14 +24,14 @@ class ValidationOutputs(Callback):
         self._rows: list[tuple[str, np.ndarray, dict[str, np.ndarray]]] = []
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin anew."""
+        """Discard collected rows."""
         self._rows = []
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Keep a batch, unless the step returned nothing to keep."""
+        """Collect a batch, unless the step returned None."""
         if outputs is None:
             return
         columns = {key: value.cpu().numpy() for key, value in batch.items() if key not in ("image", "name")}
@@ -40,7 +40,7 @@ class ValidationOutputs(Callback):
             self._rows.append((name, values[row], {key: column[row] for key, column in columns.items()}))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring the processes' parts together, in the order of names."""
+        """Gather the rows of all processes and sort them by name."""
         rows = self._rows
         if trainer.world_size > 1:
             parts: list[Any] = [None] * trainer.world_size

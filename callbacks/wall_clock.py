@@ -7,9 +7,9 @@ from pytorch_lightning.callbacks import Callback
 
 
 class WallClock(Callback):
-    """Count the seconds of a run from here on; a run that resumes a checkpoint adds what had been counted in it.
+    """Count the seconds of a run since construction, plus those stored in a resumed checkpoint.
 
-    One clock serves all fits of a run.
+    All fits of a run share one clock.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard's panels of a classifier: confusion matrix, and images with what the network said of them."""
+"""Callback that logs a classifier's confusion matrix and captioned images to W&B."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from callbacks.validation_outputs import ValidationOutputs
 class WandbPanels(Callback):
     """Log a confusion matrix and, if allowed, a grid of images after each validation pass of a fit.
 
-    Does nothing without a W&B logger. The matrix is of what ValidationOutputs, which must come before this one, has
-    collected from all processes; the images are of the first process.
+    Does nothing without a W&B logger. The matrix covers the outputs that ValidationOutputs, which must come before this
+    callback, collected from all processes; the images are those of rank 0.
 
     Args:
         classes: Names in label order.
         mean: Channel means that the images were normalised with.
         std: Channel standard deviations.
         log_images: Whether images may leave the machine.
-        num_images: How many of them, from the first batch.
+        num_images: Number of images, from the first batch.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class WandbPanels(Callback):
             self._images = list(zip(batch["name"], pixels, strict=False))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Send the panels."""
+        """Log the panels."""
         if not isinstance(trainer.logger, WandbLogger):
             return
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]

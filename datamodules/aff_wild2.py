@@ -32,7 +32,7 @@ def load_annotations(root: str | Path, split: str, check_counts: bool = True) ->
     Args:
         root: Folder that holds the lists.
         split: `train` or `val`.
-        check_counts: Refuse a list that looks official but has other counts.
+        check_counts: Reject a list that looks official but has other counts.
 
     Raises:
         AnnotationError: If the list is missing or malformed, holds no label, or its counts differ.
@@ -41,7 +41,7 @@ def load_annotations(root: str | Path, split: str, check_counts: bool = True) ->
     if check_counts:
         check_official_counts(LISTS[split], annotations.report)
     if not len(annotations):
-        raise AnnotationError(f"{Path(root) / LISTS[split]}: not one row has a label")
+        raise AnnotationError(f"{Path(root) / LISTS[split]}: no row has a label")
     return annotations
 
 
@@ -68,7 +68,7 @@ def load_splits(root: str | Path, check_counts: bool = True) -> dict[str, Annota
 
 
 def is_official_set(annotations: Mapping[str, Annotations]) -> bool:
-    """Return whether the rows of both splits are those of the official set, which published values are of."""
+    """Return whether both splits are those of the official set, to which published values refer."""
     return is_official({LISTS[split]: rows.report for split, rows in annotations.items()})
 
 
@@ -124,7 +124,7 @@ class AffWild2DataModule(ImageDataModule):
 
     @property
     def is_official(self) -> bool:
-        """Whether this is the official set, which published values are of."""
+        """Whether this is the official set, to which published values refer."""
         return is_official_set(self.annotations)
 
 

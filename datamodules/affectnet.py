@@ -25,13 +25,13 @@ class AffectNetDataModule(ImageDataModule):
 
     Args:
         root: Folder of the data set.
-        layout: `csv`, `npy`, or `auto` to look.
+        layout: `csv`, `npy`, or `auto` to detect it.
         cache_dir: Folder of the annotation cache.
         **loader: The arguments of ImageDataModule.
 
     Attributes:
         expressions: Names of the expression labels, in order.
-        index: One row per usable face, after `setup` (see affectnet_annotations).
+        index: One row per usable face, after `setup` (columns: see datamodules.readers.affectnet).
         fingerprint: Digest of the annotation files' states, by which the index cache notices changes.
 
     Raises:
@@ -51,7 +51,7 @@ class AffectNetDataModule(ImageDataModule):
         self.fingerprint = ""
 
     def prepare_data(self) -> None:
-        """Read the annotations once per host, so that the processes find them in the cache."""
+        """Read the annotations once per host, so that all processes read them from the cache."""
         if not self.datasets:
             self._read_index()
 
@@ -80,7 +80,7 @@ class AffectNetDataModule(ImageDataModule):
 
     @property
     def is_official(self) -> bool:
-        """Whether the set has the official size, which published values are of."""
+        """Whether the set has the official size, to which published values refer."""
         return {split: len(dataset) for split, dataset in self.datasets.items()} == OFFICIAL_SIZES
 
     def class_counts(self) -> list[int]:
@@ -98,7 +98,7 @@ class AffectNetDataModule(ImageDataModule):
 
 
 def check_overlap(root: Path, index: pd.DataFrame) -> None:
-    """Warn of faces that are listed twice in a split, and refuse paths that are in both.
+    """Warn of faces that are listed twice in a split, and reject paths that are in both.
 
     Images of the npy layout whose ids are equal are compared by content; copies give a warning.
 

@@ -1,4 +1,4 @@
-"""Random changes of single images, drawn by albumentations and reproducible through PyTorch's generator."""
+"""Random augmentation of single images by albumentations, seeded from PyTorch's generator."""
 
 import albumentations as A
 import numpy as np
@@ -10,7 +10,7 @@ class ColourJitter:
     """Vary brightness, contrast, saturation and hue.
 
     Each call takes its seed from PyTorch's generator, which is seeded per epoch and worker: a resumed run draws the
-    same changes as one that ran through, which albumentations' own generator would not.
+    same changes as an uninterrupted one, unlike with albumentations' own generator.
 
     Args:
         brightness: Largest relative change, in [0, 1].

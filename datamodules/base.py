@@ -1,4 +1,4 @@
-"""The loader factory that every image DataModule shares."""
+"""Base class of the image DataModules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ class ImageDataModule(pl.LightningDataModule):
     Subclasses fill `datasets` by split name (`train`, `val`, `test`, `predict`) in `setup`.
 
     Batch normalisation cannot train on a batch of one image. A last training batch of one is left out (another image
-    each epoch, as they are shuffled), and so is the one image of a training batch that skipped all others.
+    each epoch, as they are shuffled), and so is the only readable image of a training batch.
 
     Args:
         image_size: Side of the square network input in pixels.
@@ -28,10 +28,10 @@ class ImageDataModule(pl.LightningDataModule):
         std: Channel standard deviations for normalisation, RGB.
         batch_size: Samples per process and step.
         num_workers: Decoding processes; 0 decodes in the main one.
-        on_corrupt: `raise` or `skip` unreadable images; a batch of nothing else arrives with B = 0.
+        on_corrupt: `raise` or `skip` unreadable images; a batch of unreadable images only has B = 0.
         flip: Probability of a horizontal flip while training.
         grey: Probability of a grey-scale image while training.
-        seed: Of the order of training samples.
+        seed: Seed of the order of training samples.
 
     Attributes:
         skipped: Reasons, one per skipped image, collected as batches arrive.
@@ -63,13 +63,13 @@ class ImageDataModule(pl.LightningDataModule):
         self._known_missing: set[str] = set()
 
     def check_files(self) -> list[str]:
-        """Look for the file of every listed image, before any is read; with `skip`, they count as skipped at once.
+        """Check that every listed image has a file, before any is read; with `skip`, missing ones count as skipped.
 
         Returns:
             Path and reason of each image that is missing or known to be unreadable, in order of the lists.
 
         Raises:
-            UnreadableImageError: If not one image of a split can be read.
+            UnreadableImageError: If no image of a split can be read.
         """
         found: list[str] = []
         for split, dataset in self.datasets.items():
@@ -87,19 +87,19 @@ class ImageDataModule(pl.LightningDataModule):
         return found
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffle by seed and epoch."""
+        """Load the training samples, shuffled by seed and epoch."""
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader:
-        """Return every validation sample once, over all processes."""
+        """Load every validation sample once over all processes."""
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader:
-        """Return every test sample once, over all processes."""
+        """Load every test sample once over all processes."""
         return self._loader("test")
 
     def predict_dataloader(self) -> DataLoader:
-        """Return every sample to predict once, over all processes."""
+        """Load every sample to predict once over all processes."""
         return self._loader("predict")
 
     def _loader(self, split: str) -> DataLoader:
@@ -108,7 +108,7 @@ class ImageDataModule(pl.LightningDataModule):
         generator = None
         leave_out_last = False
         if split == "train":
-            # Not current_epoch, which a resumed run sets later than it asks for this loader.
+            # Not current_epoch: a resumed run sets it only after requesting this loader.
             progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
             sampler = ShuffleSampler(dataset, self.seed, progress.processed if progress else 0)
             generator = sampler.generator
@@ -132,10 +132,10 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Normalise (and while training flip) on the device; take note of skipped images.
+        """Normalise (and flip while training) on the device; record skipped images.
 
         Raises:
-            UnreadableImageError: If several images were skipped and not one could be read.
+            UnreadableImageError: If several images were skipped and none could be read.
         """
         skipped = set(batch.pop("skipped", ()))
         self.skipped |= skipped

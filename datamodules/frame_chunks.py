@@ -1,4 +1,4 @@
-"""Frames for feature extraction: one item is a whole chunk of a feature store, so that a chunk is always one batch."""
+"""Frames for feature extraction; one item is a whole chunk of a feature store, so that each batch is one chunk."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from datamodules.samplers import process_share
 from datamodules.transforms import DeviceTransform
 
 ABSENT: Final = os.strerror(errno.ENOENT)
-"""Why a row is missing whose image has no file."""
+"""Reason recorded for a row whose image has no file."""
 
 
 class FrameChunks(Dataset[dict[str, Any]]):
@@ -41,11 +41,11 @@ class FrameChunks(Dataset[dict[str, Any]]):
         return len(self.chunks)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return `image` (B, 3, H, W), `name`, `chunk` and `missing`: the reason by id of images left grey.
+        """Return `image` (B, 3, H, W), `name`, `chunk` and `missing`: reasons by id of the images left grey.
 
         Raises:
-            InaccessibleImageError: If the system does not give an image, or not the one that was surveyed: that may
-                pass, so it is not kept as missing.
+            InaccessibleImageError: If the system refuses access to an image, or it changed since the survey; this may
+                be temporary, so the image is not recorded as missing.
         """
         chunk, rows = self.chunks[index]
         names = list(self.survey.names[rows])
@@ -60,7 +60,7 @@ class FrameChunks(Dataset[dict[str, Any]]):
             except InaccessibleImageError:
                 raise
             except UnreadableImageError as error:
-                # Without the machine's path: the reason goes into the store, which is the same wherever it is made.
+                # Without the path: the reason is stored, and a store must not depend on where it is made.
                 missing[name] = str(error).removeprefix(f"{self.survey.folder / name}: ")
         image = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         return {"image": image, "name": names, "chunk": chunk, "missing": missing}
@@ -79,16 +79,16 @@ class FrameChunks(Dataset[dict[str, Any]]):
             if surveyed or isinstance(error, InaccessibleImageError):
                 raise
             raise InaccessibleImageError(
-                f"{error}, but it was there when this run began; put it back and run again"
+                f"{error}, but it existed when this run began; restore it and run again"
             ) from error
 
 
 class FrameChunksDataModule(pl.LightningDataModule):
-    """Return each process the chunks of a store that are its own and not written yet.
+    """Load each process's share of the chunks of a store that are not written yet.
 
     Args:
         survey: State of the files of the store's names.
-        writer: The store in the making.
+        writer: Writer of the store.
         image_size: Side of the square network input in pixels.
         mean: Channel means for normalisation, in [0, 1], RGB.
         std: Channel standard deviations, RGB.
@@ -112,14 +112,14 @@ class FrameChunksDataModule(pl.LightningDataModule):
         self.transform = DeviceTransform(mean, std)
 
     def prepare_data(self) -> None:
-        """Make the store's folder, or find what a stopped run left there, before any process looks."""
+        """Create the store's folder, or reopen that of a stopped run, before any process reads it."""
         self.writer.prepare()
 
     def predict_dataloader(self) -> DataLoader:
-        """Load the chunks left to do.
+        """Load the remaining chunks.
 
         Raises:
-            FeatureStoreError: If the process that made the store's folder surveyed other files.
+            FeatureStoreError: If the process that created the store's folder surveyed other files.
         """
         self.writer.check_plan()
         plan = self.writer.plan

@@ -1,4 +1,4 @@
-"""The state of image files, found without reading them: what feature rows are made from is compared with it."""
+"""Survey of the state of image files without reading them, to detect changes while features are extracted."""
 
 import os
 from collections import defaultdict
@@ -19,13 +19,13 @@ NO_FILE: Final = -1
 
 @dataclass(frozen=True)
 class FrameSurvey:
-    """The files of an image list as they were at one moment.
+    """State of the files of an image list at one moment.
 
     Attributes:
-        folder: What the names are relative to.
+        folder: Folder that the names are relative to.
         names: Image ids, N of them.
         states: Size in bytes, time of the last write and time of the last change of content or attributes, both in
-            nanoseconds, shape (N, 3), int64; NO_FILE where there is no regular file.
+            nanoseconds, shape (N, 3), int64; NO_FILE if it is not a regular file.
         digest: `frame_states_digest` of the files.
     """
 
@@ -40,7 +40,7 @@ class FrameSurvey:
         return [self.names[row] for row in np.flatnonzero(self.states[:, 0] == NO_FILE).tolist()]
 
     def changed_rows(self) -> NDArray[np.int64]:
-        """Look again and give the rows of files that were written, replaced, removed or added since.
+        """Survey again and return the rows of files that were written, replaced, removed or added since.
 
         Raises:
             InaccessibleImageError: If a folder cannot be listed.
@@ -49,10 +49,10 @@ class FrameSurvey:
 
 
 def survey_frames(folder: str | Path, names: Sequence[str]) -> FrameSurvey:
-    """Look at the image files of a list.
+    """Survey the image files of a list.
 
     Args:
-        folder: What the names are relative to.
+        folder: Folder that the names are relative to.
         names: Image ids.
 
     Raises:
@@ -83,7 +83,7 @@ def check_unchanged(path: Path, expected: Sequence[int] | NDArray[np.int64], fou
     """
     if _state(found) != tuple(expected):
         raise InaccessibleImageError(
-            f"{path}: changed since this run began; leave the images as they are until the run has ended, and run again"
+            f"{path}: changed since this run began; do not change the images until the run has ended, and run again"
         )
 
 

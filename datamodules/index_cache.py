@@ -1,4 +1,4 @@
-"""A table that is slow to read is kept as parquet after its checksum, and read anew when its sources change."""
+"""Cache of tables that are slow to read, as checksummed parquet, invalidated when their sources change."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,20 +16,20 @@ from affect.storage.text_file import read_regular
 from affect.storage.write_errors import StorageError
 
 _VERSION: Final = 3
-"""Raise it when the tables' columns or filters change."""
+"""Increase when the tables' columns or filters change."""
 _KEY: Final = b"fingerprint"
 _DIGEST_BYTES: Final = 32
 
 
 def cached_table(cache: str | Path, key: str, state: str, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Return a table from the cache, or read it and put it there.
+    """Return a table from the cache, or read it and store it there.
 
-    The cache saves time only: a damaged file is replaced with a message, and a folder that cannot be read or written
-    gives a warning. Processes may read and write the same file at once.
+    A damaged cache file is replaced with a message; a folder that cannot be read or written causes a warning. Processes
+    may read and write the same file at once.
 
     Args:
         cache: Folder of the cache.
-        key: What the table is of, for instance the resolved data root; it names the file.
+        key: Identifies the table, for instance by the resolved data root; the file is named by its hash.
         state: Digest of its sources' states; a file with another one is replaced.
         read: Reads the table.
     """
@@ -54,7 +54,7 @@ def cached_table(cache: str | Path, key: str, state: str, read: Callable[[], pd.
 
 
 def _load(path: Path, state: str) -> pa.Table | None:
-    """Read a table if the cache holds it in the state asked for."""
+    """Return the cached table if it is intact and has the given state."""
     try:
         content = read_regular(path)
         if _checksum(content[_DIGEST_BYTES:]) != content[:_DIGEST_BYTES]:

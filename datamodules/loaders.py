@@ -1,4 +1,4 @@
-"""DataLoaders with workers that have room for their batches and are not waited for without end."""
+"""DataLoaders whose workers have enough shared memory and a timeout."""
 
 import contextlib
 import multiprocessing
@@ -23,7 +23,7 @@ TIMEOUT: Final = 300
 
 
 class LoaderError(UserError):
-    """The processes that read images have no room for their batches, have died, or do not answer."""
+    """The processes that read images lack shared memory, have died, or do not respond."""
 
 
 def build_loader(
@@ -37,10 +37,10 @@ def build_loader(
     """Build a DataLoader of images.
 
     Args:
-        dataset: What to load.
+        dataset: Dataset to load.
         num_workers: Decoding processes; 0 decodes in the main one.
         batch_bytes: Size of a batch.
-        sharing: Loaders that use the shared memory at the same time, this one included.
+        sharing: Number of loaders that use the shared memory at once, this one included.
         key: The option that sets `num_workers`, for messages.
         **options: Further arguments of DataLoader.
 
@@ -63,12 +63,12 @@ def build_loader(
 def check_shared_memory(
     num_workers: int, batch_bytes: int, sharing: int = 1, key: str = "data.num_workers"
 ) -> None:
-    """Refuse more workers than the shared memory has room for; without room, a batch is lost and waited for.
+    """Reject more workers than the shared memory has room for, since they would hang.
 
     Args:
         num_workers: Decoding processes of each loader.
         batch_bytes: Size of a batch.
-        sharing: Loaders at the same time.
+        sharing: Number of loaders at the same time.
         key: The option that sets `num_workers`.
 
     Raises:
@@ -77,7 +77,7 @@ def check_shared_memory(
     try:
         state = os.statvfs(SHARED_MEMORY)
     except OSError:
-        return  # a system that has no such folder, and no such limit
+        return  # systems without this folder have no such limit
     free = state.f_bavail * state.f_frsize
     per_worker = batch_bytes * PREFETCH * sharing
     used = batch_bytes * sharing  # the batch being computed with
@@ -95,7 +95,7 @@ def check_shared_memory(
 
 @contextlib.contextmanager
 def loader_errors() -> Iterator[None]:
-    """Turn PyTorch's errors about dead or silent worker processes into a LoaderError, and end such workers.
+    """Convert PyTorch's errors about dead or unresponsive workers into a LoaderError, and kill the workers.
 
     Raises:
         LoaderError: Instead of a RuntimeError of that kind.
@@ -115,7 +115,7 @@ def loader_errors() -> Iterator[None]:
 
 
 def _end_workers() -> None:
-    """Kill the processes that this one has started: one that is stuck would be waited for when the program ends."""
+    """Kill this process's children: a stuck one would block the end of the program."""
     # PyTorch's handler would raise an error for each.
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:

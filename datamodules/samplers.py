@@ -1,4 +1,4 @@
-"""Samplers that share a data set among processes, reproducibly."""
+"""Samplers that split a data set among processes reproducibly."""
 
 from collections.abc import Iterator, Sized
 
@@ -15,16 +15,16 @@ def process_share() -> tuple[int, int]:
 
 
 class ShuffleSampler(DistributedSampler):
-    """Shuffle anew each epoch, from seed and epoch alone, so that a resumed run sees the same order.
+    """Shuffle in each epoch by seed and epoch only, so that a resumed run sees the same order.
 
     Args:
-        dataset: What to shuffle.
-        seed: Of the order.
+        dataset: Dataset to shuffle.
+        seed: Seed of the order.
         epoch: First epoch; workers fetch ahead before Lightning sets it.
 
     Attributes:
-        generator: For the DataLoader, which seeds its workers from it: it follows the epoch too, and leaves the global
-            random state alone.
+        generator: Seeds the DataLoader's workers; it depends on the epoch too and leaves the global random state
+            unchanged.
     """
 
     def __init__(self, dataset: Sized, seed: int, epoch: int = 0) -> None:
@@ -34,13 +34,13 @@ class ShuffleSampler(DistributedSampler):
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Enter an epoch."""
+        """Set the epoch that determines the order."""
         super().set_epoch(epoch)
         self.generator.manual_seed(hash((self.seed, epoch, self.rank)) % 2**63)
 
 
 class ShardSampler(Sampler[int]):
-    """Return each process every world_size-th sample, none twice: what metrics and predictions need."""
+    """Assign every world_size-th sample to each process, none twice, as metrics and predictions need."""
 
     def __init__(self, dataset: Sized) -> None:
         self.rank, self.world_size = process_share()

@@ -21,8 +21,8 @@ def warn_of_repeats(source: str, names: Sequence[str], labels: np.ndarray) -> No
     """Warn of images that a list names more than once, and of those whose labels differ.
 
     Args:
-        source: What lists them, for the message.
-        names: N images, or other keys of what is labelled.
+        source: File or folder that lists them, for the message.
+        names: N images, or other keys of the labelled items.
         labels: Shape (N, L); NaN is missing and equal to NaN.
     """
     index = pd.Index(names)
@@ -54,7 +54,7 @@ def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]]) -> N
 
 
 def refuse_shared_images(source: str, names: Mapping[str, Sequence[str]]) -> None:
-    """Refuse images that are in both splits.
+    """Raise an error if images are in both splits.
 
     Args:
         source: The data set, for the message.
@@ -73,9 +73,9 @@ def refuse_shared_images(source: str, names: Mapping[str, Sequence[str]]) -> Non
 
 
 def warn_of_copies(source: str, files: pd.DataFrame) -> None:
-    """Warn of files of the validation set that the training set holds too, and of one file with two labels.
+    """Warn of files that are in both the validation and the training set, and of files with two labels.
 
-    Only files with equal keys are compared: first by size, then by content. Copies under another key go unnoticed.
+    Only files with equal keys are compared: first by size, then by content. Copies under another key are not detected.
 
     Args:
         source: The data set, for the message.
@@ -105,12 +105,12 @@ def warn_of_copies(source: str, files: pd.DataFrame) -> None:
         )
     if contradicting:
         rank_zero_warn(
-            f"{source}: {len(contradicting):,} images stand under more than one label: {_some(contradicting)}"
+            f"{source}: {len(contradicting):,} images have more than one label: {_some(contradicting)}"
         )
 
 
 def _digest(path: str) -> str:
-    """Digest a file's content; the path stands for a file that cannot be read, which equals no other."""
+    """Return a digest of a file's content, or its path if it cannot be read, which equals no digest."""
     try:
         return file_digest(path)
     except OSError:

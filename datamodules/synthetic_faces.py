@@ -1,9 +1,9 @@
-"""The synthetic set of ABAW-4 (LSD): generated faces to learn from, real ones to validate and test on.
+"""The synthetic set of ABAW-4 (LSD): generated faces for training, real ones for validation and test.
 
 <root>/training_set_synthetic_images/<CLASS>/*         CLASS as officially spelt, ANGRER included
 <root>/validation_set_real_images/<CLASS>/*            images of any format in affect.storage.image_suffixes
-<root>/validation_people.csv                           header `image,person`, not in the official set: who is on which
-                                                       validation image, named `<CLASS>/<file>`
+<root>/validation_people.csv                           header `image,person`, not in the official set: the person on
+                                                       each validation image, named `<CLASS>/<file>`
 <root>/LSD_Challenge_test_set_release.txt              header `image,expression`, then names
 <root>/test_set_images/<name>
 """
@@ -38,10 +38,10 @@ OFFICIAL_VALIDATION: Final = 4_670
 
 @dataclass(frozen=True)
 class FaceCopy:
-    """A folder of faces as they are read: the official one, or its enlarged copy.
+    """A folder that faces are read from: the official one, or its enlarged copy.
 
     Attributes:
-        folder: Where they are.
+        folder: Path of the folder.
         unreadable: Messages by name of source images that could not be read and have no copy.
         provenance: How the copy was made: settings, digests of network, source and copy.
     """
@@ -56,8 +56,8 @@ class SyntheticFacesDataModule(ImageDataModule):
 
     Args:
         root: Folder of the set.
-        copies: Enlarged copies to read instead of the official folders, by split: `train`, `val`, `predict`. What is
-            listed is always the official folder or list, so that all copies have the same faces in the same order.
+        copies: Enlarged copies to read instead of the official folders, by split: `train`, `val`, `predict`. The
+            official folder or list is always the one listed, so that all copies have the same faces in the same order.
         test_images: Folder that the names of the test list are relative to; by default `<root>/test_set_images`.
         jitter: Largest changes of brightness, contrast, saturation and hue while training; None changes nothing.
         **loader: The arguments of ImageDataModule.
@@ -65,7 +65,7 @@ class SyntheticFacesDataModule(ImageDataModule):
     Attributes:
         expressions: Names of the labels, in order.
         copies: Folder of each split that the images are read from.
-        people: Who is on each validation image, by its name; empty where that is not known.
+        people: Person on each validation image, by its name; empty if not known.
 
     Raises:
         AnnotationError: If a class folder is missing or empty, or a list is malformed.
@@ -92,7 +92,7 @@ class SyntheticFacesDataModule(ImageDataModule):
         self.people: dict[str, str] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the images to learn from and to validate on, or those of the test list, which predicting needs alone."""
+        """List the training and validation images; for `predict`, only those of the test list."""
         if stage == "predict":
             self._add("predict", read_test_list(self.root / TEST_LIST), {})
         elif "train" not in self.datasets:
@@ -126,7 +126,7 @@ class SyntheticFacesDataModule(ImageDataModule):
 
     @property
     def is_official(self) -> bool:
-        """Whether the set has the official counts, which published values are of."""
+        """Whether the set has the official counts, to which published values refer."""
         return (*self.class_counts(), len(self.datasets["val"])) == (*OFFICIAL_COUNTS, OFFICIAL_VALIDATION)
 
     def class_counts(self) -> list[int]:
@@ -137,7 +137,7 @@ class SyntheticFacesDataModule(ImageDataModule):
 
 
 def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
-    """List the images of the class folders; warns of what else is there, and not read.
+    """List the images of the class folders, and warn of other files in them.
 
     Returns:
         Paths relative to `folder`, sorted within each class, and their labels, shape (N,), int64.
@@ -166,14 +166,14 @@ def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
 
 
 def read_people(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Read who is on each validation image.
+    """Read the person on each validation image.
 
     Args:
         path: A CSV file with the header `image,person`; suffixes of images do not matter, since a copy's may differ.
         names: Images `<CLASS>/<file>`.
 
     Returns:
-        Person by image; empty if there is no such file, so that people are not known.
+        Person by image; empty if there is no such file.
 
     Raises:
         AnnotationError: If the file is malformed, lacks one of the images, or gives an image two people.
@@ -212,7 +212,7 @@ def read_test_list(path: Path) -> list[str]:
     The header is skipped by position; blank lines are skipped too. Duplicates are kept.
 
     Raises:
-        AnnotationError: If the file is missing, empty or no UTF-8 text, or a line is malformed: it has more than two
+        AnnotationError: If the file is missing, empty or not UTF-8 text, or a line is malformed: it has more than two
             fields, a quotation mark or an unprintable character, or a name that leaves the image folder.
     """
     if not path.exists():
@@ -223,7 +223,7 @@ def read_test_list(path: Path) -> list[str]:
         name, *others = (field.strip(" \t") for field in line.split(","))
         if number == 1:
             if has_image_suffix(name):
-                problems.append((1, "an image stands where the header line should; put the header back"))
+                problems.append((1, "an image instead of the header line; restore the header"))
         elif any((name, *others)):
             if reason := _name_fault(name, others):
                 problems.append((number, reason))
@@ -245,7 +245,7 @@ def _name_fault(name: str, others: list[str]) -> str | None:
 
 
 def read_truth(path: Path, names: Sequence[str]) -> np.ndarray | None:
-    """Read the labels of the test list, which the challenge kept and a drawn set has.
+    """Read the labels of the test list, which the challenge did not release and drawn sets include.
 
     Args:
         path: A file with the test list's header and lines `image,label`.
@@ -255,7 +255,7 @@ def read_truth(path: Path, names: Sequence[str]) -> np.ndarray | None:
         Label of each image, shape (N,), int64, -1 for one that the file does not name; None if there is no such file.
 
     Raises:
-        AnnotationError: If a line is malformed or its label is none.
+        AnnotationError: If a line is malformed or its label is not 0 to 5.
     """
     if not path.exists():
         return None

@@ -1,11 +1,11 @@
-"""Faces by person: VGGFace2's tree, with landmarks where files of them lie beside the images (arXiv 1710.08092).
+"""VGGFace2, faces in one folder per person, with optional landmark files (arXiv 1710.08092).
 
 <root>/train/<person>/<image>, <root>/val/<person>/<image>     `val` shows the people of `train`
 <root>/train/<person>/<image>                                  without `val`, every 20th image is held out
 <root>/<person>/<image>                                        the same
 .../<person>/landmarks.csv                                     header `file,x0,y0,...`; pixels of that image as stored
 
-VGGFace2's own `test` shows other people, which a network of these cannot name: it is not read.
+VGGFace2's own `test` is not read: it shows other people, for whom a trained network has no output.
 """
 
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ HELD_OUT_EVERY: Final = 20
 class VGGFace2DataModule(ImageDataModule):
     """Load faces with the index of their person and, where known, their landmarks.
 
-    Batches hold `person` (B,) int64 and `landmarks` (B, 2 K) float32: x and y in turn, -1 at the left and top border of
-    the image and 1 at the right and bottom, NaN where there are none.
+    Batches hold `person` (B,) int64 and `landmarks` (B, 2 K) float32: x and y alternating, from -1 at the left and top
+    border of the image to 1 at the right and bottom; NaN where missing.
 
     Args:
         root: Folder of the tree.
@@ -57,7 +57,7 @@ class VGGFace2DataModule(ImageDataModule):
         self.num_landmarks = 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the images of every person."""
+        """List the images of every person."""
         if self.datasets:
             return
         folders = list(self._folders())
@@ -117,7 +117,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def read_people(root: Path, folders: list[tuple[str, Path]]) -> pd.DataFrame:
-    """List the images of the folders, with columns `split`, `path`, `person` and, if any, x0, y0, ... in [-1, 1].
+    """List the images of the folders, with columns `split`, `path`, `person` and any x0, y0, ... in [-1, 1].
 
     Args:
         root: Folder that the paths are relative to.
@@ -187,10 +187,10 @@ def _read_landmarks(folder: Path) -> pd.DataFrame:
 
 
 def _upright(path: Path, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale pixels as stored, shape (K, 2), to [-1, 1], and turn them as the image is turned when it is read."""
+    """Scale pixels as stored, shape (K, 2), to [-1, 1], and turn them upright like the image."""
     try:
         header = read_header(path)
     except UnreadableImageError as error:
-        raise AnnotationError(f"{path} has landmarks but is no image that can be read ({error})") from error
+        raise AnnotationError(f"{path} has landmarks but cannot be read ({error})") from error
     scaled = (points / np.array([header.width, header.height]) * 2 - 1).astype(np.float32)
     return turn_points_upright(scaled, header.orientation)

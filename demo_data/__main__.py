@@ -15,7 +15,7 @@ from demo_data.vggface2 import write_vggface2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw what the command line names."""
+    """Run the command line."""
     options = vars(_parser().parse_args(arguments))
     write, root = options.pop("write"), options.pop("root")
     with STOP_SIGNALS.listen():
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except Interruption as interruption:
-            print(f"stopped by {interruption.name}; the same command starts again", file=sys.stderr)
+            print(f"stopped by {interruption.name}; run the same command to start again", file=sys.stderr)
             raise SystemExit(interruption.exit_status) from None
     if isinstance(written, bool):
         print(f"{root}: {'drawn' if written else 'up to date'}")

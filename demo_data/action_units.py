@@ -1,4 +1,4 @@
-"""Action units move landmarks as the Facial Action Coding System describes.
+"""Movement of landmarks by action units, after the Facial Action Coding System.
 
 Ekman & Friesen (1978), Facial Action Coding System; Ekman, Friesen & Hager (2002), FACS manual. A face's activation
 is an array of shape (2, 19): intensity 0 to 1 of each unit of `RENDERED_UNITS` on the viewer's left and right side.
@@ -13,7 +13,7 @@ from affect.labels import ACTION_UNITS
 from demo_data.renderer.landmarks import BROWS, EYES, JAW, MOUTH_INNER, MOUTH_OUTER, NOSE_BASE
 
 NUISANCE_UNITS: Final = ("AU5", "AU9", "AU14", "AU17", "AU18", "AU20", "AU43")
-"""Units that no label names but that expressions need: upper lid raiser, nose wrinkler, dimpler, chin raiser,
+"""Units without a label that expressions need: upper lid raiser, nose wrinkler, dimpler, chin raiser,
 lip pucker, lip stretcher, eyes closed."""
 
 RENDERED_UNITS: Final = ACTION_UNITS + NUISANCE_UNITS
@@ -62,7 +62,7 @@ def deform(landmarks: np.ndarray, active: np.ndarray) -> np.ndarray:
         active: Activation, shape (2, 19), in [0, 1].
 
     Returns:
-        Moved landmarks, shape (68, 3); the input is left alone.
+        Moved landmarks, shape (68, 3); the input is not changed.
     """
     moved = landmarks.copy()
     for side in (0, 1):

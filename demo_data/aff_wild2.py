@@ -1,11 +1,11 @@
-"""Draws a small s-Aff-Wild2 as the 4th ABAW challenge released it (Kollias 2022, arXiv 2207.01138).
+"""Writer of a small s-Aff-Wild2 in the layout of the 4th ABAW challenge (Kollias 2022, arXiv 2207.01138).
 
     training_set_annotations.txt, validation_set_annotations.txt    a header, then image and 15 values per line
     MTL_Challenge_test_set_release.txt                              a header, then an image per line
-    test_set_annotations.txt                                        the test list's truth, which the challenge kept
+    test_set_annotations.txt                                        labels of the test list, unreleased by the challenge
     cropped_aligned/<video>/<frame:05d>.jpg
 
-Each video shows a person of its own. Labels are missing by task and expressions unbalanced as published; the test list
+Each video shows a different person. Labels are missing by task and expressions unbalanced as published; the test list
 repeats some rows and names some frames that do not exist.
 """
 
@@ -69,7 +69,7 @@ def write_aff_wild2(
     seed: int = 0,
     workers: int | None = None,
 ) -> bool:
-    """Draw the s-Aff-Wild2 demo, unless it stands already with these parameters.
+    """Draw the s-Aff-Wild2 demo, unless it exists with these parameters.
 
     Args:
         root: Folder of the set.
@@ -81,7 +81,7 @@ def write_aff_wild2(
         workers: Number of processes; by default one per core.
 
     Returns:
-        Whether the set was drawn; False where it stood already.
+        Whether the set was drawn; False if it existed.
     """
     recipe = {
         "set": "aff-wild2", "train": train, "validation": validation, "test": test,
@@ -120,7 +120,7 @@ def _plan(root: Path, split: str, frames: int, count: int, seed: int) -> list[_V
     shared = np.diff(np.round(np.linspace(0, frames, count + 1)).astype(int))
     values, named, units = ANNOTATED[split]
     labelled = labelled_episodes(rng, names, named)
-    # No video lacks both: it is annotated for one of them, as the real ones are.
+    # Every video is annotated for at least one of them, like the real ones.
     place = rng.permutation(count)
     parts = [
         slice(number * _EPISODES_PER_VIDEO, (number + 1) * _EPISODES_PER_VIDEO) for number in range(count)
@@ -150,7 +150,7 @@ def _episodes(rng: np.random.Generator, total: int) -> list[str]:
     shares[0] *= 0.12
     counts = np.maximum(np.round(shares / shares.sum() * total).astype(int), 2)
     names = np.repeat(np.arange(len(counts)), counts)
-    while len(names) > total:  # rounding up took too many: the commonest gives way
+    while len(names) > total:  # rounding up took too many: remove one of the most frequent
         common = np.bincount(names).argmax()
         names = np.delete(names, np.flatnonzero(names == common)[0])
     names = np.concatenate([names, np.full(total - len(names), len(counts) - 1)])
@@ -171,7 +171,7 @@ def labelled_episodes(rng: np.random.Generator, names: list[str], share: float) 
 
 
 def _shoot(video: _Video) -> list[str]:
-    """Draw a video's frames, write them and give their lines."""
+    """Draw and write a video's frames; return their annotation lines."""
     stream = f"aff-wild2/{video.split}"
     rng = generator(stream, video.seed, 0, video.number)
     who, scene = person(stream, video.seed, video.number), Scene.sample(rng).filmed()
@@ -208,7 +208,7 @@ def _unlabel(lines: list[str], rng: np.random.Generator) -> None:
 
 
 def _write_test_list(root: Path, lines: list[str], rng: np.random.Generator) -> list[str]:
-    """Write the list to predict: some frames' files are gone, some rows stand twice. Return the rows in its order."""
+    """Write the test list, with some frames' files missing and some rows repeated; return its rows in order."""
     for row in rng.choice(np.arange(1, len(lines)), min(_TEST_ABSENT, len(lines) // 10), replace=False):
         (root / "cropped_aligned" / lines[row].split(",")[0]).unlink()
     twice = rng.choice(len(lines), int(np.ceil(_TEST_DUPLICATES * len(lines))), replace=False)

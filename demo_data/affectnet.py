@@ -1,4 +1,4 @@
-"""Draws a small AffectNet in either of its layouts (Mollahosseini et al. 2017, arXiv 1708.03985).
+"""Writer of a small AffectNet in either of its layouts (Mollahosseini et al. 2017, arXiv 1708.03985).
 
 Layout "a": `Manually_Annotated_Images/<sub>/<file>.jpg`, `training.csv`, `validation.csv`; layout "b", the 2021
 release: `train_set/` and `val_set/`, each with `images/<id>.jpg` and `annotations/<id>_exp.npy`, `_val`, `_aro`,
@@ -69,7 +69,7 @@ def write_affectnet(
     layout: str = "a",
     workers: int | None = None,
 ) -> bool:
-    """Draw the AffectNet demo, unless it stands already with these parameters.
+    """Draw the AffectNet demo, unless it exists with these parameters.
 
     Args:
         root: Folder of the set.
@@ -81,7 +81,7 @@ def write_affectnet(
         workers: Number of processes; by default one per core.
 
     Returns:
-        Whether the set was drawn; False where it stood already.
+        Whether the set was drawn; False if it existed.
 
     Raises:
         ValueError: If the layout is unknown.
@@ -185,7 +185,7 @@ def _take(photo: _Photo) -> _Row:
 
 
 def _face_box(landmarks: np.ndarray, size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Return a detector's square box, a little off, inside the picture: left, top, width, height."""
+    """Return a detector's slightly inaccurate square box inside the picture: left, top, width, height."""
     low, high = landmarks.min(axis=0), landmarks.max(axis=0)
     side = float((high - low).max()) * 1.22 * rng.normal(1, 0.05)
     centre = (low + high) / 2 - (0, 0.07 * side) + rng.normal(0, 0.04 * side, 2)

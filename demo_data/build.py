@@ -1,4 +1,4 @@
-"""Draws whole data sets: over all cores, with a progress bar, and so that a set stands complete or not at all."""
+"""Atomic building of drawn data sets, on all cores with a progress bar."""
 
 import contextlib
 import multiprocessing
@@ -33,10 +33,10 @@ def default_workers() -> int:
 
 
 def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None]) -> bool:
-    """Write a data set unless it stands already with the same recipe.
+    """Write a data set unless it exists with the same recipe.
 
     The set is written under a temporary name beside `root`, stamped with its recipe, and renamed: an interrupted
-    set is never taken for a whole one, and is drawn anew. Of several processes one draws, the others wait.
+    set is never mistaken for a complete one and is drawn again. Of several processes one draws, the others wait.
 
     Args:
         root: Folder of the set.
@@ -44,22 +44,22 @@ def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None
         write: Draws the set into the folder it is given.
 
     Returns:
-        Whether the set was drawn; False where it stood already.
+        Whether the set was drawn; False if it existed.
 
     Raises:
-        UserError: If `root` holds something that this package did not draw.
-        StorageError: If it cannot be written; nothing of it is left then.
+        UserError: If `root` holds files that this package did not draw.
+        StorageError: If it cannot be written; partial files are removed.
     """
     root = Path(root)
     stamp = {**recipe, "renderer": RENDERER_VERSION}
-    if _read_stamp(root) == stamp:  # before anything is written: the set may lie on a read-only disk
+    if _read_stamp(root) == stamp:  # before anything is written: the set may be on a read-only disk
         return False
     with exclusive_lock(root.parent / f".{root.name}.lock"):
         if _read_stamp(root) == stamp:  # another process has drawn it meanwhile
             return False
         if root.exists() and any(root.iterdir()) and not (root / STAMP).is_file():
             raise UserError(
-                f"{root} holds files, but no {STAMP}: they were not drawn by demo_data and are left alone. "
+                f"{root} holds files, but no {STAMP}: they were not drawn by demo_data and are not changed. "
                 "Choose another folder"
             )
         unfinished = root.parent / f".{root.name}.part"
@@ -120,7 +120,7 @@ def _pool(workers: int) -> Any:
 
 @contextlib.contextmanager
 def _single_threaded_opencv() -> Iterator[None]:
-    """Stop OpenCV's threads: small pictures do not need them, and a forked worker would wait for them forever."""
+    """Disable OpenCV's threads: small pictures do not need them, and forked workers would deadlock on them."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -1,4 +1,4 @@
-"""Draws contact sheets, so that a person can judge what the demo sets show."""
+"""Contact sheets for visual inspection of the demo sets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +44,7 @@ def write_sheets(root: str | Path, *, size: int = 128, seed: int = 0) -> list[Pa
 
 
 def people(size: int, seed: int, rows: int = 5, columns: int = 10) -> np.ndarray:
-    """Draw people at rest, half of them posed and lit alike, the others as found in the wild."""
+    """Draw people at rest, half of them with the same pose and light, the others as in the wild."""
     grid = []
     for row in range(rows):
         line = []

@@ -12,7 +12,7 @@ import numpy as np
 from demo_data.action_units import RENDERED_UNITS, UNIT_INDEX
 
 Units = dict[str, tuple[float, float]]
-"""For each unit how often it takes part, and its mean intensity when it does."""
+"""By unit, the probability that it is active and its mean intensity if so."""
 
 PROTOTYPES: Final[dict[str, tuple[Units, ...]]] = {
     "Neutral": ({},),
@@ -104,7 +104,7 @@ def prototype(expression: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def nuisance(rng: np.random.Generator, strength: float = 0.30) -> np.ndarray:
-    """Draw weak units that come with any face, whatever it expresses, shape (2, 19)."""
+    """Draw weak units that any face may show, whatever its expression, shape (2, 19)."""
     count = len(RENDERED_UNITS)
     active = np.where(rng.random(count) < 0.12, rng.uniform(0, strength, count), 0.0)
     if rng.random() < 0.04:

@@ -1,11 +1,11 @@
-"""Draws a small set for learning from synthetic data, as the 4th ABAW challenge released it (arXiv 2207.01138).
+"""Writer of a small synthetic-data set (LSD) in the layout of the 4th ABAW challenge (arXiv 2207.01138).
 
     training_set_synthetic_images/<CLASS>/<number>.jpg    generated faces: small, soft, warped, compressed
     validation_set_real_images/<CLASS>/<number>.jpg       other people before other backgrounds, 112 px and sharp
-    validation_people.csv                                 header `image,person`: who is on which validation image
+    validation_people.csv                                 header `image,person`: the person on each validation image
     LSD_Challenge_test_set_release.txt                    header `image,expression`, then image names
     test_set_images/<number>.jpg                          like the validation images, of yet other people
-    test_set_labels.txt                                   the test list's truth, which the challenge kept
+    test_set_labels.txt                                   labels of the test list, unreleased by the challenge
 
 Folder names are the official ones, ANGRER included.
 """
@@ -37,7 +37,7 @@ FOLDERS: Final = {
 SYNTHETIC_COUNTS: Final = (18286, 15150, 10923, 73285, 144631, 14976)
 """Images per class of the real training set."""
 REAL_COUNTS: Final = (4555, 3168, 3122, 18135, 7609, 5228)
-"""Frames per class of s-Aff-Wild2's training list, from whose kind the real images are."""
+"""Frames per class of s-Aff-Wild2's training list, which the real images resemble."""
 
 _RARE_SHARE: Final = 0.05
 _SIDES: Final = (56, 64, 80, 112)
@@ -75,7 +75,7 @@ def write_synthetic_faces(
     seed: int = 0,
     workers: int | None = None,
 ) -> bool:
-    """Draw the synthetic-data demo, unless it stands already with these parameters.
+    """Draw the synthetic-data demo, unless it exists with these parameters.
 
     Args:
         root: Folder of the set.
@@ -86,7 +86,7 @@ def write_synthetic_faces(
         workers: Number of processes; by default one per core.
 
     Returns:
-        Whether the set was drawn; False where it stood already.
+        Whether the set was drawn; False if it existed.
     """
     recipe = {
         "set": "synthetic", "train": train, "validation": validation, "test": test, "seed": seed,
@@ -120,7 +120,7 @@ def write_synthetic_faces(
 
 
 def class_counts(total: int, published: tuple[int, ...]) -> list[int]:
-    """Share images among the classes as published, none of them rarer than a twentieth."""
+    """Share images among the classes as published, with at least a twentieth for each."""
     shares = np.maximum(np.array(published) / sum(published), _RARE_SHARE)
     counts = np.floor(shares / shares.sum() * total).astype(int)
     counts[counts.argmax()] += total - counts.sum()

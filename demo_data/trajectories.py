@@ -24,7 +24,7 @@ class Track:
         angles: Yaw, pitch and roll in degrees, shape (N, 3).
         gaze: Shift of the irises in face units, shape (N, 2).
         expression: The annotator's expression name of each frame.
-        shown_units: The annotator's opinion which units are active, shape (N, 19), bool.
+        shown_units: Units that the annotator considers active, shape (N, 19), bool.
         valence_arousal: The annotator's values in [-1, 1], shape (N, 2).
     """
 
@@ -39,9 +39,9 @@ class Track:
 
 
 def drift(rng: np.random.Generator, length: int, seconds: float, columns: int = 1) -> np.ndarray:
-    """Draw noise of mean 0, spread 1 that forgets itself within some seconds, shape (length, columns).
+    """Draw an Ornstein-Uhlenbeck process of mean 0 and standard deviation 1, shape (length, columns).
 
-    An Ornstein-Uhlenbeck process, one step per frame of the video.
+    It takes one step per frame; its autocorrelation decays within `seconds`.
     """
     keep = float(np.exp(-1 / (seconds * FRAMES_PER_SECOND)))
     steps = rng.standard_normal((length, columns)) * np.sqrt(1 - keep**2)
@@ -62,7 +62,7 @@ def envelope(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def kept_frames(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draw the numbers of the frames that a subsampled set keeps: some apart, now and then a long gap."""
+    """Draw the numbers of the frames that a subsampled set keeps: a few frames apart, occasionally with a long gap."""
     steps = rng.integers(4, 17, count)
     steps += np.where(rng.random(count) < 0.03, rng.integers(40, 160, count), 0)
     steps[0] = rng.integers(1, 12)

@@ -1,13 +1,13 @@
-"""Draws the face set: people for identity and landmark learning, without any emotion label.
+"""Writer of a small VGGFace2 for identity and landmark learning, without emotion labels.
 
-The tree is VGGFace2's, one folder per person, with the landmarks beside the pictures:
+One folder per person, with the landmarks beside the pictures:
 
     <root>/train/p00000/0000.jpg, 0001.jpg, ..., landmarks.csv
     <root>/val/p00000/0012.jpg, ..., landmarks.csv
 
 `val` holds further pictures of the people of `train`. `landmarks.csv` has a header `file,x0,y0,...,x67,y67` and one
-line per picture: the 68 points in the iBUG order, in pixels of that picture (which they may leave). Action units are
-drawn one by one, independently: no expression, valence or arousal exists here to be learnt.
+line per picture: the 68 points in the iBUG order, in pixels of that picture, possibly outside of it. Action units are
+drawn independently: the set has no expression, valence or arousal to learn.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def write_vggface2(
     seed: int = 0,
     workers: int | None = None,
 ) -> bool:
-    """Draw the face set, unless it stands already with these parameters.
+    """Draw the face set, unless it exists with these parameters.
 
     Args:
         root: Folder of the set.
@@ -60,7 +60,7 @@ def write_vggface2(
         workers: Number of processes; by default one per core.
 
     Returns:
-        Whether the set was drawn; False where it stood already.
+        Whether the set was drawn; False if it existed.
     """
     recipe = {
         "set": "faces", "people": people, "images_per_person": images_per_person,
@@ -78,7 +78,7 @@ def write_vggface2(
 
 
 def random_action_units(rng: np.random.Generator) -> np.ndarray:
-    """Draw an activation, shape (2, 19), whose units know nothing of one another."""
+    """Draw an activation, shape (2, 19), of independent units."""
     active = np.where(rng.random(len(RENDERED_UNITS)) < 0.28, rng.random(len(RENDERED_UNITS)), 0.0)
     if rng.random() < 0.7:
         active[UNIT_INDEX["AU43"]] = 0.0  # closed eyes are rare

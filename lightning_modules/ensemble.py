@@ -1,4 +1,4 @@
-"""Several networks' outputs of the same images, as one predict pass."""
+"""Predict pass of several networks over the same images."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Features and outputs of a frozen backbone, as a predict pass."""
+"""Predict pass that extracts features and outputs of a frozen backbone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ class FeatureExtraction(pl.LightningModule):
 
     Args:
         backbone: The network; it is not changed.
-        engine: Computes pooled features, (B, num_features), from normalised images, faster than the backbone's own
-            encoder would, on the CPU; None takes the encoder.
+        engine: Computes pooled features, (B, num_features), from normalised images, faster on the CPU than the
+            backbone's encoder; None uses the encoder.
     """
 
     def __init__(self, backbone: Backbone, engine: Callable[[Tensor], Tensor] | None = None) -> None:

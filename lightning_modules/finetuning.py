@@ -18,10 +18,10 @@ class FinetuningModule(SamTrainingModule):
     Args:
         architecture: timm name of the encoder.
         expressions: Names of the expressions, in label order.
-        class_weights: One weight per expression; None weighs all alike.
-        sam_rho: Radius of SAM's ball; 0 trains with plain Adam.
+        class_weights: One weight per expression; None weighs all equally.
+        sam_rho: Radius of SAM's neighbourhood; 0 trains with plain Adam.
         label_smoothing: Share of the target spread over all classes.
-        gradient_clip_norm: Clip the gradient's norm; None does not.
+        gradient_clip_norm: Largest norm of the gradient; None disables clipping.
     """
 
     class_weights: Tensor | None
@@ -50,7 +50,7 @@ class FinetuningModule(SamTrainingModule):
         self.metrics = ExpressionMetrics(expressions)
 
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Compute the class-weighted, smoothed cross entropy, its mean over images."""
+        """Compute the mean over images of the class-weighted, label-smoothed cross entropy."""
         # In float32 under autocast too.
         loss = expression_loss(outputs.float(), batch["expression"], self.class_weights, self.label_smoothing)
         return {"loss": loss}

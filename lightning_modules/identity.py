@@ -1,4 +1,4 @@
-"""Faces before emotions: who it is and where its landmarks are, the start of the emotion network.
+"""Training of person identity and landmarks, to initialise the emotion network.
 
 The published system starts from a network that identifies the people of VGGFace2 (arXiv 2207.09508, section 3.1);
 landmarks are a second task where they are known.
@@ -21,7 +21,7 @@ class IdentityModule(SamTrainingModule):
     Args:
         architecture: timm name of the encoder.
         num_people: Number of person logits.
-        num_landmarks: Points per face; 0 trains identity alone.
+        num_landmarks: Points per face; 0 trains identity only.
         landmark_weight: Weight of the landmark loss beside cross entropy.
     """
 
@@ -50,7 +50,7 @@ class IdentityModule(SamTrainingModule):
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Score a batch; its outputs are not returned, since thousands of person logits an image fill the memory."""
+        """Score a batch; its outputs are not returned, since thousands of logits per image would fill the memory."""
         outputs = self(batch["image"])
         logits, points = self._split(outputs)
         self.accuracy.update((logits.argmax(1) == batch["person"]).float())
@@ -63,7 +63,7 @@ class IdentityModule(SamTrainingModule):
         """Log identity accuracy and, if any is known, the mean landmark error as a share of the image's side."""
         scores = {"val/identity_accuracy": self.accuracy.compute()}
         if self.num_landmarks:
-            # Asked of every process, whether or not its images have landmarks: the others wait for its part.
+            # Computed in every process, with landmarks or not: the others wait for it.
             scores["val/landmark_error"] = self.landmark_error.compute()
         self.log_dict({name: score for name, score in scores.items() if not score.isnan()})
         self.accuracy.reset()

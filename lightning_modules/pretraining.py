@@ -19,10 +19,10 @@ class PretrainingModule(SamTrainingModule):
     Args:
         architecture: timm name of the encoder.
         expressions: Names of the expressions, in label order.
-        class_weights: One weight per expression; None weighs all alike.
-        sam_rho: Radius of SAM's ball; 0 trains with plain Adam.
+        class_weights: One weight per expression; None weighs all equally.
+        sam_rho: Radius of SAM's neighbourhood; 0 trains with plain Adam.
         label_smoothing: Share of the target spread over all classes.
-        gradient_clip_norm: Clip the gradient's norm; None does not.
+        gradient_clip_norm: Largest norm of the gradient; None disables clipping.
         hub_weights: Start the encoder from timm's published weights.
     """
 
@@ -68,7 +68,7 @@ class PretrainingModule(SamTrainingModule):
         return outputs
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's scores, those without labels left out."""
+        """Log the epoch's scores, without those that have no labels."""
         scores = {**self.expression_metrics.compute(), **self.valence_arousal_metrics.compute()}
         self.log_dict({f"val/{name}": value.float() for name, value in scores.items()})
         self.expression_metrics.reset()

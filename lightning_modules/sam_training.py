@@ -1,4 +1,4 @@
-"""The training step that the networks share: exact SAM under manual optimisation, with the encoder frozen or not."""
+"""Base module with the SAM training step, under manual optimisation, with the encoder frozen or not."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ from affect.sam import SAM, frozen_batch_statistics
 
 
 class SamTrainingModule(pl.LightningModule, ABC):
-    """Train a backbone with SAM around Adam; StageSchedule (a callback) sets what trains at which rate.
+    """Train a backbone with SAM around Adam; the StageSchedule callback sets freezing and learning rate.
 
-    Subclasses give `compute_losses`. Each step logs each loss once and moves BatchNorm statistics once, although SAM
-    passes through the network twice. Manual optimisation keeps this exact under DDP and bf16.
+    Subclasses implement `compute_losses`. Each step logs each loss once and updates BatchNorm statistics once, although
+    SAM passes through the network twice. Manual optimisation keeps this exact under DDP and bf16.
 
     Args:
         backbone: The network; kept in channels-last memory order.
         sam_rho: Radius of SAM's ball; 0 trains with plain Adam.
-        gradient_clip_norm: Clip the norm of the gradient that Adam sees; None does not.
+        gradient_clip_norm: Largest norm of the gradient passed to Adam; None disables clipping.
 
     Attributes:
         loss_terms: Names of the terms that `compute_losses` may return beside `loss`.
@@ -42,8 +42,8 @@ class SamTrainingModule(pl.LightningModule, ABC):
         self.gradient_clip_norm = gradient_clip_norm
         self.encoder_frozen = False
         self.with_sam = True
-        # Not Lightning's mean over the epoch: of a term that one process's batches lack, it would wait for ever or
-        # keep the first process's value. FiniteLoss has checked the values.
+        # Not Lightning's mean over the epoch: for a term that one process never logs, it would hang or keep
+        # rank 0's value. FiniteLoss has checked the values.
         self.loss_means: Any = nn.ModuleDict(
             {name: MeanMetric(nan_strategy="disable") for name in ("loss", *self.loss_terms)}
         )
@@ -53,18 +53,18 @@ class SamTrainingModule(pl.LightningModule, ABC):
         """Map outputs (B, K) and a batch to scalars: `loss`, which is minimised, and those `loss_terms` it has."""
 
     def trainable_parameters(self) -> Iterable[torch.nn.Parameter]:
-        """Return what the optimiser holds; by default everything."""
+        """Return the optimiser's parameters; by default all."""
         return self.parameters()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Wrap Adam in SAM; the learning rate is set at each stage's start.
 
         Raises:
-            InvalidOptionError: If float16 is to scale gradients whose norm SAM or clipping takes.
+            InvalidOptionError: If float16 loss scaling is combined with SAM or clipping, which use the gradient's norm.
         """
         if self.trainer.precision in ("16-mixed", "16-true") and (self.sam_rho or self.gradient_clip_norm):
             raise InvalidOptionError(
-                "neither SAM nor optimizer.gradient_clip_norm goes together with float16 loss scaling; use "
+                "neither SAM nor optimizer.gradient_clip_norm works with float16 loss scaling; use "
                 "trainer.precision=bf16-mixed"
             )
         adam = torch.optim.Adam(self.trainable_parameters(), lr=0.0, fused=True)
@@ -75,12 +75,12 @@ class SamTrainingModule(pl.LightningModule, ABC):
         return self.backbone(image)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Take one step, with SAM from the worst point nearby.
+        """Take one optimiser step, with SAM if `sam_rho` is positive.
 
-        A process that could read no image of its batch adds no gradient, but takes part.
+        A process whose batch has no readable image contributes a zero gradient.
 
         Returns:
-            The sum of the losses that were minimised, in both of SAM's passes: not finite if any of them is not.
+            The sum of the losses of both SAM passes; not finite if either is not.
         """
         optimizer: Any = self.optimizers()
         features = self._encode(batch["image"])
@@ -91,7 +91,7 @@ class SamTrainingModule(pl.LightningModule, ABC):
             optimizer.optimizer.ascend()
             optimizer.zero_grad()
             with frozen_batch_statistics(self.backbone):
-                # A frozen encoder gives the same features again: only the classifier has moved.
+                # A frozen encoder returns the same features: only the classifier has changed.
                 if not self.encoder_frozen:
                     features = self._encode(batch["image"])
                 second = self._classify(features, batch)["loss"]

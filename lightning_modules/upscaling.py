@@ -1,4 +1,4 @@
-"""Super-resolution as a predict pass."""
+"""Predict pass of super-resolution."""
 
 from typing import Any
 

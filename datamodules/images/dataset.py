@@ -1,4 +1,4 @@
-"""Samples of images with labels: read, cut out and resized to uint8 arrays."""
+"""Dataset of labelled images: decoded, cropped and resized to uint8 arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ ON_CORRUPT: Final = ("raise", "skip")
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize bilinearly; where an image shrinks, the kernel widens, so that no pixel is passed over (antialiasing).
+    """Resize bilinearly; where an image shrinks, the kernel widens, so that every pixel counts (antialiasing).
 
     The result is that of Pillow's bilinear filter to within one grey level, in a third of its time.
 
@@ -48,7 +48,7 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 class ImageDataset(Dataset[dict[str, Any]]):
-    """Images with their labels, decoded to uint8 when asked for.
+    """Images with their labels, decoded to uint8 on access.
 
     Args:
         root: Folder that the paths are relative to.
@@ -57,9 +57,9 @@ class ImageDataset(Dataset[dict[str, Any]]):
         labels: Columns by batch key, each of length N (for the keys see the batch contract in the README).
         names: One image id per sample; by default the paths.
         boxes: Face boxes in pixels as stored (left, top, width, height), shape (N, 4); by default whole images.
-        augment: Maps an RGB uint8 array, cut out by the box, to another before resizing; for instance an albumentations
+        augment: Maps an RGB uint8 array, cropped to the box, to another before resizing, for instance an albumentations
             pipeline.
-        on_corrupt: `raise` stops at an unreadable image; `skip` gives a black one, with the reason as `skipped`.
+        on_corrupt: `raise` stops at an unreadable image; `skip` returns a black one, with the reason as `skipped`.
 
     Attributes:
         unreadable: Messages by path of images known to be missing or unreadable, which are not tried.
@@ -113,7 +113,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         return sample
 
     def find_missing(self) -> None:
-        """Note the images that have no file in `unreadable`, without reading any."""
+        """Add the images that have no file to `unreadable`, without reading any."""
         for path, reason in missing_images(self.root, self.paths.tolist()).items():
             self.unreadable.setdefault(path, f"{self.root / path}: {reason}")
 

@@ -11,15 +11,15 @@ _lock = threading.Lock()
 
 
 def with_messages(decode: Callable[[], _Result]) -> tuple[_Result, str]:
-    """Call a function of a C library, keeping what it prints off the screen.
+    """Call a function of a C library, and capture what it prints to stderr.
 
-    The stream is diverted for the process, so that only one thread at a time does this. It costs some microseconds.
+    Stderr is redirected for the whole process, under a lock. This takes some microseconds.
 
     Args:
         decode: Prints at most a few lines.
 
     Returns:
-        The function's result and what was printed; without a standard error stream, nothing is.
+        The function's result and the captured text, empty if stderr is closed.
     """
     with _lock:
         try:
@@ -27,7 +27,7 @@ def with_messages(decode: Callable[[], _Result]) -> tuple[_Result, str]:
         except OSError:  # the stream is closed
             return decode(), ""
         receiving, sending = os.pipe()
-        os.set_blocking(sending, False)  # more than fits is lost rather than waited for
+        os.set_blocking(sending, False)  # text beyond the pipe's capacity is dropped
         try:
             os.dup2(sending, _STDERR)
             try:
@@ -38,7 +38,7 @@ def with_messages(decode: Callable[[], _Result]) -> tuple[_Result, str]:
             os.set_blocking(receiving, False)
             try:
                 printed = os.read(receiving, 1 << 16)
-            except BlockingIOError:  # a process started meanwhile holds the sending end
+            except BlockingIOError:  # a child process holds the sending end open
                 printed = b""
             return result, printed.decode(errors="replace").strip()
         finally:

@@ -1,12 +1,12 @@
-"""Image files to upright uint8 RGB arrays: one reader with the same rules for training, prediction and upscaling.
+"""Decoding of image files to upright uint8 RGB arrays, the same for training, prediction and upscaling.
 
-* EXIF orientation is applied, as photo viewers do. Boxes and landmarks refer to pixels as stored: a box is cut out
-  before its part is turned.
-* Transparent pixels show white; what colour they hide is not seen.
+* EXIF orientation is applied, as photo viewers do. Boxes and landmarks refer to pixels as stored: a crop is
+  taken before the image is rotated.
+* Transparent pixels are blended with white.
 * Samples of 16 bits are reduced to their upper 8; grey is spread over three equal channels; of an animation the first
-  frame is taken.
-* JPEGs are decoded by OpenCV, which takes half of Pillow's time; all other formats by Pillow, which tells what they
-  hold.
+  frame is used.
+* JPEGs are decoded by OpenCV, in half of Pillow's time; all other formats by Pillow, which reports bit depth
+  and transparency.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from datamodules.images.jpeg_header import SIGNATURE, TruncatedJpegError, inspec
 from datamodules.images.orientation import orientation_of, turn_back, turn_upright
 
 MAX_PIXELS: Final = 100_000_000
-"""Pixels of an image that is still decoded: 300 MB as an array."""
+"""Largest number of pixels that is decoded: 300 MB as an array."""
 MAX_BYTES: Final = 8 * MAX_PIXELS
 """Largest file that is read: as many pixels of four 16-bit channels, uncompressed."""
 _FORMATS: Final = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -40,11 +40,11 @@ _WHITE: Final = (255, 255, 255, 255)
 
 
 class UnreadableImageError(UserError):
-    """An image is missing, truncated, too large or no image; the message names the file."""
+    """An image is missing, truncated, too large or not an image; the message names the file."""
 
 
 class InaccessibleImageError(UnreadableImageError):
-    """An image may be there, but the system does not give it, for now: no permission, a disk or network failure."""
+    """An image cannot be read at the moment: no permission, or a disk or network failure."""
 
 
 def read_image(
@@ -56,7 +56,7 @@ def read_image(
 
     Args:
         path: The file.
-        box: Left, top, width and height of the part wanted, in pixels as stored; it is clipped to the image.
+        box: Left, top, width and height of the crop, in pixels as stored; clipped to the image.
         on_read: Called with the state of the opened file after its content was read and before it is decoded.
 
     Returns:
@@ -101,13 +101,13 @@ def read_header(path: str | Path) -> ImageHeader:
     """Read size and orientation of an image.
 
     Raises:
-        UnreadableImageError: As `read_image` does, as far as the head shows.
-        InaccessibleImageError: If the system does not give the file.
+        UnreadableImageError: As `read_image` does, as far as the header shows.
+        InaccessibleImageError: If the system refuses access.
     """
     with _opened(path) as image:
         orientation = orientation_of(image)
         width, height = image.size
-        swapped = image.format == "TIFF" and orientation >= 5  # Pillow gives the size of the upright image
+        swapped = image.format == "TIFF" and orientation >= 5  # Pillow returns the upright size
         return ImageHeader(*((height, width) if swapped else (width, height)), orientation)
 
 
@@ -115,8 +115,8 @@ def is_deep(path: str | Path) -> bool:
     """Return whether an image file's header says that samples have over 8 bits (PNG, TIFF and PPM).
 
     Raises:
-        UnreadableImageError: As `read_image` does, as far as the head shows.
-        InaccessibleImageError: If the system does not give the file.
+        UnreadableImageError: As `read_image` does, as far as the header shows.
+        InaccessibleImageError: If the system refuses access.
     """
     with _opened(path) as image:
         decoders = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
@@ -132,7 +132,7 @@ def is_deep(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[ImageFile]:
-    """Open an image with Pillow, which reads its head; anything that goes wrong becomes our error."""
+    """Open an image with Pillow, which reads its header; all errors become UnreadableImageError."""
     _check_regular(path)
     with contextlib.ExitStack() as stack:
         try:
@@ -156,7 +156,7 @@ def _pillows_errors(path: str | Path) -> Iterator[None]:
 
 
 def _check_regular(path: str | Path) -> None:
-    """Refuse what is no regular file before it is opened, since opening a pipe would not return."""
+    """Reject anything but a regular file before it is opened, since opening a pipe would block."""
     try:
         status = Path(path).stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -205,9 +205,9 @@ def _decode_jpeg(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], i
 
 
 def _decode_other(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], int]:
-    """Return pixels as stored and the orientation; of formats other than JPEG."""
+    """Return pixels as stored and the orientation, for formats other than JPEG."""
     if content.startswith(_PNG_SIGNATURE):
-        # Pillow decodes damaged pixel data without complaint; only this compares them with their checksums.
+        # Pillow decodes damaged pixel data without an error; only `verify` checks the checksums.
         with _pillows_errors(path), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             image.verify()
     with _pillows_errors(path), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -221,7 +221,7 @@ def _decode_other(path: str | Path, content: bytes) -> tuple[NDArray[np.uint8], 
 
 
 def _load(image: Image.Image) -> tuple[NDArray[np.uint8], int]:
-    orientation = orientation_of(image)  # a TIFF forgets it on loading
+    orientation = orientation_of(image)  # a TIFF loses it on loading
     return _to_rgb(image), orientation
 
 

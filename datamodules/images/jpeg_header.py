@@ -34,9 +34,9 @@ class JpegHeader:
 
 
 def inspect_jpeg(content: bytes) -> JpegHeader:
-    """Walk through the segments up to the end of the image; what is appended after it is not looked at.
+    """Read the segments up to the end of the image; data appended after it are ignored.
 
-    Thumbnails lie within segments and are stepped over with them.
+    Thumbnails are inside segments and are skipped with them.
 
     Raises:
         TruncatedJpegError: If the end is not reached.

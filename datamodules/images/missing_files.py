@@ -1,4 +1,4 @@
-"""Whether listed images have files: each folder is listed once, which is quicker than asking for every file."""
+"""Search for listed images without a file; each folder is listed once, which is faster than one stat per file."""
 
 import errno
 import os
@@ -40,10 +40,10 @@ def _by_folder(paths: Sequence[str]) -> dict[str, list[str]]:
 def _missing_in(folder: Path, prefix: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     try:
         with os.scandir(folder) as entries:
-            # A link is left to stat below, which gives the reason when it is dead.
+            # A link is left to stat below, which reports why it is dead.
             present = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
     except OSError:
-        present = set()  # it may allow to open files without listing them
+        present = set()  # its files may be readable although it cannot be listed
     for name in names:
         if name not in present and (reason := _reason(folder / name)) is not None:
             yield (f"{prefix}/{name}" if prefix else name), reason

@@ -12,15 +12,15 @@ _ROWS_REVERSED: Final = (3, 4, 7, 8)
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Read the orientation of an opened image, 1 to 8; what is none counts as 1, upright."""
+    """Read the orientation of an opened image, 1 to 8; 1, upright, where it has none or an invalid one."""
     try:
         return _valid(image.getexif())
-    except Exception:  # damaged EXIF data raise errors of many kinds, and count as none
+    except Exception:  # Pillow raises errors of many kinds for damaged EXIF data
         return 1
 
 
 def parse_orientation(data: bytes) -> int:
-    """Read the orientation from EXIF data that begin with `Exif`; what is none counts as 1, upright."""
+    """Read the orientation from EXIF data that begin with `Exif`; 1, upright, if they hold none."""
     exif = Image.Exif()
     try:
         exif.load(data)

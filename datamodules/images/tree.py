@@ -1,4 +1,4 @@
-"""Any folder tree of images as fixed batches for a predict pass, whatever the sizes."""
+"""A folder tree of images of any sizes, in fixed batches for a predict pass."""
 
 import contextlib
 import os
@@ -30,11 +30,11 @@ class ImageTree:
     Attributes:
         root: The folder, resolved.
         names: Paths relative to it, `/`-separated, sorted.
-        rejected: Names and reasons of entries that are not read: what is no file, dead links, and links that lead back
-            to a folder above them.
+        rejected: Names and reasons of entries that are not read: non-regular files, dead links, and links to a folder
+            above them.
         ignored: Names of files without the suffix of an image.
         digest: `states_digest` of the images.
-        linked: Folders and files, resolved, that links below `root` lead to.
+        linked: Folders and files, resolved, that links below `root` point to.
     """
 
     root: Path
@@ -46,7 +46,7 @@ class ImageTree:
 
 
 def scan_images(root: str | Path) -> ImageTree:
-    """List the images below a folder; hidden files and folders are passed over.
+    """List the images below a folder; hidden files and folders are skipped.
 
     Links are followed, except to a folder that contains them, which would add files from outside the tree.
 
@@ -86,7 +86,7 @@ def scan_images(root: str | Path) -> ImageTree:
 
 
 def deep_images(tree: ImageTree) -> list[str]:
-    """Name the images with samples of over 8 bits, which reading reduces; JPEGs are taken to have none."""
+    """List the images with samples of over 8 bits, which decoding reduces to 8; JPEGs are not opened."""
     return [
         name
         for name in tree.names
@@ -104,12 +104,12 @@ def _is_deep(path: Path) -> bool:
 def _walk(
     folder: Path, above: frozenset[tuple[int, int]], linked: set[Path]
 ) -> Iterator[tuple[Path, os.stat_result | str | None]]:
-    """Yield what is below a folder: images with status, what cannot be read with the reason, other files with None.
+    """Yield the entries below a folder: images with their status or the reason for rejection, other files with None.
 
     Args:
         folder: Where to look.
-        above: Device and inode of the folders on the way there, by which links in a circle are recognised.
-        linked: Takes the folders and files that links lead to.
+        above: Device and inode of the folders on the way there, to recognise circular links.
+        linked: Set to which the targets of links are added.
     """
     try:
         status = folder.stat()
@@ -139,7 +139,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _status(path: Path) -> os.stat_result | str:
-    """Look at a file; gives the reason where it is none that ends, as a pipe does not."""
+    """Return a file's status, or why it was rejected."""
     try:
         status = path.stat()
     except OSError as error:
@@ -150,8 +150,8 @@ def _status(path: Path) -> os.stat_result | str:
 class ImageBatches(Dataset[dict[str, Any]]):
     """Consecutive images, decoded a batch at a time.
 
-    A batch always holds the same images, however many processes share the work and however often it is resumed, so that
-    results cannot depend on either.
+    A batch always holds the same images, whatever the number of processes and however often the pass is resumed, so
+    that results depend on neither.
 
     Args:
         tree: The images.
@@ -211,15 +211,15 @@ class ImageBatches(Dataset[dict[str, Any]]):
 
 
 class ImageTreeDataModule(pl.LightningDataModule):
-    """Every image below a folder, once over all processes, for `Trainer.predict`.
+    """Load every image below a folder once over all processes, for `Trainer.predict`.
 
-    Give the Trainer `use_distributed_sampler=False`: the batches are shared among the processes here.
+    The Trainer needs `use_distributed_sampler=False`: this module shares the batches among the processes.
 
     Args:
         tree: The images.
         batch_size: Images in a batch.
         num_workers: Decoding processes; 0 decodes in the main one.
-        is_finished: Tells by an image's name whether its result is there already; a batch of nothing else is skipped.
+        is_finished: Whether an image's result exists already, by its name; batches that are all finished are skipped.
     """
 
     def __init__(
@@ -235,13 +235,13 @@ class ImageTreeDataModule(pl.LightningDataModule):
         self.is_finished = is_finished
 
     def predict_dataloader(self) -> DataLoader:
-        """Return this process every world_size-th batch, without those that are finished."""
+        """Load every world_size-th batch, without those that are finished."""
         rank, world_size = process_share()
         share = list(range(rank, len(self.batches), world_size))
         if self.is_finished is not None:
             done = self.is_finished
             share = [index for index in share if not all(done(name) for name in self.batches.names(index))]
-        # A process without a batch would leave the pass early and let the others wait for it: it repeats one.
+        # A process without batches would end the pass early and block the others: it repeats one instead.
         share = share or [rank % len(self.batches)]
         return build_loader(
             Subset(self.batches, share),
@@ -250,9 +250,9 @@ class ImageTreeDataModule(pl.LightningDataModule):
             sharing=self.trainer.num_devices if self.trainer else 1,
             key="upscaling.num_workers",
             batch_size=None,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
         )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch

@@ -1,4 +1,4 @@
-"""Decode images only to see whether it can be done, before a long computation counts on them."""
+"""Check that images can be decoded, before a long computation depends on them."""
 
 import os
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ _CHUNK: Final = 4096
 
 
 def unreadable_images(root: str | Path, names: Sequence[str]) -> dict[str, str]:
-    """Decode every image.
+    """Decode every image and report the failures.
 
     Args:
         root: Folder that the names are relative to.
         names: Paths of images.
 
     Returns:
-        Messages, which begin with the path, by name of what cannot be decoded.
+        Messages by name of images that cannot be decoded; each begins with the path.
     """
     found: dict[str, str] = {}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), thread_name_prefix="image-check") as pool:

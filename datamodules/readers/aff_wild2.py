@@ -1,6 +1,6 @@
 """Readers of s-Aff-Wild2's annotation and test lists (ABAW-4; Kollias 2022, arXiv 2207.01138).
 
-The file's sentinels (-5, -1) become NaN and -1 here and nowhere else.
+Only here are the file's sentinels (-5, -1) converted to NaN and -1.
 """
 
 import itertools
@@ -29,7 +29,7 @@ class AnnotationReport:
         rows: Lines of data.
         labelled: Rows with at least one label, which are kept.
         videos: Different videos among the kept rows.
-        duplicates: Kept rows whose image stood on an earlier kept row too.
+        duplicates: Kept rows whose image is also on an earlier kept row.
         valence_arousal: Kept rows with both values.
         expression: Kept rows with an expression.
         action_units: Kept rows with at least one action unit.
@@ -66,7 +66,7 @@ class Annotations:
         expression: Indices into AFFWILD2_EXPRESSIONS, shape (N,), int64; -1 is missing.
         valence_arousal: Shape (N, 2), float32 in [-1, 1]; NaN is missing.
         action_units: Shape (N, 12), float32 in {0, 1}; NaN is missing.
-        report: What the file held.
+        report: Counts of the file's rows and labels.
     """
 
     name: list[str]
@@ -80,7 +80,7 @@ class Annotations:
 
     @property
     def labels(self) -> dict[str, np.ndarray]:
-        """The labels by the batch contract's keys."""
+        """Labels by batch key."""
         return {
             "expression": self.expression,
             "valence_arousal": self.valence_arousal,
@@ -126,7 +126,7 @@ def read_test_list(path: str | Path) -> list[str]:
 
 
 def _read_rows(path: Path, width: int) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
-    """Cut the lines after the header at commas; return sound rows and faults, each with its line number."""
+    """Split the lines after the header at commas; return valid rows and faults, each with its line number."""
     if not path.exists():
         raise AnnotationError(
             f"no annotation file at {path}; data.root must be the folder that holds the lists"
@@ -135,7 +135,7 @@ def _read_rows(path: Path, width: int) -> tuple[list[tuple[int, list[str]]], lis
     rows: list[tuple[int, list[str]]] = []
     faults: list[tuple[int, str]] = []
     if name_fault(lines[0].split(",")[0].strip()) is None:
-        faults.append((1, "an image stands where the header line should; put the header back"))
+        faults.append((1, "an image instead of the header line; restore the header"))
     for number, line in enumerate(lines[1:], 2):
         if not line or line.isspace():
             continue

@@ -1,4 +1,4 @@
-"""Published sizes of s-Aff-Wild2's lists, to notice a damaged or filtered copy before it gives incomparable scores.
+"""Published sizes of s-Aff-Wild2's lists, to detect a damaged or filtered copy, whose scores would not be comparable.
 
 A known mistake elsewhere drops every frame that lacks any one label: 52,154 training and 15,440 validation rows remain,
 and the scores of valence/arousal and action units can no longer be compared.
@@ -42,14 +42,14 @@ OFFICIAL_TEST_ROWS: Final = 51_159
 OFFICIAL_TEST_IMAGES: Final = 50_441
 
 
-class UnexpectedCounts(AnnotationError):
-    """A list looks like the official one but does not hold what the official one holds."""
+class UnexpectedCountsError(AnnotationError):
+    """A list looks like the official one but has other counts."""
 
 
 def looks_official(file_name: str, rows: int) -> bool:
-    """Return whether a list is meant to be the official one: its name, and at least a quarter of its rows.
+    """Return whether a list appears to be the official one: by its name, and at least a quarter of its rows.
 
-    A small set of one's own in the same layout keeps the names but not the size.
+    A smaller set in the same layout has the names but not the size.
     """
     official = (
         OFFICIAL_TEST_ROWS
@@ -64,15 +64,15 @@ def check_official_counts(file_name: str, report: AnnotationReport) -> None:
 
     Args:
         file_name: Name of the list without its folder.
-        report: What was read from it.
+        report: Counts of the list as read.
 
     Raises:
-        UnexpectedCounts: If it looks official and any count differs.
+        UnexpectedCountsError: If it looks official and any count differs.
     """
     if file_name not in OFFICIAL_COUNTS or not looks_official(file_name, report.rows):
         return
     if differences := _differences(file_name, report):
-        raise UnexpectedCounts(
+        raise UnexpectedCountsError(
             f"{file_name} is not the official list: {'; '.join(differences)}. Fetch it again, or set "
             "data.check_counts=false to continue with scores that cannot be compared with published ones"
         )
@@ -82,7 +82,7 @@ def is_official(reports: Mapping[str, AnnotationReport]) -> bool:
     """Return whether training and validation list have all the published counts.
 
     Args:
-        reports: What was read, by the name of the list.
+        reports: Counts by the name of the list.
     """
     return not any(
         list_name not in reports or _differences(list_name, reports[list_name])
@@ -102,11 +102,11 @@ def check_official_test_list(names: list[str]) -> None:
     """Compare a test list with the published counts.
 
     Raises:
-        UnexpectedCounts: If it looks official and its rows or different images are not as many as published.
+        UnexpectedCountsError: If it looks official but its rows or distinct images are not as many as published.
     """
     found = len(names), len(set(names))
     if looks_official(TEST_LIST, len(names)) and found != (OFFICIAL_TEST_ROWS, OFFICIAL_TEST_IMAGES):
-        raise UnexpectedCounts(
+        raise UnexpectedCountsError(
             f"{TEST_LIST} is not the official list: {found[0]} rows of {found[1]} images instead of "
             f"{OFFICIAL_TEST_ROWS} of {OFFICIAL_TEST_IMAGES}. Fetch it again, or set data.check_counts=false"
         )

@@ -43,10 +43,10 @@ _NO_BOX: Final = ("NULL", "")
 
 
 def find_layout(root: str | Path, layout: str = "auto") -> str:
-    """Find which layout a folder holds, `csv` (a) or `npy` (b).
+    """Detect a folder's layout, `csv` (a) or `npy` (b).
 
     Raises:
-        AnnotationError: If it holds neither, or not the one asked for; the message lists what was looked for.
+        AnnotationError: If it has neither, or not the requested one; the message lists the expected files.
     """
     root = Path(root)
     if layout not in ("auto", *LAYOUTS):
@@ -73,10 +73,10 @@ def annotation_sources(root: Path, layout: str) -> Iterator[Path]:
 def read_annotations(root: str | Path, layout: str) -> pd.DataFrame:
     """Read all annotations of a folder into the table described above.
 
-    Rows without an expression (None, Uncertain, No-Face) or without a valid face box are left out.
+    Rows without an expression (None, Uncertain, No-Face) or without a valid face box are dropped.
 
     Raises:
-        AnnotationError: On a missing column or file, or malformed lines, all of them named.
+        AnnotationError: If a column or file is missing, or lines are malformed; the message lists them.
     """
     reader = _read_csv if layout == "csv" else _read_npy
     names = _CSV_FILES if layout == "csv" else _NPY_FOLDERS
@@ -102,7 +102,7 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
     texts = dict(zip(_NUMBERS, fields, strict=True))
     is_null = {column: np.array([field.strip() in _NO_BOX for field in texts[column]]) for column in _BOX}
     numbers = {column: parse_numbers(field) for column, field in texts.items()}
-    for column in _BOX:  # a row of the official training.csv says NULL
+    for column in _BOX:  # a row of the official training.csv holds NULL
         numbers[column][is_null[column]] = -1
     problems: list[tuple[int, str]] = []
 

@@ -1,4 +1,4 @@
-"""One error for all malformed lines of an annotation file."""
+"""Errors about annotation files."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -8,7 +8,7 @@ from affect.storage.text_file import list_problems
 
 
 class AnnotationError(UserError):
-    """Annotations cannot be used; the message names files, lines and remedies."""
+    """Annotations are missing or malformed; the message names files, lines and remedies."""
 
 
 def raise_for_problems(path: str | Path, problems: Sequence[tuple[int, str]]) -> None:
@@ -26,8 +26,8 @@ def raise_for_problems(path: str | Path, problems: Sequence[tuple[int, str]]) ->
 
 
 def leaves_root(name: str) -> bool:
-    """Return whether a relative path, as an annotation file gives it, would leave the folder it is relative to."""
+    """Return whether a relative path from an annotation file leaves the folder it is relative to."""
     if name[:1].isalnum() and name[1:2] != ":" and ".." not in name:
-        return False  # nearly all names, a tenth of the time
+        return False  # fast path for nearly all names
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":")

@@ -1,7 +1,7 @@
-"""Per-frame tables of another tool, one CSV per video, aligned to image ids: a second stream of features.
+"""Reader of per-frame feature tables such as OpenFace's, one CSV per video, aligned to image ids.
 
-OpenFace's output is such a table: columns frame, confidence, success and, among others, AU01_r to AU45_c. Frames are
-counted from 1 there, as in s-Aff-Wild2's file names.
+OpenFace's tables have the columns frame, confidence, success and, among others, AU01_r to AU45_c. Frames are counted
+from 1, as in s-Aff-Wild2's file names.
 """
 
 import csv
@@ -25,10 +25,10 @@ _MAX_FRAME: Final = 2**53
 
 @dataclass(frozen=True)
 class FrameTables:
-    """Rows of all videos, in the order of the image ids asked for.
+    """Rows of all videos, in the order of the requested image ids.
 
     Attributes:
-        features: Shape (N, D), float32; all NaN where the tool has no face.
+        features: Shape (N, D), float32; all NaN where the tool found no face.
         columns: Names of the D columns.
         absent_videos: Videos without a table.
         failing: Rows that have no features, absent videos included.
@@ -43,15 +43,15 @@ class FrameTables:
 def read_frame_tables(
     root: str | Path, names: Sequence[str], columns: str, min_confidence: float = 0.7
 ) -> FrameTables:
-    """Read the tables `<root>/<video>.csv` and pick each image's row.
+    """Read the tables `<root>/<video>.csv` and select each image's row.
 
-    A frame fails where its table has no row for it, `success` is not 1, `confidence` is lower than asked for, or one of
+    A frame fails where its table has no row for it, `success` is not 1, `confidence` is below the minimum, or one of
     these or a feature is not a number.
 
     Args:
         root: Folder of the tables.
         names: N image ids, `video/00001.jpg`.
-        columns: Regular expression that a feature's column name matches wholly.
+        columns: Regular expression that matches the whole name of each feature column.
         min_confidence: Lowest confidence, where the table has that column.
 
     Raises:
@@ -115,7 +115,7 @@ def _read_table(path: Path, columns: str, min_confidence: float) -> pd.DataFrame
         )
     if table["frame"].duplicated().any():
         twice = int(table["frame"][table["frame"].duplicated()].iloc[0])
-        raise AnnotationError(f"{path}: frame {twice} stands twice; keep one face per frame")
+        raise AnnotationError(f"{path}: frame {twice} occurs twice; keep one face per frame")
     features = table[chosen].replace([np.inf, -np.inf], np.nan)
     failing = features.isna().any(axis=1)
     if "success" in table.columns:

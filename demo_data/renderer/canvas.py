@@ -1,4 +1,4 @@
-"""A supersampled picture with the few brushes a face needs: fill, stroke, soft patch, clipped drawing."""
+"""Supersampled picture with drawing operations: fill, stroke, soft patch, clipped drawing."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ SHIFT = 4
 
 
 def to_fixed(points: np.ndarray) -> np.ndarray:
-    """Convert pixel coordinates to OpenCV's fixed-point ones (pixel centres lie at whole numbers there)."""
+    """Convert pixel coordinates to OpenCV's fixed-point ones (where pixel centres are at whole numbers)."""
     return np.floor(points * (1 << SHIFT) - ((1 << SHIFT) - 1) / 2).astype(np.int32)
 
 
@@ -53,7 +53,7 @@ class Canvas:
         _blend(below, above, mask, opacity)
 
     def clipped(self, outline: np.ndarray, draw: "Callable[[Canvas], None]", opacity: float = 1.0) -> None:
-        """Draw something that shows only inside a polygon."""
+        """Draw something clipped to a polygon."""
         box = self._box(outline, margin=1)
         if box is None:
             return

@@ -1,4 +1,4 @@
-"""Draws a face: a person, an expression, a pose and a scene become a picture and its landmarks."""
+"""Drawing of a face from person, expression, pose and scene to picture and landmarks."""
 
 from typing import Final, NamedTuple
 
@@ -27,7 +27,7 @@ from demo_data.renderer.shading import Shade
 from demo_data.renderer.wrinkles import shade_skin
 
 RENDERER_VERSION: Final = 1
-"""Counts changes of what is drawn; a data set drawn by another version is out of date."""
+"""Increase when drawn pictures change; sets drawn by another version are drawn again."""
 
 _SUPERSAMPLING: Final = 2
 _RING: Final = np.linspace(0, 2 * np.pi, 14, endpoint=False)
@@ -46,13 +46,13 @@ def render(
     """Draw a face.
 
     Args:
-        identity: Whose face.
+        identity: The person.
         action_units: Intensities in [0, 1] (clipped): shape (12,) in the order of `affect.labels.ACTION_UNITS`, or
             (19,) or (2, 19) in that of `RENDERED_UNITS`, the latter by side of the face.
         pose: Where the head is and where it faces.
-        scene: Background, light and camera. Its JPEG quality is left to whoever stores the picture.
+        scene: Background, light and camera. Its JPEG quality is not applied here.
         size: Side of the square picture in pixels.
-        frame: Number of the picture within a video: each has sensor noise of its own.
+        frame: Number of the picture within a video: each has different sensor noise.
 
     Returns:
         The picture and the landmarks' pixel coordinates, which may lie outside of it.

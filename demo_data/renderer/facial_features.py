@@ -1,4 +1,4 @@
-"""Draws eyes, brows, nose and mouth from their landmarks."""
+"""Drawing of eyes, brows, nose and mouth from their landmarks."""
 
 import numpy as np
 
@@ -24,8 +24,8 @@ def draw_eye(
     """Draw one eye: white, iris, lids, lashes and the fold of the upper lid.
 
     Args:
-        canvas: Where to draw.
-        identity: Whose eye.
+        canvas: Canvas to draw on.
+        identity: The person.
         points: Moved landmarks, shape (68, 3).
         project: From face coordinates to pixels.
         side: 0 for the viewer's left, 1 for the right.
@@ -116,8 +116,8 @@ def draw_mouth(
     """Draw lips, and between them the mouth's inside with teeth and tongue where it is open.
 
     Args:
-        canvas: Where to draw.
-        identity: Whose mouth.
+        canvas: Canvas to draw on.
+        identity: The person.
         points: Moved landmarks, shape (68, 3).
         project: From face coordinates to pixels.
         pressed: How far the lips are pressed together (AU24), 0 to 1.

@@ -31,12 +31,12 @@ class Pose:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, *, scale: float = 0.34, spread: float = 1.0) -> "Pose":
-        """Draw a pose as photographs have it: mostly near frontal, some far turned.
+        """Draw a pose as in photographs: mostly near frontal, some strongly turned.
 
         Args:
             rng: Source of randomness.
             scale: Mean of half the face's width as a share of the image's side.
-            spread: Factor on every spread; 0 gives a centred frontal face.
+            spread: Factor on every spread; 0 is a centred frontal face.
         """
         yaw, pitch, roll = np.clip(rng.normal(0, (17, 8, 9)), (-42, -20, -28), (42, 20, 28)) * spread
         x, y = np.clip(rng.normal(0, 0.035, 2), -0.08, 0.08) * spread
@@ -70,7 +70,7 @@ class Projector:
 
 @functools.lru_cache(maxsize=64)
 def _catmull_rom(count: int, closed: bool, steps: int) -> np.ndarray:
-    """Return the matrix that turns `count` control points into a dense Catmull-Rom curve."""
+    """Return the matrix that maps `count` control points into a dense Catmull-Rom curve."""
     spans = count if closed else count - 1
     place = np.linspace(0, 1, steps, endpoint=False)
     cubic = np.stack(

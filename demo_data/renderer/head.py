@@ -1,4 +1,4 @@
-"""Draws what holds the face: hair, neck, ears, skin, beard and glasses."""
+"""Drawing of the head: hair, neck, ears, outline of the skin, beard and glasses."""
 
 import cv2
 import numpy as np
@@ -57,7 +57,7 @@ def face_outline(identity: Identity, points: np.ndarray, project: Projector) -> 
 
 
 def draw_behind(canvas: Canvas, identity: Identity, points: np.ndarray, project: Projector) -> None:
-    """Draw all that the face covers: back hair, neck, shoulders, skull and ears."""
+    """Draw everything behind the face: back hair, neck, shoulders, skull and ears."""
     unit = project.unit
     chin = project(points[[8]])[0]
     neck = project.centre + vector(0, 0.62 * unit)
@@ -145,7 +145,7 @@ def draw_hair(canvas: Canvas, identity: Identity, points: np.ndarray, project: P
 def _above(edge: np.ndarray, project: Projector) -> np.ndarray:
     """Close a curve that crosses the face, left to right, by the space above it.
 
-    On a turned head the curve's far end folds back behind the horizon: that part is left out.
+    On a turned head the curve's far end folds back behind the horizon: that part is omitted.
     """
     right, up = project.rotation_in_plane
     along = edge @ right
@@ -206,7 +206,7 @@ def draw_glasses(canvas: Canvas, identity: Identity, points: np.ndarray, project
     power = 0.55 if identity.glasses == "square" else 1.0
     colour, width = tone(identity.accent, 0.45), 0.028 if identity.glasses == "thin" else 0.05
     bridge = []
-    for side, sign in enumerate((-1, 1)):
+    for sign in (-1, 1):
         centre = sign * 0.46 * identity.eye_spacing
         ring = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], axis=1)
         ring = np.sign(ring) * np.abs(ring) ** power * vector(0.31, 0.25) + vector(centre, 0.03)
@@ -219,7 +219,6 @@ def draw_glasses(canvas: Canvas, identity: Identity, points: np.ndarray, project
         if sign * project.rotation[0, 2] <= 0.25:
             canvas.stroke(project(temple), colour, width)
         bridge.append([centre - sign * 0.3, 0.0, 0.71])
-        del side
     canvas.stroke(project(np.array(bridge)), colour, width)
 
 

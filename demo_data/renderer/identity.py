@@ -1,4 +1,4 @@
-"""Who a drawn person is: everything about a face that no expression, pose or light changes."""
+"""Appearance of a drawn person that does not depend on expression, pose or light."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -36,7 +36,7 @@ GLASSES: Final = ("none", "round", "square", "thin")
 
 @dataclass(frozen=True)
 class Identity:
-    """A person's lasting looks. Lengths are factors of an average face, about 1; shares lie in [0, 1]."""
+    """Appearance of a person. Lengths are factors of an average face, about 1; shares are in [0, 1]."""
 
     skin: Colour
     hair: Colour
@@ -141,12 +141,12 @@ def person(stream: str, seed: int, index: int) -> Identity:
 
 
 def generator(stream: str, seed: int, *indices: int) -> np.random.Generator:
-    """Return the random stream of one item of a set (an image, a video), apart from that of its people.
+    """Return the generator of one item of a set (an image, a video), independent of that of its people.
 
     Args:
         stream: A key of `PEOPLE_STREAMS`.
         seed: Seed of the data set, at least 0.
-        *indices: Numbers that name the item within the set.
+        *indices: Numbers that identify the item within the set.
     """
     return np.random.default_rng((PEOPLE_STREAMS[stream], seed, *indices, 1))
 

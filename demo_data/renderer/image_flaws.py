@@ -1,4 +1,4 @@
-"""The marks that a face-manipulating generator leaves: warped features, a badly matched patch, softness and ringing."""
+"""Artefacts of face-manipulating generators: warped features, a mismatched patch, blur and ringing."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ def generated_look(
         image: Shape (S, S, 3), uint8.
         landmarks: Shape (68, 2), pixels of `image`.
         side: Side of the result, at most S.
-        rng: Source of randomness; every mark varies in strength.
+        rng: Source of randomness; every artefact varies in strength.
 
     Returns:
         Shape (side, side, 3), uint8.
@@ -46,7 +46,7 @@ def _warp(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) ->
 
 
 def _mismatch(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the region around the mouth, where the expression was pasted, a light and softness of its own."""
+    """Change colour and sharpness of the region around the mouth, as if it had been pasted."""
     size = image.shape[0]
     points = landmarks[list(MOUTH_OUTER)]
     centre, half = points.mean(axis=0), np.ptp(points, axis=0).max() * 0.8

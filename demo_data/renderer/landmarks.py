@@ -1,7 +1,7 @@
-"""The 68 facial landmarks in the iBUG order, and where a neutral face has them.
+"""The 68 facial landmarks in the iBUG order, and their positions on a neutral face.
 
 Sagonas et al. (2013), 300 Faces in-the-Wild. Left and right are the viewer's. Lengths are in units of half an average
-face's width; x to the right, y down, z towards the viewer; the origin lies between the eyes.
+face's width; x to the right, y down, z towards the viewer; the origin is between the eyes.
 """
 
 from typing import Final

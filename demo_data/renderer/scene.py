@@ -1,4 +1,4 @@
-"""Everything about a picture that is neither person nor expression: background, light and camera."""
+"""Background, light and camera of a picture."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ import numpy as np
 from demo_data.renderer.geometry import Projector
 from demo_data.renderer.identity import Colour
 
-_UNIT_GAIN = 112  # light is kept in bytes, in which this stands for a factor of 1
+_UNIT_GAIN = 112  # light is stored in bytes; this is a factor of 1
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Scene:
     Attributes:
         background: Two colours of the backdrop's gradient.
         texture: Contrast of the backdrop's blotches, in grey levels.
-        light: Where the light comes from: right and down, each in [-1, 1].
+        light: Direction of the light: right and down, each in [-1, 1].
         contrast: Difference between lit and unlit side, 0 to 1.
         exposure: Factor on brightness.
         warmth: Colour cast, negative blue to positive yellow, in [-1, 1].
@@ -43,7 +43,7 @@ class Scene:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Scene":
-        """Draw a scene as found in pictures off the web."""
+        """Draw a scene as in pictures from the web."""
         grey = rng.uniform(20, 225)
         first, second = np.clip(grey + rng.normal(0, 26, (2, 3)), 5, 250)
         right, down = rng.uniform(-1, 1), rng.uniform(-1, 0.4)
@@ -63,11 +63,11 @@ class Scene:
         )
 
     def filmed(self) -> "Scene":
-        """Return the scene as a small, compressed video frame has it: softer, with more of the codec's marks."""
+        """Return the scene with the blur and compression of a small video frame."""
         return replace(self, blur=max(self.blur, 0.35), jpeg_quality=min(self.jpeg_quality, 82))
 
     def looking(self, right: float, down: float) -> "Scene":
-        """Return the scene with the irises elsewhere, in face units."""
+        """Return the scene with the irises shifted, in face units."""
         return replace(self, gaze=(right, down))
 
 
@@ -92,8 +92,8 @@ def apply_light(pixels: np.ndarray, scene: Scene, project: Projector) -> np.ndar
 
     Args:
         pixels: Shape (S, S, 3), uint8.
-        scene: Gives light, contrast, exposure and warmth.
-        project: Tells where the head is.
+        scene: Light, contrast, exposure and warmth.
+        project: Projection of the head.
 
     Returns:
         The lit picture, shape (S, S, 3), uint8.
@@ -119,8 +119,8 @@ def expose(pixels: np.ndarray, scene: Scene, frame: int = 0) -> np.ndarray:
 
     Args:
         pixels: Shape (S, S, 3), uint8.
-        scene: Gives blur, noise and seed.
-        frame: Number of the picture within a video: each has noise of its own.
+        scene: Blur, noise and seed.
+        frame: Number of the picture within a video: each has different noise.
 
     Returns:
         Shape (S, S, 3), uint8.

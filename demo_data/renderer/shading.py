@@ -1,4 +1,4 @@
-"""Light and dark on the skin: bulges, hollows and wrinkles, gathered first, then painted in one go."""
+"""Shading of the skin: bulges, hollows and wrinkles, collected first and then painted at once."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ _COARSE = 0.5  # soft shade is painted at half resolution: its blur hides that
 
 
 class Shade:
-    """Strokes and spots of shade on a face, in face coordinates."""
+    """Collects strokes and spots of shade in face coordinates."""
 
     def __init__(self) -> None:
         self._shapes: list[tuple[np.ndarray, float, float, bool]] = []
@@ -22,7 +22,7 @@ class Shade:
         Args:
             points: Shape (N, 3), face coordinates.
             amount: Change of brightness in [-1, 1]; less than a hundredth is not painted.
-            width: In face units.
+            width: Line width in face units; 0 fills the polygon.
             fine: Keep the edge sharp, for a wrinkle; otherwise it is blurred, for a bulge or hollow.
         """
         if abs(amount) >= 0.01:

@@ -1,4 +1,4 @@
-"""Folds, furrows and bulges of the skin: those of the person, and those that action units dig."""
+"""Folds, furrows and bulges of the skin, by age and action units."""
 
 import numpy as np
 
@@ -18,8 +18,8 @@ def shade_skin(shade: Shade, identity: Identity, points: np.ndarray, active: np.
     """Shade the folds that the FACS manual lists as signs of each unit, over those of the person's age.
 
     Args:
-        shade: Where the folds are gathered.
-        identity: Whose face; age deepens every fold.
+        shade: Collects the folds.
+        identity: The person; age deepens every fold.
         points: Moved landmarks, shape (68, 3).
         active: Activation, shape (2, 19).
     """

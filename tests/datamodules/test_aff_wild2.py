@@ -46,7 +46,7 @@ def test_missing_parts_are_named(aff_wild2: Path, tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="cropped_aligned"):
         image_folder(tmp_path)
     (aff_wild2 / "training_set_annotations.txt").write_text("h\nv/1.jpg,-5,-5,-1" + ",-1" * 12 + "\n")
-    with pytest.raises(AnnotationError, match="not one row has a label"):
+    with pytest.raises(AnnotationError, match="no row has a label"):
         load_annotations(aff_wild2, "train")
 
 
@@ -172,9 +172,9 @@ OTHER = "other.jpg"
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_remove, "No such file or directory, but it was there"),
-        (_move_the_folder_away, "No such file or directory, but it was there"),
-        (_make_a_folder, "but it was there"),
+        (_remove, "No such file or directory, but it existed"),
+        (_move_the_folder_away, "No such file or directory, but it existed"),
+        (_make_a_folder, "but it existed"),
         (_write, "changed since this run began"),
         (_replace_keeping_size_and_time, "changed since this run began"),
     ],

@@ -69,9 +69,7 @@ def test_copies_under_the_same_name_in_both_splits_give_a_warning(tmp_path: Path
 
 def test_a_copy_in_two_classes_gives_a_warning(tmp_path: Path) -> None:
     table = files(tmp_path, ("train", "x", "1.jpg", "one"), ("train", "y", "1.jpg", "one"))
-    with pytest.warns(
-        UserWarning, match=r"1 images stand under more than one label: .*x/1\.jpg and .*y/1\.jpg"
-    ):
+    with pytest.warns(UserWarning, match=r"1 images have more than one label: .*x/1\.jpg and .*y/1\.jpg"):
         warn_of_copies("set", table)
 
 

@@ -132,7 +132,7 @@ def test_a_missing_class_folder_is_named(root: Path, tmp_path: Path) -> None:
     [
         ("image,expression\n", "lists no image"),
         ("image,expression\n0.jpg\n../1.jpg\n", r":3: \.\./1\.jpg leaves the folder"),
-        ("0.jpg,\n1.jpg\n", ":1: an image stands where the header"),
+        ("0.jpg,\n1.jpg\n", ":1: an image instead of the header"),
         ("image,expression\n0.jpg\n,1\n", ":3: no image name"),
         ("image,expression\n0.jpg,1,1.jpg\n", ":2: 3 fields, expected a name"),
         ('image,expression\n"0.jpg\n', ":2: image name .* holds a quotation mark"),

@@ -89,7 +89,7 @@ BROKEN = {
     "absolute path": (f"{HEADER}\n/{GOOD}\n", 2, "is an absolute path"),
     "no frame number": (f"{HEADER}\n{GOOD.replace('00001', 'first')}\n", 2, "no frame number"),
     "no video": (f"{HEADER}\n{GOOD.replace('video/', '')}\n", 2, "no video folder"),
-    "header missing": (f"{GOOD}\n{GOOD}\n", 1, "an image stands where the header line should"),
+    "header missing": (f"{GOOD}\n{GOOD}\n", 1, "an image instead of the header line"),
     "no rows": (f"{HEADER}\n\n", 1, "no rows"),
     "nothing at all": ("", 1, "no rows"),
     "not text": (HEADER.encode() + b"\nvid\xe9o/00001.jpg\n", 2, "not UTF-8"),
@@ -139,7 +139,7 @@ def test_test_lists_keep_order_and_duplicates(write: Write) -> None:
     [
         (f"{HEADER}\nv/00001.jpg,0.1,,,\n", ":2: 2 values, expected 1"),
         (f"{HEADER}\nv/../../00001.jpg\n", ":2: image name"),
-        ("v/00001.jpg\nv/00002.jpg\n", ":1: an image stands where the header"),
+        ("v/00001.jpg\nv/00002.jpg\n", ":1: an image instead of the header"),
         (f"{HEADER}\n", ":1: no rows"),
     ],
 )

@@ -8,7 +8,7 @@ from datamodules.readers.aff_wild2_counts import (
     TEST_LIST,
     TRAINING_LIST,
     VALIDATION_LIST,
-    UnexpectedCounts,
+    UnexpectedCountsError,
     check_official_counts,
     check_official_test_list,
     is_official,
@@ -29,7 +29,7 @@ def test_the_official_counts_pass() -> None:
 
 def test_a_difference_is_named() -> None:
     filtered = dataclasses.replace(OFFICIAL, labelled=52_154)
-    with pytest.raises(UnexpectedCounts, match="labelled 52154 instead of 142333"):
+    with pytest.raises(UnexpectedCountsError, match="labelled 52154 instead of 142333"):
         check_official_counts(TRAINING_LIST, filtered)
 
 
@@ -43,7 +43,7 @@ def test_test_lists_are_compared() -> None:
     check_official_test_list([f"v/{number}.jpg" for number in range(900)])
     images = [f"v/{number}.jpg" for number in range(50_441)]
     check_official_test_list(images + images[:718])
-    with pytest.raises(UnexpectedCounts, match=f"{TEST_LIST} is not the official list: 50441 rows"):
+    with pytest.raises(UnexpectedCountsError, match=f"{TEST_LIST} is not the official list: 50441 rows"):
         check_official_test_list(images)
 
 

@@ -52,7 +52,7 @@ def test_tables_without_confidence_and_with_gaps_are_read(tables: Path) -> None:
     [
         ("time,AU01_r\n1,2\n", "needs a column 'frame'"),
         ("frame,pose\n1,2\n", "features that match"),
-        ("frame,AU01_r\n1,2\n1,3\n", "frame 1 stands twice"),
+        ("frame,AU01_r\n1,2\n1,3\n", "frame 1 occurs twice"),
         ("frame,AU01_r\n1,2\ntwo,3\n", ":3: frame two is not a whole number"),
         ("frame,AU01_r\n1.5,2\n", ":2: frame 1.5 is not a whole number"),
         ("frame,AU01_r\n1,2\n", "differ from the others'"),

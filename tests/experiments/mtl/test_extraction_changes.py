@@ -76,7 +76,7 @@ def test_a_video_that_is_moved_away_and_back_stops_the_run_and_is_not_recorded_a
     video = (image_folder(aff_wild2) / names[5 * CHUNK]).parent
     away = video.with_name("away")
     after_chunk(chunk1=lambda: video.rename(away))
-    with pytest.raises(InaccessibleImageError, match="but it was there when this run began"):
+    with pytest.raises(InaccessibleImageError, match="but it existed when this run began"):
         make_extractor(aff_wild2, tiny_backbone, tmp_path, max_missing=1000).store("train", names)
     away.rename(video)
     store = make_extractor(aff_wild2, tiny_backbone, tmp_path).store("train", names)
