@@ -147,7 +147,7 @@ class Questions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_whole_batch_asks_the_device_nothing_but_the_counts():
+def test_a_fully_annotated_batch_reads_only_the_counts_from_the_device():
     loss, data = MultiTaskLoss(8), batch()
     with Questions() as questions:  # the counts come by `tolist`, which passes it by
         loss(*data)

@@ -152,7 +152,7 @@ def test_a_column_or_unit_without_labels_is_absent_and_with_it_the_mean() -> Non
     assert_equal(scores, {name: value for name, value in whole.items() if name not in absent})
 
 
-def test_a_probability_equal_to_a_threshold_is_active_whatever_its_precision() -> None:
+def test_a_probability_equal_to_a_threshold_is_active_in_any_precision() -> None:
     units = torch.ones(1, 12)
     for threshold in np.arange(1, 10) / 10:
         for preds in (torch.full((1, 12), threshold), torch.full((1, 12), threshold, dtype=torch.float64)):

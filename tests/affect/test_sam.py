@@ -87,7 +87,7 @@ def test_a_step_without_ascent_is_the_inner_optimisers():
     assert all(torch.equal(a, b) for a, b in zip(weights(ours), weights(theirs), strict=True))
 
 
-def test_ascent_goes_rho_far_along_the_gradient_and_step_comes_back():
+def test_ascent_moves_by_rho_along_the_gradient_and_step_returns():
     model = network()
     sam = SAM(torch.optim.SGD(model.parameters(), lr=0.0), 0.3)
     start = weights(model)
@@ -129,7 +129,7 @@ def test_a_zero_gradient_does_no_harm():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_resumed_optimiser_goes_on_bit_for_bit(name: str):
+def test_a_resumed_optimiser_continues_bit_for_bit(name: str):
     data = batches(6)
     through = network()
     sam = SAM(OPTIMIZERS[name](through.parameters()), RHO)

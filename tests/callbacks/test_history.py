@@ -95,9 +95,7 @@ def fit(folder: Path, epochs: int, resume: bool = False) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("stopped_after", [None, 1, 2, 3])
-def test_a_row_holds_what_its_epoch_logged_wherever_that_was_and_through_a_resume(
-    tmp_path: Path, stopped_after: int | None
-):
+def test_a_row_holds_all_that_its_epoch_logged_also_after_a_resume(tmp_path: Path, stopped_after: int | None):
     if stopped_after:
         assert len(fit(tmp_path, stopped_after)) == stopped_after
     table = fit(tmp_path, 4, resume=stopped_after is not None)

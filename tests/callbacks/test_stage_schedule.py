@@ -118,7 +118,7 @@ def test_of_equal_scores_the_first_is_kept():
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
-def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not(tmp_path: Path, stop: int):
+def test_a_run_resumed_after_any_epoch_ends_like_an_undisturbed_one(tmp_path: Path, stop: int):
     scores = [0.9, 0.2, 0.6, 0.5, 0.4]
     through, _ = fit(scores)
     fit(scores, tmp_path, max_epochs=stop)

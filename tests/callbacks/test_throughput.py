@@ -69,7 +69,7 @@ def test_each_stage_is_counted_for_itself(clock: Clock):
     assert callback.images_per_second == pytest.approx(20 / 5)
 
 
-def test_a_resumed_stage_goes_on_counting(clock: Clock):
+def test_a_resumed_stage_continues_counting(clock: Clock):
     first = Throughput(stage_starts=[0, 1], warmup=1)
     run_epoch(first, clock, [10, 10], [1, 2], epoch=1)
     second = Throughput(stage_starts=[0, 1], warmup=1)

@@ -105,7 +105,7 @@ def test_the_digest_of_a_survey_is_that_of_older_stores(tmp_path: Path) -> None:
     assert survey_frames(tmp_path, ["a/1.jpg", "a/2.jpg"]).digest == expected
 
 
-def test_a_chunk_holds_its_frames_and_says_what_is_missing(aff_wild2: Path) -> None:
+def test_a_chunk_holds_its_frames_and_the_names_of_missing_ones(aff_wild2: Path) -> None:
     names = load_annotations(aff_wild2, "val").name[:5]
     folder = image_folder(aff_wild2)
     (folder / names[1]).unlink()
@@ -121,7 +121,7 @@ def test_a_chunk_holds_its_frames_and_says_what_is_missing(aff_wild2: Path) -> N
     assert not any(str(folder) in reason for reason in item["missing"].values())
 
 
-def test_what_may_be_readable_tomorrow_is_not_taken_for_missing(
+def test_an_inaccessible_image_does_not_count_as_missing(
     aff_wild2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = load_annotations(aff_wild2, "val").name[:3]

@@ -147,7 +147,7 @@ def test_copies_in_both_parts_of_the_npy_layout_give_a_warning(affectnet_npy: Pa
         build(affectnet_npy, tmp_path)
 
 
-def test_the_official_set_is_known_by_its_sizes(tmp_path: Path):
+def test_the_official_set_is_recognised_by_its_sizes(tmp_path: Path):
     loader = {"image_size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "batch_size": 8, "num_workers": 0}
     data = AffectNetDataModule(str(tmp_path), **loader)
     data.datasets = {"train": range(287_651), "val": range(4_000)}  # type: ignore[dict-item]

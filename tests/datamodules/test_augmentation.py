@@ -18,5 +18,5 @@ def test_the_same_torch_seed_gives_the_same_changes() -> None:
     assert not np.array_equal(first[0], first[1])
 
 
-def test_no_change_leaves_the_image_as_it_is() -> None:
+def test_zero_jitter_leaves_the_image_unchanged() -> None:
     np.testing.assert_allclose(ColourJitter(0, 0, 0, 0)(IMAGE).astype(int), IMAGE.astype(int), atol=1)

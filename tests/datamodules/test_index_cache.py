@@ -30,7 +30,7 @@ class Reader:
         return table(self.calls / 10)
 
 
-def test_a_table_is_read_once_and_comes_back_the_same(tmp_path: Path):
+def test_a_cached_table_equals_the_one_read_first(tmp_path: Path):
     reader = Reader()
     first = cached_table(tmp_path / "new", "key", "state", reader)
     second = cached_table(tmp_path / "new", "key", "state", reader)

@@ -184,7 +184,7 @@ def test_the_drawn_set_names_its_people_whatever_the_suffix_of_a_copy(root: Path
     assert read_people(root / PEOPLE_FILE, [copy]) == {copy: data.people[name]}
 
 
-def test_without_a_file_nobody_is_known(tmp_path: Path) -> None:
+def test_without_a_file_no_person_is_known(tmp_path: Path) -> None:
     assert read_people(tmp_path / PEOPLE_FILE, ["FEAR/1.jpg"]) == {}
     assert read_truth(tmp_path / "labels.txt", ["1.jpg"]) is None
 
@@ -216,7 +216,7 @@ def test_labels_of_the_test_list_are_read_by_name(tmp_path: Path) -> None:
         read_truth(path, ["1.jpg"])
 
 
-def test_the_official_set_is_known_by_its_counts() -> None:
+def test_the_official_set_is_recognised_by_its_counts() -> None:
     class Counted(SyntheticFacesDataModule):
         def class_counts(self) -> list[int]:
             return list(counts)

@@ -21,7 +21,7 @@ def reference(image: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_the_table_gives_what_the_arithmetic_gives(channels_last: bool):
+def test_the_lookup_table_equals_the_arithmetic(channels_last: bool):
     image = images(channels_last=channels_last)
     transform = DeviceTransform(MEAN, STD)
     found = transform(image)

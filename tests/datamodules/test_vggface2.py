@@ -77,7 +77,7 @@ def test_without_splits_every_twentieth_picture_is_held_out(tmp_path: Path):
     assert data.datasets["train"][0]["landmarks"].shape == (0,)
 
 
-def test_vggface2s_own_folders_hold_out_of_train_and_leave_the_strangers_of_test_alone(tmp_path: Path):
+def test_vggface2s_own_layout_holds_images_of_train_out_and_ignores_test(tmp_path: Path):
     for folder, count in (("train/n000002", 40), ("train/n000003", 20), ("test/n000001", 20)):
         draw(tmp_path / "vggface2" / folder, count, size=(4, 4))
     data = build(tmp_path / "vggface2", tmp_path)

@@ -54,7 +54,7 @@ def test_episodes_come_in_order_and_rest_is_neutral(track):
         assert shown <= {name, "Neutral"}
 
 
-def test_labels_follow_what_the_face_does(track):
+def test_labels_follow_the_faces_units(track):
     smiling = np.array([name == "Happiness" for name in track.expression])
     smile = track.action_units[:, :, UNIT_INDEX["AU12"]].max(axis=1)
     assert smile[smiling].mean() > smile[~smiling].mean() + 0.3

@@ -138,7 +138,7 @@ def kill_while_writing(source: Path, destination: Path, options: UpscalingOption
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_a_killed_pass_goes_on_to_the_same_tree(source, options, expected, tmp_path):
+def test_a_killed_pass_resumes_to_the_same_tree(source, options, expected, tmp_path):
     destination = tmp_path / "killed"
     for after in (0, 5, 9):
         kill_while_writing(source, destination, options, after)
@@ -174,7 +174,7 @@ def test_a_signal_stops_the_pass_after_a_batch_that_is_kept(source, options, exp
     assert len(again) < options.batch_size, "at most the batch of the unreadable image is computed again"
 
 
-def test_a_pass_stopped_by_an_error_goes_on_to_the_same_tree(
+def test_a_pass_stopped_by_an_error_resumes_to_the_same_tree(
     source, options, expected, tmp_path, monkeypatch
 ):
     original, calls = UpscaledTree.write, []
@@ -242,7 +242,7 @@ def test_a_process_that_finds_an_old_finished_tree_takes_part_in_the_pass(
         upscale_tree(source, tmp_path / "whole", options, TRAINER)
 
 
-def test_the_command_tells_what_it_did_or_what_is_wrong(source, options, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_its_result_or_the_error(source, options, tmp_path, monkeypatch, capsys):
     words = [f"source={source}", f"destination={tmp_path / 'out'}", "trainer.progress_bar=false"]
     monkeypatch.setattr(sys, "argv", ["upscaling", *words, "upscaling.engine=lanczos"])
     upscaling.main()

@@ -44,7 +44,7 @@ def tried(kind: str, work: Work, folder: Path) -> Trials:
     return try_fault(FAULTS[kind], work, run_undisturbed(work, folder / "undisturbed"), folder / "trials")
 
 
-def test_the_driver_tells_a_careless_writer_from_a_careful_one(tmp_path: Path) -> None:
+def test_the_driver_distinguishes_a_careless_writer_from_a_careful_one(tmp_path: Path) -> None:
     trials = tried("SIGKILL", careless, tmp_path / "careless")
     assert list(trials.tried) == [1, 2]
     assert trials.lost == {2: "the second process:\ntext: whole"}
@@ -52,12 +52,12 @@ def test_the_driver_tells_a_careless_writer_from_a_careful_one(tmp_path: Path) -
     assert (list(trials.tried), trials.survived, trials.lost, trials.leftovers) == ([1, 2], 2, {}, [])
 
 
-def test_the_driver_does_not_let_a_process_go_on_without_a_result(tmp_path: Path) -> None:
+def test_the_driver_reports_a_process_that_continues_without_a_result(tmp_path: Path) -> None:
     trials = tried("full disk", swallowing, tmp_path)
     assert trials.lost[1].startswith("went on with exit status 0")
 
 
-def test_the_driver_does_not_let_temporary_files_lie(tmp_path: Path) -> None:
+def test_the_driver_reports_temporary_files(tmp_path: Path) -> None:
     trials = tried("SIGTERM", careful, tmp_path)
     assert "left " in trials.lost[2]
 

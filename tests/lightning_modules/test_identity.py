@@ -91,7 +91,7 @@ def validate_in_process(rank: int, folder: str, architecture: str) -> None:
     dist.destroy_process_group()
 
 
-def test_a_process_whose_images_have_no_landmarks_reports_the_error_of_the_others(
+def test_landmark_errors_are_gathered_from_processes_that_have_landmarks(
     tiny_architecture: str, tmp_path: Path
 ):
     mp.start_processes(validate_in_process, (str(tmp_path), tiny_architecture), nprocs=2, start_method="fork")

@@ -200,7 +200,7 @@ def test_uneven_batches_are_weighed_by_their_size_in_the_epochs_loss(tiny_archit
 
 
 @pytest.mark.parametrize("kind", ["without labels", "of no image that could be read"])
-def test_a_batch_moves_no_weight_but_the_run_goes_on(tiny_architecture: str, kind: str):
+def test_a_batch_without_labels_or_images_changes_no_weight(tiny_architecture: str, kind: str):
     data = batches(1)
     if kind == "without labels":
         data[0]["expression"] = torch.full((6,), -1)

@@ -85,7 +85,7 @@ def test_decisions_follow_the_metric() -> None:
     assert calibrator.decide(preds["action_units"]).dtype == np.float32
 
 
-def test_what_is_fitted_gains_in_sample() -> None:
+def test_fitted_values_gain_in_sample() -> None:
     preds, target, video, frame = random_set(2, True)
     calibrator = fit_calibrator(preds, target, {})
     after = score(calibrator.apply(preds, video, frame), target, calibrator.thresholds)

@@ -33,9 +33,7 @@ def backbone(tiny_architecture: str) -> Backbone:
     return network
 
 
-def test_a_round_trip_keeps_every_bit_and_all_that_the_spec_says(
-    tmp_path: Path, backbone: Backbone, spec: BackboneSpec
-):
+def test_a_round_trip_keeps_every_bit_and_the_spec(tmp_path: Path, backbone: Backbone, spec: BackboneSpec):
     path = tmp_path / "new" / "backbone.safetensors"
     save_backbone(path, backbone, spec)
     found, read = load_backbone(path)
@@ -92,7 +90,7 @@ def test_values_at_the_ends_of_their_range_are_taken(spec: BackboneSpec, low: di
         replace(spec, **wrong)
 
 
-def test_a_missing_file_says_what_makes_one(tmp_path: Path):
+def test_the_error_of_a_missing_file_names_the_command_that_makes_one(tmp_path: Path):
     with pytest.raises(MissingFileError, match="make pretrain"):
         load_backbone(tmp_path / "none.safetensors")
 

@@ -38,7 +38,7 @@ def test_the_slice_network_shows_outputs_only_to_valence_arousal() -> None:
 
 
 @pytest.mark.parametrize("network", ["separate", "joint"])
-def test_other_networks_see_what_they_are_told(network: str) -> None:
+def test_networks_see_the_configured_inputs(network: str) -> None:
     for inputs, parts in (
         ("features", {"features"}),
         ("outputs", {"outputs"}),

@@ -63,7 +63,7 @@ def dataset(folder: Path, **changes: Any) -> ImageDataset:
     return ImageDataset(**(arguments | changes))
 
 
-def test_an_unreadable_image_stops_the_run_and_says_how_to_continue(folder: Path):
+def test_an_unreadable_image_is_an_error_with_a_remedy(folder: Path):
     for index, reason in ((1, "truncated"), (2, "is empty"), (3, "No such file"), (4, "face box")):
         with pytest.raises(UnreadableImageError, match=rf"{index}\.jpg.*{reason}.*data\.on_corrupt=skip"):
             dataset(folder)[index]
@@ -143,7 +143,7 @@ def test_batches_are_channels_last_without_a_copy(folder: Path):
     assert "skipped" not in collate_images(samples)
 
 
-def test_augmentation_sees_what_is_cut_out_before_it_is_resized(folder: Path):
+def test_augmentation_is_applied_to_the_crop_before_resizing(folder: Path):
     seen = []
 
     def invert(image: np.ndarray) -> np.ndarray:

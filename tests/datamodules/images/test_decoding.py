@@ -50,7 +50,7 @@ def write(path: Path, image: np.ndarray) -> Path:
 @pytest.mark.parametrize(
     "suffix", [".png", ".bmp", ".tif", ".ppm", ".gif", ".webp", ".jp2", ".avif", ".jpg", ".jfif"]
 )
-def test_every_format_gives_rgb_whatever_the_file_is_called(tmp_path: Path, suffix: str):
+def test_every_format_is_read_as_rgb_independent_of_the_suffix(tmp_path: Path, suffix: str):
     flat = np.full((24, 32, 3), (200, 100, 40), np.uint8)
     flat[:, 16:] = (20, 60, 220)
     for name in (f"a{suffix}", f"a{suffix.upper()}", "a.jpg", "a.png"):
@@ -248,7 +248,7 @@ POSTSCRIPT = (
 
 
 @pytest.mark.parametrize("content", [b"GIF?", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"<html></html>", POSTSCRIPT])
-def test_what_is_no_image_is_named(tmp_path: Path, content: bytes):
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(UnreadableImageError, match=r"a\.jpg: not an image that (Pillow|OpenCV) can decode"):
         read_image(tmp_path / "a.jpg")
@@ -282,7 +282,9 @@ def test_only_regular_files_are_opened(tmp_path: Path, read: Any):
 
 
 @pytest.mark.parametrize("read", [read_image, read_header, is_deep])
-def test_what_the_system_refuses_may_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any):
+def test_an_image_that_the_system_refuses_is_inaccessible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any
+):
     def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
         raise OSError(errno.EIO, "Input/output error", str(path))
 

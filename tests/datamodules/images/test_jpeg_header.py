@@ -95,7 +95,7 @@ def test_every_byte_may_be_damaged():
 
 
 @pytest.mark.timeout(10)
-def test_a_file_of_nothing_but_fill_or_restart_markers_takes_linear_time():
+def test_a_file_of_fill_or_restart_markers_takes_linear_time():
     for filler in (b"\xff", b"\xff\xd0", b"\xff\0", b"\xff\xd8"):
         with pytest.raises(TruncatedJpegError):
             inspect_jpeg(b"\xff\xd8\xff" + filler * 2_000_000)

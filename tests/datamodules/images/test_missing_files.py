@@ -18,7 +18,7 @@ def root(tmp_path: Path) -> Path:
 PRESENT = ["a/1.jpg", "a/b/2.jpg", "3.jpg"]
 
 
-def test_what_is_no_file_is_missing_with_its_reason(root: Path) -> None:
+def test_a_path_that_is_not_a_file_is_missing_with_its_reason(root: Path) -> None:
     (root / "dead.jpg").symlink_to("gone")
     (root / "self.jpg").symlink_to("self.jpg")
     (root / "folder.jpg").mkdir()

@@ -47,7 +47,7 @@ def test_test_lists_are_compared() -> None:
         check_official_test_list(images)
 
 
-def test_the_official_set_is_known_by_all_counts_of_both_lists() -> None:
+def test_the_official_set_is_recognised_by_the_counts_of_both_lists() -> None:
     reports = {
         name: AnnotationReport(
             **{

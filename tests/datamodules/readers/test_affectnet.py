@@ -85,7 +85,7 @@ def test_columns_may_stand_in_another_order_and_backslashes_for_slashes(affectne
     pd.testing.assert_frame_equal(read_annotations(affectnet_csv, "csv"), expected)
 
 
-def test_rows_without_a_box_are_left_out_and_corners_may_lie_outside(affectnet_csv: Path):
+def test_rows_without_a_box_are_left_out_and_corners_may_be_outside(affectnet_csv: Path):
     expected = read_annotations(affectnet_csv, "csv")
     rows = [
         "0/0.jpg,NULL,NULL,NULL,NULL,NULL,6,-0.5,0.5",
@@ -283,7 +283,7 @@ def test_a_column_that_is_named_twice_is_refused(affectnet_csv: Path):
         read_annotations(affectnet_csv, "csv")
 
 
-def test_paths_are_told_apart_by_what_they_lead_to(affectnet_csv: Path):
+def test_paths_are_compared_after_resolving(affectnet_csv: Path):
     (affectnet_csv / "validation.csv").write_text(
         "0//a.jpg,4,4,24,24,1,1,0,0\n ./0/./a.jpg ,4,4,24,24,1,1,0,0\n"
     )
@@ -319,7 +319,7 @@ def test_a_folder_that_is_not_affectnet_is_named_with_what_was_looked_for(
         find_layout(affectnet_csv)
 
 
-def test_the_sources_are_what_the_labels_come_from(affectnet_csv: Path, affectnet_npy: Path):
+def test_the_sources_are_the_files_of_the_labels(affectnet_csv: Path, affectnet_npy: Path):
     assert [path.name for path in annotation_sources(affectnet_csv, "csv")] == [
         "training.csv",
         "validation.csv",

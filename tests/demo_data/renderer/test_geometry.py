@@ -25,7 +25,7 @@ def test_roll_turns_clockwise():
     assert right[0] == pytest.approx(centre[0])
 
 
-def test_what_is_near_looks_larger():
+def test_near_points_look_larger():
     near, far = (Projector(Pose(), 100.0)(np.array([[1.0, 0.28, z]]))[0, 0] for z in (1.0, -1.0))
     assert near > far
 

@@ -93,7 +93,7 @@ def test_features_of_other_precisions_are_kept_apart(
     assert len(list((tmp_path / "cache").rglob("features.npy"))) == 2
 
 
-def test_a_backbone_that_knows_only_drawn_faces_is_told(
+def test_a_backbone_trained_on_drawn_faces_gives_a_warning(
     aff_wild2: Path, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     backbone, spec = load_backbone(tiny_backbone)

@@ -36,7 +36,7 @@ def config() -> CalibrationConfig:
     return CalibrationConfig(how, how, how, num_folds=3)
 
 
-def test_every_step_is_what_it_says() -> None:
+def test_each_step_equals_its_definition() -> None:
     preds, target, video, frame = noisy_set()
     found = score_steps(preds, target, video, frame, config())
     metrics = found.metrics

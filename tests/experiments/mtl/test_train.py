@@ -134,7 +134,7 @@ def test_a_missing_validation_image_is_treated_as_one_of_the_test_list(
         assert (values[4] != values[3]).any()
 
 
-def test_what_the_run_has_settled_cannot_be_changed_for_the_submission(
+def test_keys_of_the_training_cannot_be_changed_for_the_submission(
     words: MakeWords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_mtl(words("trainer.max_epochs=1"))
@@ -171,7 +171,7 @@ def test_submitting_with_another_backbone_is_refused(
         submit(tmp_path / "runs" / "mtl" / "latest", f"backbone={tmp_path / 'other.safetensors'}")
 
 
-def test_submitting_without_a_run_says_what_to_do(
+def test_submitting_without_a_run_names_the_command_that_makes_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["mtl_submit", f"run={tmp_path / 'gone'}"])
@@ -220,7 +220,7 @@ def test_the_second_stream_is_blended_and_submitted(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_what_the_user_can_mend_is_named(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
+def test_user_errors_are_named(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
     with pytest.raises(MissingFileError, match="make pretrain"):
         run_mtl(words(f"backbone={tmp_path / 'gone.safetensors'}"))
     (aff_wild2 / "training_set_annotations.txt").unlink()

@@ -49,7 +49,7 @@ def test_the_metrics_are_those_of_the_backbone_file(through: Path, rescore: Call
         assert metrics[name] == pytest.approx(value, rel=1e-4), name
 
 
-def test_the_history_tells_of_every_epoch_and_the_best_of_the_last_stage_is_kept(through: Path):
+def test_the_history_has_every_epoch_and_the_best_of_the_last_stage_is_kept(through: Path):
     history = pd.read_csv(through / "history.csv")
     assert history["epoch"].tolist() == list(range(5))
     metrics = json.loads((through / "metrics.json").read_text())

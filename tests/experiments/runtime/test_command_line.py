@@ -55,7 +55,7 @@ def raising(error: Exception) -> None:
         FeatureStoreError("d"),
     ],
 )
-def test_what_a_user_can_mend_ends_with_a_message(error: Exception, capsys: pytest.CaptureFixture) -> None:
+def test_a_user_error_ends_with_a_message(error: Exception, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as caught:
         run_experiment(Config, "story", lambda _: raising(error))
     assert caught.value.code == 2

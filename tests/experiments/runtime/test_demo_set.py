@@ -16,7 +16,9 @@ from experiments.runtime.demo_set import (
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_every_drawn_set_is_known_by_its_stamp(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_drawn_set_is_recognised_by_its_stamp(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def stamp_alone(root: Path, recipe: dict[str, Any], write: Any) -> bool:
         return build(root, recipe, lambda folder: None)
 
@@ -30,7 +32,7 @@ def test_every_drawn_set_is_known_by_its_stamp(kind: str, tmp_path: Path, monkey
     "content",
     ["", "{", "[]", "null", '"affectnet"', '{"set": "AffectNet", "renderer": 1}', '{"set": "affectnet"}'],
 )
-def test_another_file_of_that_name_does_not_let_images_out(content: str, tmp_path: Path):
+def test_another_file_of_that_name_does_not_make_a_set_a_drawn_one(content: str, tmp_path: Path):
     (tmp_path / STAMP).write_text(content)
     assert not is_demo(tmp_path)
     (tmp_path / STAMP).write_text(json.dumps({"set": "affectnet", "renderer": 1}))

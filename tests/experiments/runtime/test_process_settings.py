@@ -32,7 +32,7 @@ def run(code: str, **settings: str) -> str:
     ("settings", "spins"),
     [({}, "4000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
 )
-def test_threads_spin_a_little_unless_the_user_says_otherwise(settings: dict[str, str], spins: str) -> None:
+def test_threads_spin_briefly_unless_the_environment_sets_it(settings: dict[str, str], spins: str) -> None:
     code = (
         "import os, sys; from experiments.runtime.process_settings import prepare_process; prepare_process();"
         "assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"

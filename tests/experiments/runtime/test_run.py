@@ -88,7 +88,7 @@ def test_a_trainer_that_cannot_train_is_refused_before_a_folder_is_made(
     assert not (tmp_path / "runs").exists()
 
 
-def test_provenance_says_what_the_result_depends_on(tmp_path: Path):
+def test_provenance_has_versions_seed_device_and_command(tmp_path: Path):
     run = Run("story", config(tmp_path), tmp_path)
     run.finish({}, {"data_fingerprint": "abc", "weights_sha256": "def"})
     provenance = json.loads((run.folder / "provenance.json").read_text())
@@ -185,7 +185,7 @@ def test_the_trainer_follows_its_configuration():
     assert isinstance(progress, pl.callbacks.RichProgressBar)
 
 
-def test_a_message_is_printed_as_it_is(capsys: pytest.CaptureFixture):
+def test_a_message_is_printed_literally(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         experiments.runtime.config.load.stop("classes ['a', 'b'] in [/data/x] are wrong")
     assert "classes ['a', 'b'] in [/data/x] are wrong" in capsys.readouterr().err

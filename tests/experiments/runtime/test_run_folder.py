@@ -103,7 +103,7 @@ def test_the_lock_of_a_killed_process_is_not_kept_by_its_workers(tmp_path: Path)
         os.kill(worker.value, signal.SIGKILL)
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     folder = made(tmp_path, "2024-01-01_00-00-00", finished=False)
     (folder / "checkpoints").mkdir()
     rest = folder / "checkpoints" / ".last.x1y2.part.ckpt"
@@ -114,7 +114,7 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     assert (folder / "checkpoints" / "last.ckpt").exists()
 
 
-def test_a_new_run_clears_up_after_killed_ones_and_leaves_running_ones_alone(tmp_path: Path) -> None:
+def test_a_new_run_removes_temporary_files_of_killed_runs_but_not_of_running_ones(tmp_path: Path) -> None:
     held = []
 
     def write_half(folder: Path) -> None:

@@ -17,12 +17,12 @@ def share_in_process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_every_process_knows_what_any_has_skipped(tmp_path: Path):
+def test_skipped_images_are_shared_between_processes(tmp_path: Path):
     mp.start_processes(share_in_process, (str(tmp_path),), nprocs=2, start_method="fork")
     assert {path.name for path in tmp_path.iterdir()} >= {"0", "1"}
 
 
-def test_one_process_has_nobody_to_ask():
+def test_a_single_process_keeps_its_skipped_images():
     data: Any = SimpleNamespace(skipped={"a.jpg"})
     share_skipped(data)
     assert data.skipped == {"a.jpg"}

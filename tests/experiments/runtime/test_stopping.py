@@ -31,7 +31,7 @@ def wait_for(process: subprocess.Popen, out: Path, pattern: str) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_with_workers_keeps_the_finished_epochs_and_tells_how_to_continue(
+def test_ctrl_c_with_workers_keeps_the_finished_epochs_and_prints_the_command_that_continues(
     shared_affectnet_csv: Path, tmp_path: Path
 ) -> None:
     process = start(shared_affectnet_csv, tmp_path, "data.num_workers=2")

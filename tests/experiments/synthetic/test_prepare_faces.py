@@ -130,7 +130,7 @@ def test_skipped_faces_are_named_in_every_run(source, config, capsys):
         assert "1 files were left out, for example SAD/broken.jpg" in capsys.readouterr().err
 
 
-def test_provenance_tells_network_settings_source_and_copy(source, config):
+def test_provenance_has_network_settings_source_and_copy(source, config):
     copy = prepare(source, config)
     made = copy.provenance
     digest = hashlib.sha256((copy.folder / MANIFEST).read_bytes()).hexdigest()

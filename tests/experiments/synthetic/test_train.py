@@ -216,7 +216,7 @@ def test_the_closing_table_shows_what_was_published_of_the_official_set_alone(ru
     assert next(line.split() for line in lines if line.split()[:1] == ["f1"])[1:] == measured
 
 
-def test_the_provenance_tells_the_set_and_the_folds(run: Path) -> None:
+def test_the_provenance_has_the_set_and_the_folds(run: Path) -> None:
     provenance = json.loads((run / "provenance.json").read_text())
     assert provenance["official_set"] is False
     assert provenance["blend_folds"] == "people"
@@ -391,7 +391,7 @@ def test_weights_that_do_not_fit_the_baseline_are_refused_before_anything_trains
     assert not list(tmp_path.iterdir())
 
 
-def test_a_row_differs_in_what_its_name_says(folder: Path) -> None:
+def test_each_variant_changes_the_settings_in_its_name(folder: Path) -> None:
     config = ablation(folder, "stages.classifier.epochs=3", "stages.everything.epochs=5")
     by_name = {variant.name: variant for variant in synthetic_ablation.VARIANTS}
     without_sam = by_name["real-esrgan, no SAM"]

@@ -41,9 +41,7 @@ def load(path: Path, *words: str) -> RunConfig:
         ("<<: {seed: 3}\n", 1, "there is no key"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_and_line(
-    tmp_path: Path, content: str, line: int, reason: str
-) -> None:
+def test_an_error_names_file_and_line(tmp_path: Path, content: str, line: int, reason: str) -> None:
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(ConfigError, match=reason) as caught:
         load(tmp_path / "mine.yaml")

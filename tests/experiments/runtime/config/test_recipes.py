@@ -49,7 +49,7 @@ def test_the_recipe_fits_its_schema_and_survives_being_saved(path: Path, tmp_pat
 
 
 @pytest.mark.parametrize("path", FILES, ids=[f"{path.parent.name}/{path.stem}" for path in FILES])
-def test_the_recipe_says_where_it_comes_from(path: Path):
+def test_the_recipe_begins_with_its_source(path: Path):
     assert path.read_text().startswith("# ")
 
 

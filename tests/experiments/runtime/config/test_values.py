@@ -173,7 +173,7 @@ def test_other_types_have_the_syntax_of_yaml(word: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "value", ["nan", ".nan", "inf", "-.inf", "1e999", "1/512", "0x1p3", "", "true", "1,5", "[1]"]
 )
-def test_what_is_no_finite_number_is_refused_by_key_and_text(recipes: Path, value: str) -> None:
+def test_text_that_is_not_a_finite_number_is_refused_with_its_key(recipes: Path, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(f"data.rate={value}")
     assert str(caught.value) == f"data.rate must be a finite number, not {value!r}"

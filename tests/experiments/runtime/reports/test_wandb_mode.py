@@ -28,7 +28,7 @@ def without_key(**_: Any) -> bool:
     return False
 
 
-def test_auto_with_a_key_but_no_network_is_offline_and_tells_why(
+def test_auto_with_a_key_but_no_network_is_offline_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(wandb, "login", unreachable)

@@ -20,7 +20,7 @@ def _stop_wandb() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_figures", "_stop_wandb")
-def test_an_offline_run_is_whole_and_a_resumed_one_goes_on_in_it(run_pretrain: Runner, tmp_path: Path):
+def test_an_offline_run_is_complete_and_a_resumed_one_continues_it(run_pretrain: Runner, tmp_path: Path):
     run_pretrain(
         tmp_path, "stages.classifier.epochs=0", "stages.everything.epochs=2", "trainer.max_epochs=1",
         "wandb.mode=offline",
