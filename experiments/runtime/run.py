@@ -203,17 +203,15 @@ class Run:
         if self._computes:
             write_json(self.folder / FINISHED, {**environment, **provenance})
         link_latest(self.folder)
-        self.close()
+        self._release()  # the log stays open, for the closing table
         return metrics
 
     def close(self) -> bool:
         """Release the folder, and remove it if it holds no result; return whether it still exists."""
-        if Run.current is self:
-            Run.current = None
         if self._run_log is not None:
             self._run_log.close()
         removed = is_rank_zero() and self._place.remove_if_useless()
-        self._place.release()
+        self._release()
         logger = self.__dict__.get("logger")
         if removed and logger is not None:
             run = logger.experiment
@@ -222,6 +220,11 @@ class Run:
             if run.offline:
                 shutil.rmtree(files, ignore_errors=True)
         return not removed
+
+    def _release(self) -> None:
+        if Run.current is self:
+            Run.current = None
+        self._place.release()
 
     @property
     def can_be_resumed(self) -> bool:

@@ -69,13 +69,15 @@ class _TableFormatter(logging.Formatter):
 
 
 class RunLog(logging.FileHandler):
-    """Append records to the `run.log` of a run folder until `close`.
+    """Append records to the `run.log` of a run folder, until `close` or until the process logs another run.
 
     Args:
         folder: The run folder.
     """
 
     def __init__(self, folder: Path) -> None:
+        for handler in [each for each in ROOT_LOGGER.handlers if isinstance(each, RunLog)]:
+            handler.close()
         super().__init__(folder / LOG_FILE, encoding="utf-8", delay=True)
         self.setFormatter(_TableFormatter("%(asctime)s %(levelname)s %(message)s"))
         ROOT_LOGGER.addHandler(self)

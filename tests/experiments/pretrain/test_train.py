@@ -26,6 +26,7 @@ def test_the_run_folder_holds_what_it_should(through: Path):
         "checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/confusion_matrix.png",
         "figures/valence_arousal.png", "figures/training_curves.png", "figures/worst_mistakes.png",
     }  # fmt: skip
+    assert "val/expression_accuracy" in (through / "run.log").read_text(encoding="utf-8"), "the closing table"
     metrics = json.loads((through / "metrics.json").read_text())
     wanted = ["expression_accuracy", "expression_accuracy_7", "expression_f1", "valence_ccc", "arousal_ccc",
               "valence_rmse", "arousal_rmse"]  # fmt: skip

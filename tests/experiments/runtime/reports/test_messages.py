@@ -61,6 +61,19 @@ def test_the_run_log_keeps_everything_until_it_is_closed(tmp_path: Path) -> None
     show_messages()
 
 
+def test_another_runs_log_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    RunLog(tmp_path / "first")
+    LOG.info("one")
+    second = RunLog(tmp_path / "second")
+    LOG.info("two")
+    second.close()
+    texts = [(tmp_path / name / "run.log").read_text(encoding="utf-8") for name in ("first", "second")]
+    assert ["one" in text for text in texts] == [True, False]
+    assert ["two" in text for text in texts] == [False, True]
+
+
 def test_a_log_that_cannot_be_written_does_not_end_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
