@@ -1,4 +1,6 @@
+import logging
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,20 @@ def test_features_are_the_same(encoder: torch.nn.Module, file: Path, batch: int,
     torch.testing.assert_close(OnnxEncoder(file, num_threads)(image), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_export_is_one_file_with_named_outputs_and_prints_nothing(
+    encoder: torch.nn.Module, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.NOTSET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        file = export_encoder(encoder, 64, tmp_path / "encoder.onnx")
+    assert logging.getLogger("torch.onnx").level == logging.ERROR
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
+    session = OnnxEncoder(file).session
+    assert [value.name for value in (*session.get_inputs(), *session.get_outputs())] == ["image", "feature"]
+
+
 def test_the_number_of_threads_does_not_change_a_bit(file: Path) -> None:
     image = torch.randn(12, 3, 64, 64)
     assert torch.equal(OnnxEncoder(file, 1)(image), OnnxEncoder(file, 4)(image))
@@ -40,9 +56,12 @@ def test_a_cached_encoder_is_exported_anew_only_if_absent_or_damaged(
     encoder: torch.nn.Module, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(
-        "affect.networks.onnx_encoder.export_encoder", lambda network, size, path: shutil.copy(file, path)
-    )
+
+    def export(network: torch.nn.Module, size: int, path: Path) -> None:
+        assert (network, size) == (encoder, 64)
+        shutil.copy(file, path)
+
+    monkeypatch.setattr("affect.networks.onnx_encoder.export_encoder", export)
     path = tmp_path / "new" / "encoder.onnx"
     image = torch.randn(2, 3, 64, 64)
     expected = OnnxEncoder(file)(image)
@@ -51,7 +70,7 @@ def test_a_cached_encoder_is_exported_anew_only_if_absent_or_damaged(
         assert torch.equal(cached_encoder(encoder, 64, path, said.append)(image), expected)
         return said.pop() if said else ""
 
-    assert "exporting" in open_cache()
+    assert open_cache() == "exporting the encoder for ONNX Runtime"
     assert open_cache() == ""
     flipped = bytearray(path.read_bytes())
     flipped[len(flipped) // 2] ^= 0x40  # within the weights: ONNX Runtime would take it

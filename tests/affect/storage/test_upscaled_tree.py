@@ -263,3 +263,18 @@ def test_names_that_leave_the_root_are_refused(tmp_path, picture):
     with pytest.raises(ValueError, match="has none of the suffixes"):
         tree.write("a/x.exe", picture)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_an_empty_folder_differs_in_nothing_and_lists_no_reduced_image(tmp_path):
+    tree = tree_in(tmp_path / "out")
+    assert tree.differences() == []
+    assert tree.known_reduced() == []
+    tree.open()  # its manifest has no list yet
+    assert tree.known_reduced() == []
+
+
+def test_a_side_at_the_limit_of_jpeg_is_written(tmp_path):
+    tree = tree_in(tmp_path / "out", names=("a.jpg",))
+    tree.open()
+    tree.write("a.jpg", np.zeros((1, 65_500, 3), np.uint8))
+    assert tree.is_finished("a.jpg")
