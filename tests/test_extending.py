@@ -20,6 +20,7 @@ def test_every_section_has_an_example() -> None:
     assert titles == ["A backbone", "A data set", "A head network", "A task"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [code for _, code in SECTIONS], ids=[title for title, _ in SECTIONS])
 def test_the_example_runs(code: str, tmp_path: Path) -> None:
     random = np.random.default_rng(0)

@@ -44,6 +44,7 @@ COMMANDS = ("pretrain", "mtl", "synthetic", "pretrain.train_identity", "mtl.trai
             "synthetic.ablate", "synthetic.submit", "upscale")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_settles_it_before_it_imports_torch(command: str) -> None:
     code = f"""
@@ -62,6 +63,7 @@ runpy.run_module("experiments.{command}", run_name="__main__", alter_sys=True)
 PACKAGES = ("affect", "callbacks", "datamodules", "demo_data", "experiments", "lightning_modules")
 
 
+@pytest.mark.slow
 def test_importing_any_module_changes_no_setting_of_the_process() -> None:
     code = f"""
 import ctypes, os, pkgutil, importlib, warnings
