@@ -44,22 +44,24 @@ def test_a_file_system_without_locks_gives_a_warning(tmp_path: Path, monkeypatch
         pass
 
 
-def hold(path: Path, log: Any, name: str) -> None:
+def hold(path: Path, log: Path, name: str) -> None:
+    """Write down when the lock is taken and released: to a file, since a queue sends later than it is told to."""
     with exclusive_lock(path):
-        log.put(f"{name} in")
-        time.sleep(0.3)
-        log.put(f"{name} out")
+        for event in ("in", "out"):
+            with log.open("a") as file:
+                file.write(f"{name} {event}\n")
+            time.sleep(0.3)
 
 
 def test_one_process_at_a_time_holds_the_lock(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    log = context.Queue()
+    log = tmp_path / "log.txt"
     workers = [context.Process(target=hold, args=(tmp_path / "sub/.lock", log, name)) for name in "abc"]
     for worker in workers:
         worker.start()
-    seen = [log.get(timeout=60) for _ in range(6)]
     for worker in workers:
-        worker.join()
+        worker.join(60)
+    seen = log.read_text().splitlines()
     assert [line.split()[1] for line in seen] == ["in", "out"] * 3
     assert all(first[0] == second[0] for first, second in zip(seen[::2], seen[1::2], strict=True))
 
