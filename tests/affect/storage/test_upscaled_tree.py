@@ -278,3 +278,14 @@ def test_a_side_at_the_limit_of_jpeg_is_written(tmp_path):
     tree.open()
     tree.write("a.jpg", np.zeros((1, 65_500, 3), np.uint8))
     assert tree.is_finished("a.jpg")
+
+
+@pytest.mark.parametrize("linked", ["a", "b", "b/c"])
+def test_a_folder_of_the_tree_that_is_a_link_is_refused(tmp_path, linked):
+    root, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    tree_in(root).open()
+    (root / linked).parent.mkdir(parents=True, exist_ok=True)
+    (root / linked).symlink_to(elsewhere)
+    with pytest.raises(StaleTreeError, match=rf"out/{linked}\S* is a link to {elsewhere}"):
+        tree_in(root).open()
