@@ -213,3 +213,9 @@ def test_split_outputs():
     assert torch.equal(valence_arousal, outputs[:, 8:])
     assert split_outputs(outputs, 10)[1].shape == (2, 0)
     assert torch.equal(split_outputs(outputs, 6)[1], outputs[:, 6:8])  # what follows is neither
+
+
+def test_a_single_labelled_sample_is_averaged_over_itself():
+    logits, target = torch.tensor([[2.0, 0.0], [5.0, -5.0]]), torch.tensor([1, -1])
+    expected = torch.log1p(torch.exp(torch.tensor(2.0)))  # -log softmax of the second class
+    torch.testing.assert_close(expression_loss(logits, target), expected)

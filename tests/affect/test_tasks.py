@@ -193,3 +193,9 @@ def test_predictions_are_probabilities_and_values() -> None:
     expected = 1 / (1 + np.exp(-outputs["action_units"].numpy()))
     np.testing.assert_allclose(found["action_units"].numpy(), expected, rtol=1e-6)
     assert torch.equal(found["valence_arousal"], outputs["valence_arousal"])
+
+
+def test_classes_without_a_label_have_a_weight_too() -> None:
+    weights = TASKS["expression"].label_weights(torch.tensor([0, 0, 1, -1]))
+    assert weights is not None
+    assert weights.tolist() == [1, 2, 0, 0, 0, 0, 0, 0]

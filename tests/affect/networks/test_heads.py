@@ -130,3 +130,8 @@ def test_wrong_settings_are_named() -> None:
         input_columns("all", 20, 10)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="0 outputs"):
         create_heads("slice", "both", 20, 0)
+
+
+def test_the_joint_networks_epoch_is_chosen_by_its_loss() -> None:
+    heads = create_heads("joint", "both", 4, 10)
+    assert heads.monitor("joint") == ("", "joint_loss", "min")
