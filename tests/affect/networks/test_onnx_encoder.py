@@ -91,3 +91,12 @@ def test_what_onnx_runtime_cannot_open_is_named(
     )
     with pytest.raises(InvalidFileError, match=r"ONNX Runtime cannot open it.*engine=torch"):
         cached_encoder(encoder, 64, tmp_path / "encoder.onnx", lambda message: None)
+
+
+def test_each_thread_of_the_pool_computes_alone_and_quietly(file: Path) -> None:
+    encoder = OnnxEncoder(file)
+    options = encoder.session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+    assert options.log_severity_level == 3
+    assert encoder.session.get_providers() == ["CPUExecutionProvider"]
+    assert encoder.num_threads == encoder.pool._max_workers == torch.get_num_threads()
