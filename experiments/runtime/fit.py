@@ -33,7 +33,7 @@ class FitSettings:
 
     Attributes:
         trainer: Devices, precision and limits.
-        seed: Seed of everything random.
+        seed: Random seed.
         folder: Run folder, for the lists of missing and skipped images; None writes no file.
         logger: W&B logger; None without.
         callbacks: Callbacks of every fit.
