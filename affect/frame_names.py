@@ -57,7 +57,5 @@ def locate_frames(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         ValueError: If an id has no frame number.
     """
     numbers: dict[str, int] = {}
-    video = np.fromiter(
-        (numbers.setdefault(video_of(name), len(numbers)) for name in names), np.int64, len(names)
-    )
+    video = np.fromiter((numbers.setdefault(video_of(name), len(numbers)) for name in names), np.int64, len(names))
     return video, np.fromiter((frame_of(name) for name in names), np.int64, len(names))

@@ -144,17 +144,13 @@ class MultiTaskLoss(nn.Module):
 
     class_weights: Tensor | None
 
-    def __init__(
-        self, num_expressions: int, class_weights: Tensor | None = None, label_smoothing: float = 0.0
-    ) -> None:
+    def __init__(self, num_expressions: int, class_weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.num_expressions = num_expressions
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(
-        self, outputs: Tensor, expression: Tensor, valence_arousal: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def forward(self, outputs: Tensor, expression: Tensor, valence_arousal: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the terms that the batch has labels for.
 
         Args:

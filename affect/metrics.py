@@ -50,9 +50,7 @@ class ExpressionMetrics(Metric):
         if self.without is not None:
             kept = target != self.without
             left_out = torch.tensor([self.without], device=logits.device)
-            self.confusion_without += _confusion(
-                logits[kept].index_fill(1, left_out, -torch.inf), target[kept]
-            )
+            self.confusion_without += _confusion(logits[kept].index_fill(1, left_out, -torch.inf), target[kept])
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores by name; nothing if no sample had a label.

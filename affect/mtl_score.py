@@ -30,9 +30,7 @@ class MultiTaskScore(nn.Module):
         parts: Metric of each task.
     """
 
-    def __init__(
-        self, thresholds: Tensor | Sequence[float] | None = None, tasks: Iterable[str] = tuple(TASKS)
-    ) -> None:
+    def __init__(self, thresholds: Tensor | Sequence[float] | None = None, tasks: Iterable[str] = tuple(TASKS)) -> None:
         super().__init__()
         self.parts: Any = nn.ModuleDict({task: TASKS[task].metric() for task in tasks})
         if thresholds is not None and "action_units" in self.parts:
@@ -88,10 +86,6 @@ def _check(task: str, preds: Tensor, target: Tensor) -> None:
     if known.ndim == 1:
         known = known[:, None].expand(-1, TASKS[task].width)
     if preds.shape != known.shape:
-        raise ValueError(
-            f"{task}: predictions of shape {tuple(preds.shape)} for labels of {tuple(known.shape)}"
-        )
+        raise ValueError(f"{task}: predictions of shape {tuple(preds.shape)} for labels of {tuple(known.shape)}")
     if bool((preds.isnan() & known).any()):
-        raise ValueError(
-            f"{task}: a prediction for a labelled frame is NaN; its loss or features were not finite"
-        )
+        raise ValueError(f"{task}: a prediction for a labelled frame is NaN; its loss or features were not finite")

@@ -25,9 +25,7 @@ class SAM(Optimizer):
 
     def __init__(self, base: Optimizer, rho: float = 0.05) -> None:
         if rho <= 0:
-            raise ValueError(
-                f"rho must be positive, got {rho}; without ascent, use the inner optimiser itself"
-            )
+            raise ValueError(f"rho must be positive, got {rho}; without ascent, use the inner optimiser itself")
         super().__init__(base.param_groups, base.defaults)
         self.base = base
         self.rho = rho

@@ -186,9 +186,7 @@ class ActionUnits(Task):
         return ActionUnitMetrics()
 
 
-TASKS: Final[Mapping[str, Task]] = {
-    task.name: task for task in (ValenceArousal(), Expression(), ActionUnits())
-}
+TASKS: Final[Mapping[str, Task]] = {task.name: task for task in (ValenceArousal(), Expression(), ActionUnits())}
 """The tasks by name."""
 
 

@@ -37,13 +37,11 @@ def simulate(seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
         "action_units": (random.random((ROWS, 12)) < 0.2).astype(np.float32),
     }
     preds = {
-        "valence_arousal": np.clip(
-            target["valence_arousal"] + random.normal(0, 0.5, (ROWS, 2)), -1, 1
-        ).astype(np.float32),
-        "expression": random.dirichlet(np.ones(8), ROWS).astype(np.float32),
-        "action_units": np.clip(random.beta(2, 4, (ROWS, 12)) + 0.2 * target["action_units"], 0, 1).astype(
+        "valence_arousal": np.clip(target["valence_arousal"] + random.normal(0, 0.5, (ROWS, 2)), -1, 1).astype(
             np.float32
         ),
+        "expression": random.dirichlet(np.ones(8), ROWS).astype(np.float32),
+        "action_units": np.clip(random.beta(2, 4, (ROWS, 12)) + 0.2 * target["action_units"], 0, 1).astype(np.float32),
     }
     return preds, target, video, frame
 
@@ -78,16 +76,11 @@ def loop_over_neighbours(values: np.ndarray, video: np.ndarray, frame: np.ndarra
     return result
 
 
-def time_pair(
-    name: str, peer: Callable[[], object], ours: Callable[[], object], repeats: int
-) -> list[dict[str, Any]]:
+def time_pair(name: str, peer: Callable[[], object], ours: Callable[[], object], repeats: int) -> list[dict[str, Any]]:
     """Time our function and its peer."""
     seconds = interleaved({f"{name}: loops": peer, f"{name}: ours": ours}, repeats)
     table = ratio_table(seconds, f"{name}: loops", ROWS, "rows")
-    return [
-        {key.replace(f" over {name}: loops", " over loops"): value for key, value in row.items()}
-        for row in table
-    ]
+    return [{key.replace(f" over {name}: loops", " over loops"): value for key, value in row.items()} for row in table]
 
 
 def main() -> None:
@@ -109,9 +102,7 @@ def main() -> None:
         "thresholds", lambda: loop_over_scikit_learn(preds, target),
         lambda: f1_curves(preds["action_units"], target["action_units"]), repeats,
     )  # fmt: skip
-    smoothing = time_pair(
-        "smoothing", lambda: loop_over_neighbours(*piece), lambda: smooth(*piece, SMOOTHING), repeats
-    )
+    smoothing = time_pair("smoothing", lambda: loop_over_neighbours(*piece), lambda: smooth(*piece, SMOOTHING), repeats)
     for row in smoothing:
         row["rows/s"] = round(len(piece[0]) / row["median s"], 2)
     config = CalibrationConfig(

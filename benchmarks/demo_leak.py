@@ -78,12 +78,8 @@ def probe(root: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Linear probes on 16 x 16 grey pixels of the drawn AffectNet."
-    )
-    parser.add_argument(
-        "--root", type=Path, default=None, help="a drawn set; by default a temporary one is drawn"
-    )
+    parser = argparse.ArgumentParser(description="Linear probes on 16 x 16 grey pixels of the drawn AffectNet.")
+    parser.add_argument("--root", type=Path, default=None, help="a drawn set; by default a temporary one is drawn")
     root = parser.parse_args().root
     with tempfile.TemporaryDirectory() as folder:
         if root is None:

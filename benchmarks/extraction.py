@@ -58,9 +58,7 @@ def notebook_loop(folder: Path, names: list[str], backbone: Backbone) -> np.ndar
     transform = tv.Compose([tv.Resize((SIZE, SIZE)), tv.ToTensor(), tv.Normalize(MEAN, STD)])
     features: Any = []
     for start in range(0, len(names), BATCH):
-        images = [
-            transform(Image.open(folder / name).convert("RGB")) for name in names[start : start + BATCH]
-        ]
+        images = [transform(Image.open(folder / name).convert("RGB")) for name in names[start : start + BATCH]]
         batch = backbone.encoder(torch.stack(images))
         rows = torch.cat([batch, backbone.classifier(batch)], 1).detach().numpy()
         features = rows if len(features) == 0 else np.concatenate((features, rows), axis=0)
@@ -73,9 +71,7 @@ def onnx_loop(folder: Path, names: list[str], session: Any, backbone: Backbone) 
     rows = []
     for name in names:
         image = Image.open(folder / name).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        pixels = (np.asarray(image, np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(
-            STD, np.float32
-        )
+        pixels = (np.asarray(image, np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
         feature = session.run(None, {"image": pixels.transpose(2, 0, 1)[None]})[0]
         rows.append(np.concatenate([feature, feature @ weight.T + bias], 1))
     return np.concatenate(rows)
@@ -148,9 +144,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
     rows = {name: call() for name, call in candidates.items() if name != "forward alone"}
     scale = np.abs(rows["ours, torch"]).max()
     engines = np.abs(rows["ours, torch"] - rows["ours, onnx"]).max() / scale
-    resizing = (
-        np.abs(rows["ours, torch"] - rows["notebook's loop"]).mean() / np.abs(rows["ours, torch"]).mean()
-    )
+    resizing = np.abs(rows["ours, torch"] - rows["notebook's loop"]).mean() / np.abs(rows["ours, torch"]).mean()
     assert engines < 1e-4, engines
     assert resizing < 0.1, resizing
     seconds = interleaved(candidates, repeats)

@@ -145,9 +145,7 @@ def benchmark_steps(batch_size: int, repeats: int) -> list[dict[str, Any]]:
     mean = float(np.mean([float(difference.mean()) for difference in differences]))
     if mean > 0.05 * RATE * CHECKED_STEPS:
         raise SystemExit(f"the steps differ: mean {mean:.2e}, largest {largest:.2e}")
-    print(
-        f"equal after {CHECKED_STEPS} steps: mean difference {mean:.1e}, largest {largest:.1e}, rate {RATE:g}"
-    )
+    print(f"equal after {CHECKED_STEPS} steps: mean difference {mean:.1e}, largest {largest:.1e}, rate {RATE:g}")
     calls = {name: partial(step, STEPS) for name, step in steps.items()}
     return ratio_table(interleaved(calls, repeats), "notebook", batch_size * STEPS, "images")
 
@@ -195,9 +193,7 @@ def benchmark_data(folder: Path, repeats: int, num_images: int = 48) -> list[dic
 
 def main() -> None:
     """Run both comparisons and write their tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=8)
     options = parser.parse_args()

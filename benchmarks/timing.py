@@ -102,9 +102,7 @@ def machine() -> dict[str, str]:
         "versions": ", ".join(versions),
     }
     if torch.cuda.is_available():
-        facts["gpu"] = ", ".join(
-            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
-        )
+        facts["gpu"] = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     return facts
 
 

@@ -34,9 +34,7 @@ def draw_faces(count: int, size: int) -> Tensor:
     for seed in range(count):
         rng = np.random.default_rng(seed)
         units = rng.uniform(0, 0.4, len(ACTION_UNITS))
-        faces.append(
-            render(Identity.sample(rng), units, Pose.sample(rng, scale=0.35), Scene.sample(rng), size).image
-        )
+        faces.append(render(Identity.sample(rng), units, Pose.sample(rng, scale=0.35), Scene.sample(rng), size).image)
     return torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
 
 

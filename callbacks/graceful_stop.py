@@ -68,9 +68,7 @@ class GracefulStop(Callback):
         if STOP_SIGNALS.is_listening:
             STOP_SIGNALS.check()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Handle signals at once again."""
         STOP_SIGNALS.undefer()
 

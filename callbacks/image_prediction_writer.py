@@ -80,9 +80,7 @@ class ImagePredictionWriter(BasePredictionWriter):
             self.tree.finish(itertools.chain(self.rejected, *parts), self.reduced)
         trainer.strategy.barrier("upscaled tree finished")
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Write all computed images if a signal stopped the pass; after an error, finish only writes in progress."""
         if isinstance(exception, Interruption):
             self._collect(0)

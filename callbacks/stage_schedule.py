@@ -154,9 +154,7 @@ class StageSchedule(Callback):
         score = float(trainer.callback_metrics[self.monitor])
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_epoch = score, trainer.current_epoch
-            self._best_weights = {
-                key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()
-            }
+            self._best_weights = {key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()}
 
     def _reason_for_no_score(self, trainer: pl.Trainer) -> str:
         skipped = getattr(getattr(trainer, "datamodule", None), "skipped", ())

@@ -70,9 +70,7 @@ class WandbPanels(Callback):
                 name: f"{name}: {self._name(true)}, predicted {self._name(found)}"
                 for name, true, found in zip(collected.names, target, preds, strict=True)
             }
-            panels["val/predictions"] = [
-                wandb.Image(image, caption=captions[name]) for name, image in self._images
-            ]
+            panels["val/predictions"] = [wandb.Image(image, caption=captions[name]) for name, image in self._images]
         self._images = []
         trainer.logger.log_metrics(panels, trainer.global_step)  # with the logger's prefix
 

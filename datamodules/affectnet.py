@@ -40,9 +40,7 @@ class AffectNetDataModule(ImageDataModule):
 
     expressions: Sequence[str] = BACKBONE_EXPRESSIONS
 
-    def __init__(
-        self, root: str, layout: str = "auto", cache_dir: str = ".cache/index", **loader: Any
-    ) -> None:
+    def __init__(self, root: str, layout: str = "auto", cache_dir: str = ".cache/index", **loader: Any) -> None:
         super().__init__(**loader)
         self.root = Path(root)
         self.layout = layout
@@ -92,9 +90,7 @@ class AffectNetDataModule(ImageDataModule):
         layout = find_layout(self.root, self.layout)
         self.fingerprint = states_digest(source_states(annotation_sources(self.root, layout), self.root))
         key = f"affectnet {layout} {self.root.resolve()}"
-        return cached_table(
-            self.cache_dir, key, self.fingerprint, lambda: read_annotations(self.root, layout)
-        )
+        return cached_table(self.cache_dir, key, self.fingerprint, lambda: read_annotations(self.root, layout))
 
 
 def check_overlap(root: Path, index: pd.DataFrame) -> None:

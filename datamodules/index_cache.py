@@ -47,9 +47,7 @@ def cached_table(cache: str | Path, key: str, state: str, read: Callable[[], pd.
     try:
         write_bytes(path, _checksum(content) + content)
     except StorageError as error:
-        rank_zero_warn(
-            f"the annotations are read anew by every run, since their cache cannot be kept: {error}"
-        )
+        rank_zero_warn(f"the annotations are read anew by every run, since their cache cannot be kept: {error}")
     return frame
 
 

@@ -60,9 +60,7 @@ def build_loader(
     )
 
 
-def check_shared_memory(
-    num_workers: int, batch_bytes: int, sharing: int = 1, key: str = "data.num_workers"
-) -> None:
+def check_shared_memory(num_workers: int, batch_bytes: int, sharing: int = 1, key: str = "data.num_workers") -> None:
     """Reject more workers than the shared memory has room for, since they would hang.
 
     Args:

@@ -104,9 +104,7 @@ def warn_of_copies(source: str, files: pd.DataFrame) -> None:
             "validation scores are too high: take them out of one of the two"
         )
     if contradicting:
-        rank_zero_warn(
-            f"{source}: {len(contradicting):,} images have more than one label: {_some(contradicting)}"
-        )
+        rank_zero_warn(f"{source}: {len(contradicting):,} images have more than one label: {_some(contradicting)}")
 
 
 def _digest(path: str) -> str:

@@ -131,9 +131,7 @@ class SyntheticFacesDataModule(ImageDataModule):
 
     def class_counts(self) -> list[int]:
         """Count the training faces of each expression, in label order."""
-        return np.bincount(
-            self.datasets["train"].labels["expression"], minlength=len(self.expressions)
-        ).tolist()
+        return np.bincount(self.datasets["train"].labels["expression"], minlength=len(self.expressions)).tolist()
 
 
 def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
@@ -150,9 +148,7 @@ def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
     ignored: list[str] = []
     for label, name in enumerate(SYNTHETIC_FOLDERS):
         if not (folder / name).is_dir():
-            raise AnnotationError(
-                f"{folder / name} is missing; the set has the class folders {SYNTHETIC_FOLDERS}"
-            )
+            raise AnnotationError(f"{folder / name} is missing; the set has the class folders {SYNTHETIC_FOLDERS}")
         found, others = list_images(folder / name)
         ignored += [f"{name}/{other}" for other in others]
         if not found:
@@ -181,11 +177,7 @@ def read_people(path: Path, names: Sequence[str]) -> dict[str, str]:
     if not path.exists():
         return {}
     header, *lines = read_text(path, AnnotationError).split("\n")
-    problems = (
-        []
-        if header.replace(" ", "").strip() == "image,person"
-        else [(1, "the header must be 'image,person'")]
-    )
+    problems = [] if header.replace(" ", "").strip() == "image,person" else [(1, "the header must be 'image,person'")]
     people: dict[str, str] = {}
     for number, line in enumerate(lines, start=2):
         image, _, person = (word.strip() for word in line.partition(","))

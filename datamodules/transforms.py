@@ -19,9 +19,7 @@ class DeviceTransform:
         grey: Probability of a grey-scale image, per image.
     """
 
-    def __init__(
-        self, mean: Sequence[float], std: Sequence[float], flip: float = 0.0, grey: float = 0.0
-    ) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], flip: float = 0.0, grey: float = 0.0) -> None:
         self.mean = torch.tensor(mean, dtype=torch.float32)
         self.std = torch.tensor(std, dtype=torch.float32)
         self.flip = flip

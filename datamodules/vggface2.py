@@ -68,9 +68,7 @@ class VGGFace2DataModule(ImageDataModule):
         index = cached_table(self.cache_dir, key, state, lambda: read_people(self.root, folders))
         if "val" in splits:
             keys = index["person"] + "/" + index["path"].str.rpartition("/")[2]
-            files = index[["split"]].assign(
-                path=f"{self.root}/" + index["path"], key=keys, label=index["person"]
-            )
+            files = index[["split"]].assign(path=f"{self.root}/" + index["path"], key=keys, label=index["person"])
             warn_of_copies(str(self.root), files)
         self.people = sorted(index["person"].unique())
         points = [column for column in index if str(column)[0] in "xy" and str(column)[1:].isdigit()]

@@ -98,12 +98,7 @@ def write_aff_wild2(
         rows = draw_all(_shoot, videos, workers=workers, description="Drawing videos")
         for split, name in LISTS.items():
             rng = generator(f"aff-wild2/{split}", seed, 1, 0)
-            own = [
-                line
-                for video, lines in zip(videos, rows, strict=True)
-                if video.split == split
-                for line in lines
-            ]
+            own = [line for video, lines in zip(videos, rows, strict=True) if video.split == split for line in lines]
             if split == "train":
                 _unlabel(own, rng)
             if split == "test":
@@ -122,9 +117,7 @@ def _plan(root: Path, split: str, frames: int, count: int, seed: int) -> list[_V
     labelled = labelled_episodes(rng, names, named)
     # Every video is annotated for at least one of them, like the real ones.
     place = rng.permutation(count)
-    parts = [
-        slice(number * _EPISODES_PER_VIDEO, (number + 1) * _EPISODES_PER_VIDEO) for number in range(count)
-    ]
+    parts = [slice(number * _EPISODES_PER_VIDEO, (number + 1) * _EPISODES_PER_VIDEO) for number in range(count)]
     return [
         _Video(
             root=root,

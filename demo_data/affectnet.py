@@ -94,9 +94,7 @@ def write_affectnet(
 
     def write(folder: Path) -> None:
         counts = {"train": training_counts(train), "val": _even_counts(validation)}
-        photos = [
-            photo for split in _SPLITS for photo in _plan(folder, layout, split, counts[split], size, seed)
-        ]
+        photos = [photo for split in _SPLITS for photo in _plan(folder, layout, split, counts[split], size, seed)]
         for photo in photos:
             _image_path(photo).parent.mkdir(parents=True, exist_ok=True)
         if layout == "b":
@@ -136,10 +134,7 @@ def _plan(root: Path, layout: str, split: str, counts: list[int], size: int, see
         for _ in range(max(2, len(usable) // 200)):
             code = AFFECTNET_CODES.index(flaw) if flaw in AFFECTNET_CODES else int(rng.integers(8))
             rows.insert(int(rng.integers(len(rows) + 1)), (code, flaw))
-    return [
-        _Photo(root, layout, split, number, code, flaw, size, seed)
-        for number, (code, flaw) in enumerate(rows)
-    ]
+    return [_Photo(root, layout, split, number, code, flaw, size, seed) for number, (code, flaw) in enumerate(rows)]
 
 
 def _image_path(photo: _Photo) -> Path:
@@ -158,11 +153,7 @@ def _take(photo: _Photo) -> _Row:
     stream = f"affectnet/{photo.split}"
     rng = generator(stream, photo.seed, photo.number)
     who = person(stream, photo.seed, photo.number // _FACES_PER_PERSON)
-    name = (
-        AFFECTNET_CODES[photo.code]
-        if photo.code < len(TRAINING_COUNTS)
-        else str(rng.choice(["Neutral", "Other"]))
-    )
+    name = AFFECTNET_CODES[photo.code] if photo.code < len(TRAINING_COUNTS) else str(rng.choice(["Neutral", "Other"]))
     face, scene = express(name, rng), Scene.sample(rng)
     pose = Pose.sample(rng, scale=0.3)
     image, landmarks = render(who, face.action_units, pose, scene, photo.size)

@@ -57,9 +57,7 @@ class _Picture:
     @property
     def path(self) -> Path:
         folder = self.root / FOLDERS[self.split]
-        return (
-            folder if self.split == "test" else folder / SYNTHETIC_FOLDERS[self.label]
-        ) / f"{self.number}.jpg"
+        return (folder if self.split == "test" else folder / SYNTHETIC_FOLDERS[self.label]) / f"{self.number}.jpg"
 
     @property
     def person(self) -> int:
@@ -95,9 +93,7 @@ def write_synthetic_faces(
 
     def write(folder: Path) -> None:
         sizes = {"train": train, "val": validation, "test": test}
-        pictures = [
-            picture for split, total in sizes.items() for picture in _plan(folder, split, total, seed)
-        ]
+        pictures = [picture for split, total in sizes.items() for picture in _plan(folder, split, total, seed)]
         for place in {picture.path.parent for picture in pictures}:
             place.mkdir(parents=True)
         draw_all(_take, pictures, workers=workers, description="Drawing synthetic and real faces")
@@ -147,9 +143,7 @@ def _take(picture: _Picture) -> None:
     # A generator starts from a portrait and changes the mouth more than the eyes.
     active = active.copy()
     active[:, [UNIT_INDEX[name] for name in ("AU5", "AU6", "AU7")]] *= rng.uniform(0.3, 1.0)
-    scene = replace(
-        Scene.sample(rng), blur=0.0, noise=0.0, texture=6.0, contrast=float(rng.uniform(0.1, 0.4))
-    )
+    scene = replace(Scene.sample(rng), blur=0.0, noise=0.0, texture=6.0, contrast=float(rng.uniform(0.1, 0.4)))
     image, landmarks = render(who, active, Pose.sample(rng, scale=0.37, spread=0.55), scene, _SIZE)
     side = int(rng.choice(_SIDES, p=_SIDE_SHARES))
     write_jpeg(picture.path, generated_look(image, landmarks, side, rng), int(rng.integers(50, 85)))

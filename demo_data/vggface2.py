@@ -68,10 +68,7 @@ def write_vggface2(
     }  # fmt: skip
 
     def write(folder: Path) -> None:
-        jobs = [
-            _Person(folder, index, images_per_person, val_images_per_person, size, seed)
-            for index in range(people)
-        ]
+        jobs = [_Person(folder, index, images_per_person, val_images_per_person, size, seed) for index in range(people)]
         draw_all(_draw_person, jobs, workers=workers, description="Drawing people")
 
     return build(root, recipe, write)
@@ -103,7 +100,5 @@ def _draw_person(job: _Person) -> None:
             scene = Scene.sample(rng)
             face = render(who, random_action_units(rng), Pose.sample(rng, scale=0.35), scene, job.size)
             write_jpeg(folder / f"{number:04d}.jpg", face.image, scene.jpeg_quality)
-            lines.append(
-                ",".join([f"{number:04d}.jpg", *(f"{value:.2f}" for value in face.landmarks.ravel())])
-            )
+            lines.append(",".join([f"{number:04d}.jpg", *(f"{value:.2f}" for value in face.landmarks.ravel())]))
         write_text(folder / LANDMARK_FILE, "\n".join(lines) + "\n")

@@ -55,9 +55,7 @@ class DemoSeedsConfig:
     """Options of the series."""
 
     seeds: list[int] = option([42, 43, 44], "seeds of the random numbers, at least two", ge=0, le=2**32 - 1)
-    output_dir: str = option(
-        "runs/demo_seeds", "folder of the series; each seed has a folder below it", path=True
-    )
+    output_dir: str = option("runs/demo_seeds", "folder of the series; each seed has a folder below it", path=True)
     ablations: bool = option(False, "run the baseline of stage 2 and both ablations too")
 
 

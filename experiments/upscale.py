@@ -76,12 +76,8 @@ class UpscalingOptions:
     tile: int = option(512, "largest side that is processed as a whole, in pixels", ge=16, le=8192)
     tile_overlap: int = option(32, "context on each side of a tile, in pixels", ge=0, le=1024)
     batch_size: int = option(16, "number of images per batch", ge=1)
-    num_workers: int = option(
-        0, "number of processes that decode images; 0: the main process does it", ge=0, le=1024
-    )
-    rebuild: bool = option(
-        False, "replace a destination that was made with other settings or from another source"
-    )
+    num_workers: int = option(0, "number of processes that decode images; 0: the main process does it", ge=0, le=1024)
+    rebuild: bool = option(False, "replace a destination that was made with other settings or from another source")
     cache_dir: str = option(str(DEFAULT_CACHE), "folder of downloaded weights", path=True)
 
 

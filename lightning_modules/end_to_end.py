@@ -42,9 +42,7 @@ class EndToEndModule(SamTrainingModule):
         super().__init__(Backbone(architecture, num_outputs, hub_weights), sam_rho, gradient_clip_norm)
         self.save_hyperparameters(ignore=["hub_weights"])
         weights = {"expression": class_weights, "action_units": unit_weights}
-        self.loss = TaskLoss(
-            {task: torch.tensor(values) for task, values in weights.items() if values is not None}
-        )
+        self.loss = TaskLoss({task: torch.tensor(values) for task, values in weights.items() if values is not None})
         self.score = MultiTaskScore()
 
     def compute_losses(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -68,6 +66,5 @@ def split_tasks(outputs: Tensor) -> dict[str, Tensor]:
     """Split the linear layer's outputs (B, 22) by task, those of bounded tasks squashed into [-1, 1]."""
     parts = outputs.split([TASKS[task].width for task in LAYOUT], dim=1)
     return {
-        task: torch.tanh(values) if TASKS[task].bounded else values
-        for task, values in zip(LAYOUT, parts, strict=True)
+        task: torch.tanh(values) if TASKS[task].bounded else values for task, values in zip(LAYOUT, parts, strict=True)
     }

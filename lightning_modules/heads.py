@@ -128,8 +128,7 @@ class HeadsModule(pl.LightningModule):
         """Name what each group's best epoch is judged by: submodule, then metric and mode, as published."""
         monitors = (self.heads.monitor(group) for group in self.heads.groups)
         return {
-            f"heads.{monitor.submodule}".rstrip("."): (f"val/{monitor.metric}", monitor.mode)
-            for monitor in monitors
+            f"heads.{monitor.submodule}".rstrip("."): (f"val/{monitor.metric}", monitor.mode) for monitor in monitors
         }
 
     def _penalised(self, group: str) -> list[torch.nn.Parameter]:

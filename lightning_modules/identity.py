@@ -27,9 +27,7 @@ class IdentityModule(SamTrainingModule):
 
     loss_terms = ("identity", "landmarks")
 
-    def __init__(
-        self, architecture: str, num_people: int, num_landmarks: int, landmark_weight: float = 10.0
-    ) -> None:
+    def __init__(self, architecture: str, num_people: int, num_landmarks: int, landmark_weight: float = 10.0) -> None:
         super().__init__(Backbone(architecture, num_people + 2 * num_landmarks), sam_rho=0.0)
         self.save_hyperparameters()
         self.num_people = num_people

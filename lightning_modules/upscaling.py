@@ -28,7 +28,5 @@ class UpscalingModule(pl.LightningModule):
         Returns:
             The same structure; images are on the CPU, enlarged.
         """
-        groups = [
-            {"image": self.upscaler(group["image"]), "name": group["name"]} for group in batch["groups"]
-        ]
+        groups = [{"image": self.upscaler(group["image"]), "name": group["name"]} for group in batch["groups"]]
         return {"groups": groups, "unreadable": batch["unreadable"]}

@@ -160,9 +160,7 @@ class Frame:
         image = np.full((SIZE, SIZE, 3), 128 + 60 * self.valence, np.float32)
         image[..., 2] += 60 * self.arousal
         image[: SIZE // 2] += 8 * self.expression
-        noise = np.random.default_rng(len(self.name) + int(1000 * self.valence) % 997).normal(
-            0, 6, image.shape
-        )
+        noise = np.random.default_rng(len(self.name) + int(1000 * self.valence) % 997).normal(0, 6, image.shape)
         return (image + noise).clip(0, 255).astype(np.uint8)
 
     def line(self) -> str:

@@ -38,9 +38,7 @@ def test_make_has_every_target(page: Path) -> None:
 
 def test_modules_that_are_run_or_imported_exist(page: Path) -> None:
     text = page.read_text()
-    named = set(re.findall(r"python -m ([\w.]+)", text)) | set(
-        re.findall(r"^from ([\w.]+) import", text, re.M)
-    )
+    named = set(re.findall(r"python -m ([\w.]+)", text)) | set(re.findall(r"^from ([\w.]+) import", text, re.M))
     ours = {name for name in named if name.partition(".")[0] in (*PACKAGES, "tests")}
     assert {name for name in ours if importlib.util.find_spec(name) is None} == set()
 

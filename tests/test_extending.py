@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SECTIONS = re.findall(
-    r"^## (.+?)\n.*?^```python\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S
-)
+SECTIONS = re.findall(r"^## (.+?)\n.*?^```python\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
 
 
 def test_every_section_has_an_example() -> None:
@@ -32,7 +30,5 @@ def test_the_example_runs(code: str, tmp_path: Path) -> None:
                 assert cv2.imwrite(str(path), random.integers(0, 256, (32, 32, 3), np.uint8))
     (tmp_path / "example.py").write_text(code)
     command = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import runpy; runpy.run_path('example.py')"
-    done = subprocess.run(
-        [sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

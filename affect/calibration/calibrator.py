@@ -49,13 +49,9 @@ class Calibrator:
         if unknown := set(self.smoothing) - set(TASKS):
             raise ValueError(f"smoothing of unknown tasks {sorted(unknown)}; the tasks are {tuple(TASKS)}")
         if len(self.log_bias) != len(AFFWILD2_EXPRESSIONS) or not np.isfinite(self.log_bias).all():
-            raise ValueError(
-                f"log_bias must be {len(AFFWILD2_EXPRESSIONS)} finite numbers, got {self.log_bias}"
-            )
+            raise ValueError(f"log_bias must be {len(AFFWILD2_EXPRESSIONS)} finite numbers, got {self.log_bias}")
         if len(self.thresholds) != len(ACTION_UNITS) or not all(0 <= value <= 1 for value in self.thresholds):
-            raise ValueError(
-                f"thresholds must be {len(ACTION_UNITS)} numbers in [0, 1], got {self.thresholds}"
-            )
+            raise ValueError(f"thresholds must be {len(ACTION_UNITS)} numbers in [0, 1], got {self.thresholds}")
 
     def apply(self, preds: Predictions, video: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
         """Smooth and bias predictions; thresholds are left to whoever decides.
@@ -75,9 +71,7 @@ class Calibrator:
             smoothed = smooth(values, video, frame, self.smoothing.get(task, Smoothing()))
             absent = np.isnan(values).any(1)
             smoothed[absent] = np.nan  # not what its neighbours would have it be
-            treated[task] = (
-                fill_absent(smoothed, video, frame, TASKS[task].neutral) if absent.any() else smoothed
-            )
+            treated[task] = fill_absent(smoothed, video, frame, TASKS[task].neutral) if absent.any() else smoothed
         if "expression" in treated and any(self.log_bias):
             treated["expression"] = apply_log_bias(treated["expression"], np.asarray(self.log_bias))
         return treated

@@ -7,9 +7,7 @@ import numpy as np
 from affect.calibration.calibrator import Predictions
 
 
-def blend_streams(
-    first: Predictions, second: Predictions, weight: Mapping[str, float]
-) -> dict[str, np.ndarray]:
+def blend_streams(first: Predictions, second: Predictions, weight: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Mix probabilities: weight x first + (1 - weight) x second, where the second stream has the frame.
 
     Args:
@@ -25,9 +23,7 @@ def blend_streams(
     """
     for task, value in weight.items():
         if task not in first or task not in second or not 0 <= value <= 1:
-            raise ValueError(
-                f"cannot blend {task!r} with weight {value}: tasks {sorted(first)}, weights from 0 to 1"
-            )
+            raise ValueError(f"cannot blend {task!r} with weight {value}: tasks {sorted(first)}, weights from 0 to 1")
     blended = dict(first)
     for task, value in weight.items():
         mixed = value * first[task] + (1 - value) * second[task]

@@ -40,14 +40,8 @@ class Smoothing:
     neighbours: int | None = None
 
     def __post_init__(self) -> None:
-        if (
-            self.window < 0
-            or not 0 < self.sigma < np.inf
-            or (self.neighbours is not None and self.neighbours < 0)
-        ):
-            raise ValueError(
-                f"smoothing needs window >= 0, a finite sigma > 0 and neighbours >= 0, got {self}"
-            )
+        if self.window < 0 or not 0 < self.sigma < np.inf or (self.neighbours is not None and self.neighbours < 0):
+            raise ValueError(f"smoothing needs window >= 0, a finite sigma > 0 and neighbours >= 0, got {self}")
         if self.kernel not in KERNELS:
             raise ValueError(f"unknown smoothing kernel {self.kernel!r}; choose gaussian or box")
 
@@ -69,9 +63,7 @@ def smooth(values: np.ndarray, video: np.ndarray, frame: np.ndarray, smoothing: 
         ValueError: If the shapes do not fit.
     """
     if values.ndim != 2 or video.shape != frame.shape or video.shape != values.shape[:1]:
-        raise ValueError(
-            f"shapes do not fit: values {values.shape}, video {video.shape}, frame {frame.shape}"
-        )
+        raise ValueError(f"shapes do not fit: values {values.shape}, video {video.shape}, frame {frame.shape}")
     if smoothing.window == 0 or not len(values):
         return values.copy()
     order = np.lexsort((frame, video))
@@ -95,9 +87,7 @@ def _mean_of_each_frame(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
         return sums / np.add.reduceat(known, starts, dtype=np.int64)
 
 
-def _smooth_frames(
-    values: np.ndarray, video: np.ndarray, frame: np.ndarray, smoothing: Smoothing
-) -> np.ndarray:
+def _smooth_frames(values: np.ndarray, video: np.ndarray, frame: np.ndarray, smoothing: Smoothing) -> np.ndarray:
     """Smooth rows that are sorted by video and frame, each frame once."""
     known = ~np.isnan(values)
     # One column more counts the weights; with gaps every column needs its own.
@@ -112,9 +102,7 @@ def _smooth_frames(
         return sums[:, :width] / sums[:, width:]
 
 
-def _neighbourhoods(
-    video: np.ndarray, frame: np.ndarray, smoothing: Smoothing
-) -> tuple[np.ndarray, np.ndarray]:
+def _neighbourhoods(video: np.ndarray, frame: np.ndarray, smoothing: Smoothing) -> tuple[np.ndarray, np.ndarray]:
     """Find the first row of each row's neighbourhood and the one after its last, for sorted rows."""
     starts = np.flatnonzero(np.diff(video, prepend=video[0] - 1))
     stops = np.append(starts[1:], len(video))
@@ -137,9 +125,7 @@ def _chunks(sizes: np.ndarray) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def _weights(
-    frame: np.ndarray, first: np.ndarray, last: np.ndarray, rows: slice, smoothing: Smoothing
-) -> csr_array:
+def _weights(frame: np.ndarray, first: np.ndarray, last: np.ndarray, rows: slice, smoothing: Smoothing) -> csr_array:
     """Build the weights of some rows over all rows, one sparse row each."""
     sizes = (last - first)[rows]
     pointers = np.concatenate([[0], np.cumsum(sizes)])

@@ -44,9 +44,7 @@ def f1_curves(probabilities: np.ndarray, target: np.ndarray, grid: np.ndarray = 
     return curves
 
 
-def tune_thresholds(
-    probabilities: np.ndarray, target: np.ndarray, grid: np.ndarray | None = GRID
-) -> np.ndarray:
+def tune_thresholds(probabilities: np.ndarray, target: np.ndarray, grid: np.ndarray | None = GRID) -> np.ndarray:
     """Choose each label's threshold for the best F1 on these predictions.
 
     Of equally good thresholds the one nearest to 0.5 is taken; a label without any positive keeps 0.5.

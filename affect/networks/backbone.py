@@ -37,13 +37,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.architecture = resolve_architecture(architecture)
         if hub_weights and not timm.models.is_model_pretrained(self.architecture):
-            raise InvalidOptionError(
-                f"timm publishes no weights of {self.architecture}; choose another or a file"
-            )
+            raise InvalidOptionError(f"timm publishes no weights of {self.architecture}; choose another or a file")
         try:
-            self.encoder: nn.Module = timm.create_model(
-                self.architecture, pretrained=hub_weights, num_classes=0
-            )
+            self.encoder: nn.Module = timm.create_model(self.architecture, pretrained=hub_weights, num_classes=0)
         except OSError as error:
             raise MissingFileError(
                 f"the weights of {self.architecture} cannot be fetched ({error}); connect to the network once, or give "
@@ -52,9 +48,7 @@ class Backbone(nn.Module):
         # Some networks (MobileNetV3) widen the pooled features by one more layer before the classifier.
         self.num_features = int(getattr(self.encoder, "head_hidden_size", None) or self.encoder.num_features)
         self.num_outputs = num_outputs
-        self.classifier: nn.Module = (
-            nn.Linear(self.num_features, num_outputs) if num_outputs else nn.Identity()
-        )
+        self.classifier: nn.Module = nn.Linear(self.num_features, num_outputs) if num_outputs else nn.Identity()
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Compute pooled features, shape (B, num_features), of normalised images, shape (B, 3, H, W)."""
@@ -103,9 +97,7 @@ def resolve_architecture(architecture: str) -> str:
         raise InvalidOptionError(f"timm has removed the architecture {name!r}")
     if current != architecture:
         if tag:
-            raise InvalidOptionError(
-                f"timm has renamed {name} to {current}, which names its weights; use that"
-            )
+            raise InvalidOptionError(f"timm has renamed {name} to {current}, which names its weights; use that")
         name, _, tag = current.partition(".")
     try:
         timm.get_pretrained_cfg(current)

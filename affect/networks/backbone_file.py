@@ -55,14 +55,10 @@ class BackboneSpec:
         if len(set(self.outputs)) != len(self.outputs) or not all(self.outputs):
             raise ValueError(f"outputs must have a name each, no two alike, got {self.outputs}")
         if tuple(self.outputs[: len(self.expressions)]) != tuple(self.expressions):
-            raise ValueError(
-                f"expressions {self.expressions} are not the first of the outputs {self.outputs}"
-            )
+            raise ValueError(f"expressions {self.expressions} are not the first of the outputs {self.outputs}")
 
 
-def save_backbone(
-    path: str | Path, backbone: Backbone, spec: BackboneSpec, dtype: torch.dtype | None = None
-) -> None:
+def save_backbone(path: str | Path, backbone: Backbone, spec: BackboneSpec, dtype: torch.dtype | None = None) -> None:
     """Write a network atomically.
 
     Args:
@@ -75,9 +71,7 @@ def save_backbone(
         ValueError: If the spec names another number of outputs than the network has.
     """
     if len(spec.outputs) != backbone.num_outputs:
-        raise ValueError(
-            f"the spec names {len(spec.outputs)} outputs, the network has {backbone.num_outputs}"
-        )
+        raise ValueError(f"the spec names {len(spec.outputs)} outputs, the network has {backbone.num_outputs}")
     save_tensors(path, backbone, FORMAT, asdict(spec), dtype)
 
 

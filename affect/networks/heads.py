@@ -66,11 +66,7 @@ class HeadNetwork(nn.Module, ABC):
         Returns:
             By task: expression logits (B, 8), valence_arousal in [-1, 1] (B, 2), action unit logits (B, 12).
         """
-        return {
-            task: values
-            for group in self.groups
-            for task, values in self.forward_group(group, feature).items()
-        }
+        return {task: values for group in self.groups for task, values in self.forward_group(group, feature).items()}
 
     @abstractmethod
     def forward_group(self, group: str, feature: Tensor) -> dict[str, Tensor]:
@@ -96,9 +92,7 @@ class SeparateHeads(HeadNetwork):
 
     def __init__(self, num_features: int, num_outputs: int, inputs: str, num_hidden: int) -> None:
         super().__init__(num_features, num_outputs, inputs, num_hidden)
-        self.columns = {
-            task: input_columns(self.inputs_of(task, inputs), num_features, num_outputs) for task in TASKS
-        }
+        self.columns = {task: input_columns(self.inputs_of(task, inputs), num_features, num_outputs) for task in TASKS}
         self.heads = nn.ModuleDict({
             task: _head(TASKS[task], columns.stop - columns.start, num_hidden)
             for task, columns in self.columns.items()
@@ -169,9 +163,7 @@ NETWORKS: Final[Mapping[str, type[HeadNetwork]]] = {
 """The networks by the name that configurations and heads files have."""
 
 
-def create_heads(
-    network: str, inputs: str, num_features: int, num_outputs: int, num_hidden: int = 128
-) -> HeadNetwork:
+def create_heads(network: str, inputs: str, num_features: int, num_outputs: int, num_hidden: int = 128) -> HeadNetwork:
     """Build one of `NETWORKS`.
 
     Args:
@@ -204,9 +196,7 @@ def input_columns(inputs: str, num_features: int, num_outputs: int) -> slice:
         raise ValueError(f"unknown head input {inputs!r}; choose one of {HEAD_INPUTS}")
     columns = spans[inputs]
     if columns.start == columns.stop:
-        raise ValueError(
-            f"a head sees {inputs!r}, but there are {num_features} features, {num_outputs} outputs"
-        )
+        raise ValueError(f"a head sees {inputs!r}, but there are {num_features} features, {num_outputs} outputs")
     return columns
 
 

@@ -62,9 +62,7 @@ def read_csv_text(
     has_header = first_column is None or default_columns is None or first_column in columns
     if not has_header and default_columns is not None:
         if first_column and first_column.casefold() in [name.casefold() for name in columns]:
-            raise error(
-                f"{where}: the header must spell {first_column!r} exactly so, in upper and lower case"
-            )
+            raise error(f"{where}: the header must spell {first_column!r} exactly so, in upper and lower case")
         columns = default_columns
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:

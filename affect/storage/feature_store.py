@@ -94,9 +94,7 @@ class FeatureStore:
         return self.metadata["missing"]
 
     @classmethod
-    def open(
-        cls, path: str | Path, plan: StorePlan | None = None, check_content: bool = True
-    ) -> "FeatureStore":
+    def open(cls, path: str | Path, plan: StorePlan | None = None, check_content: bool = True) -> "FeatureStore":
         """Open a store and verify it.
 
         Args:
@@ -109,9 +107,7 @@ class FeatureStore:
         """
         path = Path(path)
         try:
-            described = read_json(
-                path / "metadata.json", _Metadata, "delete the store", FORMAT, FeatureStoreError
-            )
+            described = read_json(path / "metadata.json", _Metadata, "delete the store", FORMAT, FeatureStoreError)
             names_text = (path / "names.txt").read_text(encoding="utf-8")
         except (MissingFileError, OSError, ValueError) as error:
             raise FeatureStoreError(f"no complete feature store at {path} ({error})") from error
@@ -132,9 +128,7 @@ class FeatureStore:
             or not metadata["missing"].keys() <= set(names)
         )
         if damaged or (check_content and file_digest(path / "features.npy") != metadata["sha256"]):
-            raise FeatureStoreError(
-                f"{path} is damaged: its files have changed since they were written; delete it"
-            )
+            raise FeatureStoreError(f"{path} is damaged: its files have changed since they were written; delete it")
         assert features is not None
         return cls(features, names, metadata)
 

@@ -117,9 +117,7 @@ class FeatureStoreWriter:
             StorageError: If the store cannot be written.
         """
         if left := self.pending():
-            raise FeatureStoreError(
-                f"{len(left)} of {self.plan.num_chunks} chunks of {self.path} are not written yet"
-            )
+            raise FeatureStoreError(f"{len(left)} of {self.plan.num_chunks} chunks of {self.path} are not written yet")
         try:
             with storage_errors(self.path):
                 self._join()

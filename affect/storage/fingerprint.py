@@ -75,9 +75,7 @@ def states_digest(states: Iterable[tuple[str, int, int]]) -> str:
     Args:
         states: Name, size in bytes and modification time in nanoseconds of each file; their order matters.
     """
-    return content_digest(
-        os.fsencode(name) + f"\0{size}\0{modified}\0".encode() for name, size, modified in states
-    )
+    return content_digest(os.fsencode(name) + f"\0{size}\0{modified}\0".encode() for name, size, modified in states)
 
 
 def frame_states_digest(states: Iterable[tuple[str, tuple[int, int] | None]]) -> str:

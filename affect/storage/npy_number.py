@@ -50,9 +50,7 @@ def read_number(path: str | Path, error: type[UserError] = InvalidFileError) -> 
     if shape not in ((), (1,)):
         raise error(f"{path}: holds an array of shape {shape}; expected one number")
     if len(content) - header_size != item_size:
-        raise error(
-            f"{path}: damaged npy file: {len(content) - header_size:,} bytes of data instead of {item_size:,}"
-        )
+        raise error(f"{path}: damaged npy file: {len(content) - header_size:,} bytes of data instead of {item_size:,}")
     if item_size == 0:
         raise error(f"{path}: holds an empty text; expected one number")
     if kind.kind not in "SU":
@@ -83,9 +81,7 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, kind = read(file)
     except Exception:  # the header is a Python literal; a damaged one raises errors of many classes
         raise ValueError("its header cannot be parsed") from None

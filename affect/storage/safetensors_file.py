@@ -86,13 +86,9 @@ def fill_module(module: nn.Module, path: str | Path, name: str) -> None:
     try:
         tensors = load_file(path)
         if unusable := unusable_tensors(tensors, module.state_dict()):
-            raise InvalidFileError(
-                f"{path} holds unusable tensors: {'; '.join(unusable[:5])}; write the file again"
-            )
+            raise InvalidFileError(f"{path} holds unusable tensors: {'; '.join(unusable[:5])}; write the file again")
         module.load_state_dict(tensors)
     except (SafetensorError, OSError) as error:
-        raise InvalidFileError(
-            f"{path} is not a complete safetensors file ({error}); write it again"
-        ) from error
+        raise InvalidFileError(f"{path} is not a complete safetensors file ({error}); write it again") from error
     except RuntimeError as error:
         raise InvalidFileError(f"{path} does not contain the {name} that it describes: {error}") from error

@@ -30,16 +30,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except (
-            Exception
-        ) as error:  # OSError, SafetensorError, or KeyError for a type that PyTorch does not have
+        except Exception as error:  # OSError, SafetensorError, or KeyError for a type that PyTorch does not have
             raise InvalidFileError(
                 f"{path} is not a complete safetensors file ({error}); fetch or write it again"
             ) from error
     content = _innermost(_load_without_code(path))
-    tensors = {
-        key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)
-    }
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise InvalidFileError(f"{path} holds no state dict: expected a dictionary from names to tensors")
     return tensors
@@ -54,9 +50,7 @@ def _load_without_code(path: Path) -> Any:
             "environment where you trust the file, save `model.state_dict()` from it with torch.save, and use that."
         ) from error
     except Exception as error:  # a damaged file can fail in any way: OSError, KeyError, EOFError, ...
-        raise InvalidFileError(
-            f"{path} cannot be read as a PyTorch file ({error!r}); is it complete?"
-        ) from error
+        raise InvalidFileError(f"{path} cannot be read as a PyTorch file ({error!r}); is it complete?") from error
 
 
 def _innermost(content: Any) -> dict[Any, Any]:
@@ -98,10 +92,6 @@ def _fault(name: str, found: Tensor, wanted: Tensor) -> str | None:
             return f"holds NaN or infinity as {wanted_kind}"
         if name.endswith("running_var") and bool((values < 0).any()):
             return "holds a negative variance"
-    elif (
-        found.is_floating_point()
-        or found.is_complex()
-        or (found.dtype == torch.bool) != (wanted.dtype == torch.bool)
-    ):
+    elif found.is_floating_point() or found.is_complex() or (found.dtype == torch.bool) != (wanted.dtype == torch.bool):
         return f"is {kind}, not {wanted_kind}"
     return None

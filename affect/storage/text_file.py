@@ -28,9 +28,7 @@ def _read_errors(path: str | Path, error: type[UserError]) -> Iterator[None]:
         raise error(f"{path}: cannot be read: {cause.strerror or cause}") from cause
 
 
-def read_regular(
-    path: str | Path, error: type[UserError] = InvalidFileError, max_bytes: int = MAX_BYTES
-) -> bytes:
+def read_regular(path: str | Path, error: type[UserError] = InvalidFileError, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a regular file or a link to one; named pipes and devices are refused, since they may never end.
 
     Args:

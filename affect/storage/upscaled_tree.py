@@ -42,9 +42,7 @@ class UpscaledTree:
         names: Paths of the source's images relative to its root, `/`-separated.
     """
 
-    def __init__(
-        self, root: str | Path, settings: Mapping[str, Any], source_digest: str, names: Sequence[str]
-    ) -> None:
+    def __init__(self, root: str | Path, settings: Mapping[str, Any], source_digest: str, names: Sequence[str]) -> None:
         self.root = Path(root).resolve()
         self.names = names
         self._identity = {
@@ -185,15 +183,9 @@ class UpscaledTree:
         absent = {name for name in self.names if not self.is_finished(name)}
         missing = sorted(absent - reasons.keys())
         if missing:
-            raise StorageError(
-                f"{len(missing)} images are missing in {self.root}, for example {missing[0]}; run again"
-            )
+            raise StorageError(f"{len(missing)} images are missing in {self.root}, for example {missing[0]}; run again")
         present = set(self.names) - absent  # an image that has become readable is not listed
-        entries = [
-            {"name": name, "reason": reason}
-            for name, reason in sorted(reasons.items())
-            if name not in present
-        ]
+        entries = [{"name": name, "reason": reason} for name, reason in sorted(reasons.items()) if name not in present]
         write_json(
             self.root / MANIFEST,
             {**self._identity, "complete": True, "unreadable": entries, "reduced_to_8_bits": list(reduced)},
@@ -207,9 +199,7 @@ class UpscaledTree:
     def _remove_files(self, partial_only: bool) -> None:
         """Remove the temporary files of interrupted writers, or these and all images."""
         for path in [each for each in self.root.rglob("*") if each.suffix.lower() in (*SUFFIXES, ".json")]:
-            if path.is_file() and (
-                is_temporary(path) or (not partial_only and path.suffix.lower() in SUFFIXES)
-            ):
+            if path.is_file() and (is_temporary(path) or (not partial_only and path.suffix.lower() in SUFFIXES)):
                 path.unlink(missing_ok=True)
 
 
@@ -225,16 +215,12 @@ def read_manifest(root: str | Path) -> dict[str, Any] | None:
     """
     path = Path(root) / MANIFEST
     try:
-        manifest = read_json(
-            path, dict[str, Any], "remove the folder or choose another", _FORMAT, StaleTreeError
-        )
+        manifest = read_json(path, dict[str, Any], "remove the folder or choose another", _FORMAT, StaleTreeError)
     except MissingFileError:
         return None
     for key, kind in _KINDS.items():
         if key in manifest and not isinstance(manifest[key], kind):
-            raise StaleTreeError(
-                f"{path} is damaged: key {key!r} is not a {kind.__name__}; remove the folder"
-            )
+            raise StaleTreeError(f"{path} is damaged: key {key!r} is not a {kind.__name__}; remove the folder")
     if "complete" not in manifest or not all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("name", "reason"))
         for entry in manifest.get("unreadable", [])

@@ -56,9 +56,7 @@ class BatchedUpscaler(Upscaler):
         if precision not in PRECISIONS:
             raise InvalidOptionError(f"precision must be one of {PRECISIONS}, not {precision!r}")
         if tile < 1 or tile_overlap < 0 or tile % network.fold or tile_overlap % network.fold:
-            raise InvalidOptionError(
-                f"tile {tile} and tile_overlap {tile_overlap} must be multiples of {network.fold}"
-            )
+            raise InvalidOptionError(f"tile {tile} and tile_overlap {tile_overlap} must be multiples of {network.fold}")
         self.precision, self.tile, self.tile_overlap = precision, tile, tile_overlap
         self.digest = network_digest(network)
         self.network = copy.deepcopy(network).eval().requires_grad_(False)

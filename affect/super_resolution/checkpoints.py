@@ -40,9 +40,7 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
     """
     blocks = {int(match[1]) for name in state if (match := re.match(r"body\.(\d+)\.", name))}
     if not blocks or max(blocks) > len(state):
-        raise InvalidFileError(
-            "not a network of Real-ESRGAN: it has no consecutive parameters `body.<number>....`"
-        )
+        raise InvalidFileError("not a network of Real-ESRGAN: it has no consecutive parameters `body.<number>....`")
     network: SuperResolutionNetwork
     if "conv_first.weight" in state:
         first = _shape(state, "conv_first.weight")
@@ -54,9 +52,7 @@ def build_network(state: Mapping[str, Tensor]) -> SuperResolutionNetwork:
         first, last = _shape(state, "body.0.weight"), _shape(state, f"body.{max(blocks)}.weight")
         scale = round((last[0] / 3) ** 0.5)
         if scale < 1 or last[0] != 3 * scale**2:
-            raise InvalidFileError(
-                f"the last convolution has {last[0]} channels, expected three times a square"
-            )
+            raise InvalidFileError(f"the last convolution has {last[0]} channels, expected three times a square")
         network = SRVGGNetCompact(scale, first[0], max(blocks) // 2 - 1)
     if unusable := unusable_tensors(state, network.state_dict()):
         raise InvalidFileError(f"unusable weights of Real-ESRGAN: {'; '.join(unusable[:5])}")

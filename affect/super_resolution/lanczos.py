@@ -26,9 +26,7 @@ class LanczosUpscaler(Upscaler):
     def enlarge(self, images: Tensor) -> Tensor:
         """Enlarge uint8 RGB, shape (B, 3, H, W); see `Upscaler.enlarge`."""
         arrays = images.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-        return torch.from_numpy(resize_lanczos(arrays, *self.output_size(*images.shape[2:]))).permute(
-            0, 3, 1, 2
-        )
+        return torch.from_numpy(resize_lanczos(arrays, *self.output_size(*images.shape[2:]))).permute(0, 3, 1, 2)
 
 
 def resize_lanczos(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

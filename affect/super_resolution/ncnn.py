@@ -140,9 +140,7 @@ def _match_network(path: Path, layers: Sequence[_Layer]) -> SuperResolutionNetwo
     expected = Counter({**others, "Input": 1, "Convolution": convolutions})
     found = Counter(layer.kind for layer in layers if layer.kind != "Split")
     if found != expected:
-        raise InvalidFileError(
-            f"{path}: layers {dict(found)} are not {type(network).__name__}'s {dict(expected)}"
-        )
+        raise InvalidFileError(f"{path}: layers {dict(found)} are not {type(network).__name__}'s {dict(expected)}")
     for layer, (name, module) in zip(weighted, _weighted_modules(network), strict=True):
         _check_layer(path, layer, name, module, isinstance(network, RRDBNet))
     return network
@@ -197,9 +195,7 @@ class _Reader:
     def _take(self, name: str, count: int, dtype: str) -> NDArray:
         end = self.position + count * np.dtype(dtype).itemsize
         if end > len(self.content):
-            raise InvalidFileError(
-                f"{self.path}: ends after {len(self.content)} bytes, within the weights of {name}"
-            )
+            raise InvalidFileError(f"{self.path}: ends after {len(self.content)} bytes, within the weights of {name}")
         values = np.frombuffer(self.content[self.position : end], dtype)
         self.position = end
         return values

@@ -69,9 +69,7 @@ class RRDBNet(nn.Module):
         ValueError: If `scale` is not 1, 2 or 4.
     """
 
-    def __init__(
-        self, scale: int = 4, num_features: int = 64, num_blocks: int = 23, num_growth: int = 32
-    ) -> None:
+    def __init__(self, scale: int = 4, num_features: int = 64, num_blocks: int = 23, num_growth: int = 32) -> None:
         super().__init__()
         if scale not in (1, 2, 4):
             raise ValueError(f"RRDBNet has scale 1, 2 or 4, not {scale}")

@@ -94,9 +94,7 @@ class RealESRGANUpscaler(Upscaler):
         """Build the package's objects on the device of the images, and return a function from BGR to BGR arrays."""
         if self._engine is not None and self._engine[0] == device:
             return self._engine[1]
-        upsampler = _upsampler(
-            self.network, self.scale, device, self.half_precision, self.tile, self.tile_overlap
-        )
+        upsampler = _upsampler(self.network, self.scale, device, self.half_precision, self.tile, self.tile_overlap)
         if self.face_enhancer is None:
 
             def restore(image: np.ndarray) -> np.ndarray:
@@ -139,9 +137,7 @@ def reference_network(network: SuperResolutionNetwork) -> nn.Module:
     return reference.eval()
 
 
-def _upsampler(
-    network: nn.Module, scale: int, device: torch.device, half: bool, tile: int, overlap: int
-) -> Any:
+def _upsampler(network: nn.Module, scale: int, device: torch.device, half: bool, tile: int, overlap: int) -> Any:
     engine = _import("realesrgan.utils", "the realesrgan engine")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pth"  # the package loads weights only from a file
@@ -176,9 +172,7 @@ def _import(name: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        package = (error.name or name).split(".")[
-            0
-        ]  # the missing package may be a requirement of the imported one
+        package = (error.name or name).split(".")[0]  # the missing package may be a requirement of the imported one
         raise MissingFileError(
             f"{purpose} needs the package {package} ({error}); install it with "
             f"`pip install --no-deps --no-build-isolation {package}`"

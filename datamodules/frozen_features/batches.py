@@ -100,9 +100,7 @@ class Steps:
         device: Where to; None leaves batches where they are.
     """
 
-    def __init__(
-        self, gather: Callable[[int], Batch], steps: range, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, gather: Callable[[int], Batch], steps: range, device: torch.device | None = None) -> None:
         self.gather = gather
         self.steps = steps
         self.device = device

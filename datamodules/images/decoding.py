@@ -123,11 +123,7 @@ def is_deep(path: str | Path) -> bool:
     arguments = [argument for decoder in decoders for argument in decoder]
     largest = max((argument for argument in arguments if isinstance(argument, int)), default=0)
     layouts = [image.mode, *(argument for argument in arguments if isinstance(argument, str))]
-    return (
-        image.mode == "I"
-        or any(";16" in layout for layout in layouts)
-        or (image.format == "PPM" and largest > 255)
-    )
+    return image.mode == "I" or any(";16" in layout for layout in layouts) or (image.format == "PPM" and largest > 255)
 
 
 @contextlib.contextmanager
@@ -230,9 +226,7 @@ def _crop(path: str | Path, image: NDArray[np.uint8], box: Sequence[int]) -> NDA
     part = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
     if not part.size:
         size = "{1} x {0}".format(*image.shape)
-        raise UnreadableImageError(
-            f"{path}: face box {left},{top} {width} x {height} is outside the image of {size}"
-        )
+        raise UnreadableImageError(f"{path}: face box {left},{top} {width} x {height} is outside the image of {size}")
     return part
 
 

@@ -88,9 +88,7 @@ def scan_images(root: str | Path) -> ImageTree:
 def deep_images(tree: ImageTree) -> list[str]:
     """List the images with samples of over 8 bits, which decoding reduces to 8; JPEGs are not opened."""
     return [
-        name
-        for name in tree.names
-        if Path(name).suffix.lower() not in JPEG_SUFFIXES and _is_deep(tree.root / name)
+        name for name in tree.names if Path(name).suffix.lower() not in JPEG_SUFFIXES and _is_deep(tree.root / name)
     ]
 
 

@@ -128,9 +128,7 @@ def read_test_list(path: str | Path) -> list[str]:
 def _read_rows(path: Path, width: int) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
     """Split the lines after the header at commas; return valid rows and faults, each with its line number."""
     if not path.exists():
-        raise AnnotationError(
-            f"no annotation file at {path}; data.root must be the folder that holds the lists"
-        )
+        raise AnnotationError(f"no annotation file at {path}; data.root must be the folder that holds the lists")
     lines = read_text(path, AnnotationError).split("\n")
     rows: list[tuple[int, list[str]]] = []
     faults: list[tuple[int, str]] = []
@@ -195,9 +193,7 @@ def _annotations(names: Sequence[str], values: np.ndarray) -> Annotations:
         expression=int((expression != MISSING_EXPRESSION).sum()),
         action_units=int(has_units.any(1).sum()),
         partial=int(partial.sum()),
-        expression_counts=tuple(
-            np.bincount(expression[expression >= 0], minlength=len(AFFWILD2_EXPRESSIONS)).tolist()
-        ),
+        expression_counts=tuple(np.bincount(expression[expression >= 0], minlength=len(AFFWILD2_EXPRESSIONS)).tolist()),
     )
     return Annotations(
         name=name,

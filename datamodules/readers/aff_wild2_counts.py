@@ -51,11 +51,7 @@ def looks_official(file_name: str, rows: int) -> bool:
 
     A smaller set in the same layout has the names but not the size.
     """
-    official = (
-        OFFICIAL_TEST_ROWS
-        if file_name == TEST_LIST
-        else getattr(OFFICIAL_COUNTS.get(file_name), "rows", None)
-    )
+    official = OFFICIAL_TEST_ROWS if file_name == TEST_LIST else getattr(OFFICIAL_COUNTS.get(file_name), "rows", None)
     return official is not None and rows * 4 >= official
 
 
@@ -85,8 +81,7 @@ def is_official(reports: Mapping[str, AnnotationReport]) -> bool:
         reports: Counts by the name of the list.
     """
     return not any(
-        list_name not in reports or _differences(list_name, reports[list_name])
-        for list_name in OFFICIAL_COUNTS
+        list_name not in reports or _differences(list_name, reports[list_name]) for list_name in OFFICIAL_COUNTS
     )
 
 

@@ -128,13 +128,7 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
     codes = numbers["expression"]
     sides = [numbers[column] > 0 for column in _BOX[2:]]
     for side, other, column in zip(sides, reversed(sides), _BOX[2:], strict=True):
-        half = (
-            other
-            & ~side
-            & ~is_null[column]
-            & ~np.isnan(numbers[column])
-            & (codes < len(BACKBONE_EXPRESSIONS))
-        )
+        half = other & ~side & ~is_null[column] & ~np.isnan(numbers[column]) & (codes < len(BACKBONE_EXPRESSIONS))
         check(half, "half a face box: the other side is positive", column)
     check(
         ~np.isin(codes, range(len(AFFECTNET_CODES))) & ~np.isnan(codes),

@@ -40,9 +40,7 @@ class FrameTables:
     failing: int
 
 
-def read_frame_tables(
-    root: str | Path, names: Sequence[str], columns: str, min_confidence: float = 0.7
-) -> FrameTables:
+def read_frame_tables(root: str | Path, names: Sequence[str], columns: str, min_confidence: float = 0.7) -> FrameTables:
     """Read the tables `<root>/<video>.csv` and select each image's row.
 
     A frame fails where its table has no row for it, `success` is not 1, `confidence` is below the minimum, or one of
@@ -76,9 +74,7 @@ def read_frame_tables(
             found = table.columns.tolist()
             features = np.full((len(names), len(found)), np.nan, np.float32)
         if table.columns.tolist() != found:
-            raise AnnotationError(
-                f"{path}: its features {table.columns.tolist()} differ from the others' {found}"
-            )
+            raise AnnotationError(f"{path}: its features {table.columns.tolist()} differ from the others' {found}")
         rows = np.flatnonzero(number == position)
         features[rows] = table.reindex(frame[rows]).to_numpy(np.float32)
     if found is None or features is None:
@@ -96,9 +92,7 @@ def _read_table(path: Path, columns: str, min_confidence: float) -> pd.DataFrame
             f"{text.columns[:12]}"
         )
     positions = [
-        number
-        for number, name in enumerate(text.columns)
-        if name in {"frame", "success", "confidence", *chosen}
+        number for number, name in enumerate(text.columns) if name in {"frame", "success", "confidence", *chosen}
     ]
     if not text.rows:
         raise AnnotationError(f"{path} holds no row")
@@ -110,9 +104,7 @@ def _read_table(path: Path, columns: str, min_confidence: float) -> pd.DataFrame
     table = raw.apply(pd.to_numeric, errors="coerce")
     if (broken := ~table["frame"].between(0, _MAX_FRAME) | (table["frame"] % 1 != 0)).any():
         row = int(broken.to_numpy().argmax())
-        raise AnnotationError(
-            f"{path}:{text.lines[row]}: frame {raw['frame'].iloc[row]} is not a whole number"
-        )
+        raise AnnotationError(f"{path}:{text.lines[row]}: frame {raw['frame'].iloc[row]} is not a whole number")
     if table["frame"].duplicated().any():
         twice = int(table["frame"][table["frame"].duplicated()].iloc[0])
         raise AnnotationError(f"{path}: frame {twice} occurs twice; keep one face per frame")

@@ -60,9 +60,7 @@ def draw_eye(
     canvas.stroke(lower_px, tone(identity.skin, 0.62, 0.1), 0.018)
     canvas.stroke(upper_px, lash, lash_width)
     if identity.make_up > 0.2:
-        canvas.stroke(
-            project(np.stack([lid[0], lid[0] + vector(sign * 0.07, -0.04, -0.05)])), lash, lash_width
-        )
+        canvas.stroke(project(np.stack([lid[0], lid[0] + vector(sign * 0.07, -0.04, -0.05)])), lash, lash_width)
     fold = lid[2:-3] - (0, 0.045 + 0.035 * min(opening / 0.2, 1.0), 0)
     canvas.stroke(project(fold), tone(identity.skin, 0.66), 0.018)
 
@@ -110,9 +108,7 @@ def draw_nostrils(canvas: Canvas, identity: Identity, points: np.ndarray, projec
     canvas.stroke(project(smooth(base[1:4])), tone(identity.skin, 0.62, 0.05), 0.014)
 
 
-def draw_mouth(
-    canvas: Canvas, identity: Identity, points: np.ndarray, project: Projector, pressed: float
-) -> None:
+def draw_mouth(canvas: Canvas, identity: Identity, points: np.ndarray, project: Projector, pressed: float) -> None:
     """Draw lips, and between them the mouth's inside with teeth and tongue where it is open.
 
     Args:
@@ -138,18 +134,14 @@ def draw_mouth(
         )
         canvas.stroke(project(roof), tone(identity.lip, 0.5), 0.014)
     else:
-        seam = smooth(
-            np.concatenate([outer[[0]], 0.5 * (inner[1:4] + inner[[7, 6, 5]]), outer[[6]]]), steps=6
-        )
+        seam = smooth(np.concatenate([outer[[0]], 0.5 * (inner[1:4] + inner[[7, 6, 5]]), outer[[6]]]), steps=6)
         canvas.stroke(project(seam), tone(identity.lip, 0.40), 0.022 + 0.012 * pressed)
     for corner in (0, 6):
         spot = project(outer[[corner]] + np.column_stack([_RING * vector(0.035, 0.025), 0 * _CIRCLE]))
         canvas.patch(spot, tone(identity.skin, 0.45, 0.1), 0.35, 0.015)
 
 
-def _draw_inside(
-    canvas: Canvas, inner: np.ndarray, roof: np.ndarray, floor: np.ndarray, project: Projector
-) -> None:
+def _draw_inside(canvas: Canvas, inner: np.ndarray, roof: np.ndarray, floor: np.ndarray, project: Projector) -> None:
     """Draw teeth that hang from the upper jaw, tongue and lower teeth, over darkness."""
     canvas.pixels[:] = (58, 18, 20)
     gap = float(inner[6, 1] - inner[2, 1])

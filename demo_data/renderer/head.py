@@ -26,9 +26,7 @@ def on_face(x: np.ndarray, y: np.ndarray, raised: float = 0.0) -> np.ndarray:
     return np.stack([x, y, depth(x, y) + raised], axis=1)
 
 
-def ellipsoid(
-    project: Projector, centre: tuple[float, float, float], radii: tuple[float, float, float]
-) -> np.ndarray:
+def ellipsoid(project: Projector, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
     """Return an ellipsoid's projected outline as a closed polygon."""
     rotated = project.rotation * np.array(radii)
     # The outline of A·sphere under orthographic projection is the ellipse of the first two rows' Gram matrix.
@@ -62,9 +60,7 @@ def draw_behind(canvas: Canvas, identity: Identity, points: np.ndarray, project:
     chin = project(points[[8]])[0]
     neck = project.centre + vector(0, 0.62 * unit)
     if identity.hair_style == "long":
-        flow = np.array(
-            [(-1.12, -0.3), (-1.2, 0.5), (-1.12, 1.5), (1.12, 1.5), (1.2, 0.5), (1.12, -0.3), (0, -1.2)]
-        )
+        flow = np.array([(-1.12, -0.3), (-1.2, 0.5), (-1.12, 1.5), (1.12, 1.5), (1.2, 0.5), (1.12, -0.3), (0, -1.2)])
         canvas.fill(
             smooth(neck + flow * vector(unit, unit) - vector(0, 0.3 * unit), closed=True),
             tone(identity.hair, 0.75),
@@ -72,12 +68,8 @@ def draw_behind(canvas: Canvas, identity: Identity, points: np.ndarray, project:
     elif identity.hair_style == "bun":
         canvas.fill(ellipsoid(project, (0.0, -1.25, -0.55), (0.42, 0.4, 0.4)), tone(identity.hair, 0.85))
     low = max(chin[1], neck[1] + 0.45 * unit)
-    shoulders = (
-        np.array([(-2.4, 2.6), (-1.9, 0.75), (-0.7, 0.42), (0.7, 0.42), (1.9, 0.75), (2.4, 2.6)]) * unit
-    )
-    column = np.array(
-        [(-0.60, -0.7), (-0.58, 0.2), (-0.75, 0.55), (0, 0.8), (0.75, 0.55), (0.58, 0.2), (0.60, -0.7)]
-    )
+    shoulders = np.array([(-2.4, 2.6), (-1.9, 0.75), (-0.7, 0.42), (0.7, 0.42), (1.9, 0.75), (2.4, 2.6)]) * unit
+    column = np.array([(-0.60, -0.7), (-0.58, 0.2), (-0.75, 0.55), (0, 0.8), (0.75, 0.55), (0.58, 0.2), (0.60, -0.7)])
     canvas.fill(smooth(shoulders + vector(neck[0], low), closed=True), identity.clothes)
     canvas.fill(smooth(column * unit + vector(neck[0], low), closed=True), tone(identity.skin, 0.72))
     growth = {"curly": 1.16, "beanie": 1.08, "bald": 1.0}.get(identity.hair_style, 1.07)
@@ -157,9 +149,7 @@ def _above(edge: np.ndarray, project: Projector) -> np.ndarray:
 
 def _draw_beanie(canvas: Canvas, identity: Identity, project: Projector) -> None:
     width = identity.face_width
-    band = np.array([(-1.05, -0.45), (-0.6, -0.68), (0, -0.74), (0.6, -0.68), (1.05, -0.45)]) * vector(
-        width, 1
-    )
+    band = np.array([(-1.05, -0.45), (-0.6, -0.68), (0, -0.74), (0.6, -0.68), (1.05, -0.45)]) * vector(width, 1)
     rise = np.sqrt(np.clip(1 - (band[:, 0] / 1.1) ** 2, 0.0, 1))
     low = smooth(np.column_stack([band, -0.2 + 0.72 * rise]))
     high = low * vector(1, 1, 0.95) - vector(0, 0.27, 0.02)
@@ -213,9 +203,7 @@ def draw_glasses(canvas: Canvas, identity: Identity, points: np.ndarray, project
         frame = project(np.column_stack([ring, np.full(len(ring), 0.72) - 0.35 * (ring[:, 0] ** 2)]))
         canvas.patch(frame, (225, 235, 245), 0.10)
         canvas.stroke(frame, colour, width, closed=True)
-        temple = np.array(
-            [[centre + sign * 0.31, -0.02, 0.52], [sign * 1.0 * identity.face_width, 0.05, -0.2]]
-        )
+        temple = np.array([[centre + sign * 0.31, -0.02, 0.52], [sign * 1.0 * identity.face_width, 0.05, -0.2]])
         if sign * project.rotation[0, 2] <= 0.25:
             canvas.stroke(project(temple), colour, width)
         bridge.append([centre - sign * 0.3, 0.0, 0.71])

@@ -95,9 +95,7 @@ class Identity:
             lip=lip,
             clothes=_any_colour(rng),
             accent=_any_colour(rng),
-            hair_style=HAIR_STYLES[
-                rng.choice(len(HAIR_STYLES), p=(0.08, 0.26, 0.14, 0.16, 0.17, 0.05, 0.09, 0.05))
-            ],
+            hair_style=HAIR_STYLES[rng.choice(len(HAIR_STYLES), p=(0.08, 0.26, 0.14, 0.16, 0.17, 0.05, 0.09, 0.05))],
             beard=BEARDS[rng.choice(len(BEARDS), p=(0.40, 0.22, 0.10, 0.13, 0.15))] if masculine else "none",
             glasses=GLASSES[rng.choice(len(GLASSES), p=(0.76, 0.08, 0.08, 0.08))],
             face_width=factor(0.055),

@@ -6,9 +6,7 @@ import numpy as np
 from demo_data.renderer.landmarks import EYES, MOUTH_OUTER
 
 
-def generated_look(
-    image: np.ndarray, landmarks: np.ndarray, side: int, rng: np.random.Generator
-) -> np.ndarray:
+def generated_look(image: np.ndarray, landmarks: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """Make a drawn face look like a generator's output.
 
     Args:

@@ -109,9 +109,7 @@ def apply_light(pixels: np.ndarray, scene: Scene, project: Projector) -> np.ndar
     level = 1 - scene.contrast * (0.72 - np.clip(lambert, 0.0, 1.0))
     cast = 1 + scene.warmth * np.array((0.10, 0.01, -0.13))
     gain = np.clip(level[..., None] * cast * (scene.exposure * _UNIT_GAIN), 0, 255).astype(np.uint8)
-    return cv2.multiply(
-        pixels, cv2.resize(gain, (side, side), interpolation=cv2.INTER_LINEAR), scale=1 / _UNIT_GAIN
-    )
+    return cv2.multiply(pixels, cv2.resize(gain, (side, side), interpolation=cv2.INTER_LINEAR), scale=1 / _UNIT_GAIN)
 
 
 def expose(pixels: np.ndarray, scene: Scene, frame: int = 0) -> np.ndarray:

@@ -39,9 +39,7 @@ class Shade:
         for points, amount, line_width, is_fine in self._shapes:
             part = slice(start, start + len(points))
             start += len(points)
-            layer, path, unit = (
-                (fine, fixed[part], canvas.unit) if is_fine else (soft, coarse[part], canvas.unit / 2)
-            )
+            layer, path, unit = (fine, fixed[part], canvas.unit) if is_fine else (soft, coarse[part], canvas.unit / 2)
             value = min(max(_FLAT * (1 + amount), 0.0), 255.0)
             if line_width > 0:
                 thickness = max(1, round(line_width * unit))

@@ -76,9 +76,7 @@ def _shade_cheek(
     shade.add(points[inner] + vector(-sign * 0.08, -0.03, 0) + _RING * vector(0.07, 0.10, 0), -0.20)
 
 
-def _shade_mouth_corner(
-    shade: Shade, points: np.ndarray, units: dict[str, float], side: int, sign: float
-) -> None:
+def _shade_mouth_corner(shade: Shade, points: np.ndarray, units: dict[str, float], side: int, sign: float) -> None:
     corner = points[MOUTH_OUTER[0 if side == 0 else 6]]
     pouch = 0.55 * units["AU15"] + 0.12 * units["AU17"]
     line = corner + np.array([(sign * 0.03, 0.0, 0), (sign * 0.09, 0.07, -0.02), (sign * 0.11, 0.17, -0.04)])
@@ -110,9 +108,7 @@ def _shade_brow(
     shade.add(on_face(x + sign * 0.1, y - 0.05, 0.05), 0.25 * units["AU4"], 0.08)
     for height in (0.10, 0.19):  # AU9: oblique lines on the nose's root
         top = points[NOSE_BRIDGE[0]] + vector(sign * 0.02, height - 0.02, 0)
-        line = np.stack(
-            [top, top + vector(sign * 0.09, -0.05, -0.05), top + vector(sign * 0.16, -0.02, -0.14)]
-        )
+        line = np.stack([top, top + vector(sign * 0.09, -0.05, -0.05), top + vector(sign * 0.16, -0.02, -0.14)])
         shade.add(smooth(line), -0.42 * units["AU9"], 0.026, fine=True)
 
 

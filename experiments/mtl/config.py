@@ -45,9 +45,7 @@ class FeaturesConfig:
     """Extraction and storage of features."""
 
     cache_dir: str = option(".cache/features", "folder in which feature stores are kept", path=True)
-    dtype: str = option(
-        "float32", "number format of stored features; float16 takes half the disk", choices=DTYPES
-    )
+    dtype: str = option("float32", "number format of stored features; float16 takes half the disk", choices=DTYPES)
     batch_size: int = option(64, "number of images per batch, and of rows per chunk of the store", ge=1)
     engine: str = option(
         "auto",
@@ -120,16 +118,10 @@ class HeadsConfig:
 class SmoothingConfig:
     """Smoothing of one task's predictions over time."""
 
-    window: int = option(
-        0, "distance of the farthest neighbour on each side, in frames; 0: no smoothing", ge=0
-    )
+    window: int = option(0, "distance of the farthest neighbour on each side, in frames; 0: no smoothing", ge=0)
     kernel: str = option("gaussian", "weights of the neighbours; box: all alike", choices=KERNELS)
-    sigma: float = option(
-        1e4, "sigma of the Gaussian exp(-(frame difference)^2 / sigma), in frames squared", gt=0
-    )
-    neighbours: int | None = option(
-        None, "largest number of neighbours on each side; null: all in the window", ge=0
-    )
+    sigma: float = option(1e4, "sigma of the Gaussian exp(-(frame difference)^2 / sigma), in frames squared", gt=0)
+    neighbours: int | None = option(None, "largest number of neighbours on each side; null: all in the window", ge=0)
 
 
 @dataclass
@@ -165,9 +157,7 @@ class StreamConfig:
     """A second stream of per-frame features, for instance OpenFace's action units."""
 
     root: str | None = option(None, "folder with a CSV per video; null: no second stream", path=True)
-    columns: str = option(
-        r"AU\d+_[rc]", "regular expression that matches the whole names of the feature columns"
-    )
+    columns: str = option(r"AU\d+_[rc]", "regular expression that matches the whole names of the feature columns")
     min_confidence: float = option(
         0.7, "frames of lower confidence, or without success, use the first stream alone", ge=0, le=1
     )
@@ -199,9 +189,7 @@ class StreamConfig:
 class MtlConfig(RunConfig):
     """Options of the experiment."""
 
-    backbone: str = option(
-        DEFAULT_BACKBONE, "file of the network that computes the features, from stage 1", path=True
-    )
+    backbone: str = option(DEFAULT_BACKBONE, "file of the network that computes the features, from stage 1", path=True)
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)

@@ -182,9 +182,7 @@ class FeatureExtractor:
 
         def on_wait() -> None:
             if self.trainer.devices != "1" or self.trainer.num_nodes > 1:
-                raise FeatureStoreError(
-                    f"another run is writing {writer.path}; start again when it has ended"
-                )
+                raise FeatureStoreError(f"another run is writing {writer.path}; start again when it has ended")
             _log.info("%s: waiting for another run that writes %s", split, writer.path)
 
         return exclusive_lock(lock_path(writer.path), on_wait)
@@ -201,9 +199,7 @@ class FeatureExtractor:
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
         module = FeatureExtraction(channels_last(self.backbone), engine)
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*infer the batch indices.*"
-            )  # a batch knows its chunk
+            warnings.filterwarnings("ignore", message=".*infer the batch indices.*")  # a batch knows its chunk
             trainer.predict(module, data, return_predictions=False)
         trainer.strategy.barrier("features extracted")
         changed = survey.changed_rows() if is_rank_zero() else np.empty(0, np.int64)
@@ -226,9 +222,7 @@ class FeatureExtractor:
         folded = fold_batch_norm(
             self.backbone.encoder, torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
         )
-        if wanted == "torch" or (
-            wanted == "auto" and not (onnx_is_installed() and num_images >= ONNX_PAYS_FROM)
-        ):
+        if wanted == "torch" or (wanted == "auto" and not (onnx_is_installed() and num_images >= ONNX_PAYS_FROM)):
             return in_slices(folded)
         if not onnx_is_installed():
             raise ConfigError("features.engine=onnx needs the extra packages: pip install '.[export]'")
@@ -263,9 +257,7 @@ class FeatureExtractor:
             shown = "\n".join(listed[:10])
             remedy = f"Unpack the images again, or allow so many with data.max_missing={len(missing)}"
             if 2 * len(missing) > total:
-                remedy = (
-                    f"Is the set unpacked in {image_folder(self.data.root)}, and is that the right folder?"
-                )
+                remedy = f"Is the set unpacked in {image_folder(self.data.root)}, and is that the right folder?"
             raise UnreadableImageError(
                 f"{message}:\n{shown}\nAll are listed in {self.report_folder / f'missing_{split}.txt'}. {remedy}"
             )

@@ -42,9 +42,7 @@ def draw_figures(
         )  # fmt: skip
     if "val/va_ccc" in metrics:
         ccc = {name.lower(): metrics[f"val/{name.lower()}_ccc"] for name in VALENCE_AROUSAL}
-        figures["valence_arousal"] = valence_arousal_scatter(
-            target["valence_arousal"], preds["valence_arousal"], ccc
-        )
+        figures["valence_arousal"] = valence_arousal_scatter(target["valence_arousal"], preds["valence_arousal"], ccc)
     figures["timeline"] = time_lines(preds, scores.smoothed, target, videos, frame)
     if len(history):
         figures["training_curves"] = training_curves(history, {
@@ -91,9 +89,7 @@ def time_lines(
         frame: Frame number of each row, shape (N,).
         num_videos: How many videos, side by side.
     """
-    labelled = (target["expression"] != MISSING_EXPRESSION).astype(int) + ~np.isnan(
-        target["valence_arousal"][:, 0]
-    )
+    labelled = (target["expression"] != MISSING_EXPRESSION).astype(int) + ~np.isnan(target["valence_arousal"][:, 0])
     names, number = np.unique(videos, return_inverse=True)
     chosen = np.argsort(-np.bincount(number, weights=labelled), kind="stable")[:num_videos]
     figure = Figure(figsize=(7.5 * len(chosen), 9), layout="constrained")
@@ -112,14 +108,10 @@ def time_lines(
     return figure
 
 
-def _values(
-    axes: np.ndarray, frame: np.ndarray, target: np.ndarray, raw: Predictions, smoothed: Predictions
-) -> None:
+def _values(axes: np.ndarray, frame: np.ndarray, target: np.ndarray, raw: Predictions, smoothed: Predictions) -> None:
     for column, name in enumerate(VALENCE_AROUSAL):
         _line(axes[column], frame, target[:, column], color="black", linewidth=1.5, label="label")
-        _line(
-            axes[column], frame, raw["valence_arousal"][:, column], color="tab:blue", alpha=0.35, label="raw"
-        )
+        _line(axes[column], frame, raw["valence_arousal"][:, column], color="tab:blue", alpha=0.35, label="raw")
         _line(axes[column], frame, smoothed["valence_arousal"][:, column], color="tab:blue", label="smoothed")
         axes[column].set(ylim=(-1.05, 1.05), ylabel=name)
     _legend(axes[0])
@@ -129,18 +121,12 @@ def _line(axes: Axes, frame: np.ndarray, values: np.ndarray, **style: Any) -> No
     """Draw a line that does not bridge gaps between frames."""
     step = np.diff(frame)
     gaps = np.flatnonzero(step > 5 * max(np.median(step), 1)) + 1 if len(step) else np.empty(0, int)
-    axes.plot(
-        np.insert(frame.astype(float), gaps, np.nan), np.insert(values.astype(float), gaps, np.nan), **style
-    )
+    axes.plot(np.insert(frame.astype(float), gaps, np.nan), np.insert(values.astype(float), gaps, np.nan), **style)
 
 
-def _expressions(
-    axes: Axes, frame: np.ndarray, target: np.ndarray, raw: Predictions, smoothed: Predictions
-) -> None:
+def _expressions(axes: Axes, frame: np.ndarray, target: np.ndarray, raw: Predictions, smoothed: Predictions) -> None:
     labelled = target != MISSING_EXPRESSION
-    axes.plot(
-        frame[labelled], target[labelled], "s", color="black", markersize=6, fillstyle="none", label="label"
-    )
+    axes.plot(frame[labelled], target[labelled], "s", color="black", markersize=6, fillstyle="none", label="label")
     axes.plot(frame, raw["expression"].argmax(1), ".", color="tab:orange", alpha=0.5, label="raw")
     axes.plot(frame, smoothed["expression"].argmax(1), "_", color="tab:red", markersize=8, label="smoothed")
     axes.set_yticks(range(len(AFFWILD2_EXPRESSIONS)), AFFWILD2_EXPRESSIONS, fontsize=8)

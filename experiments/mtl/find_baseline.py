@@ -82,15 +82,11 @@ def _differences(
     if provenance.get("images") != data["images"]:
         yield "other images"
     recipe = str(settings.get("recipe"))
-    if recipe != config.recipe and not any(
-        name.endswith((".yaml", ".yml")) for name in (recipe, config.recipe)
-    ):
+    if recipe != config.recipe and not any(name.endswith((".yaml", ".yml")) for name in (recipe, config.recipe)):
         yield f"recipe {recipe} instead of {config.recipe}"
     if settings.get("seed") != config.seed:
         yield f"seed {settings.get('seed')} instead of {config.seed}"
-    calibration = [
-        option.key for option in iterate_options(MtlConfig) if option.key.startswith("calibration.")
-    ]
+    calibration = [option.key for option in iterate_options(MtlConfig) if option.key.startswith("calibration.")]
     if any(settings.get(key) != option_value(config, key) for key in calibration):
         yield "other calibration settings"
     for key in LIMITS:

@@ -105,9 +105,7 @@ def confirmed(calibrator: Calibrator, metrics: Mapping[str, float]) -> Calibrato
     )
 
 
-def score(
-    preds: Predictions, target: Predictions, thresholds: tuple[float, ...] | None = None
-) -> dict[str, float]:
+def score(preds: Predictions, target: Predictions, thresholds: tuple[float, ...] | None = None) -> dict[str, float]:
     """Compute P_MTL and its parts from arrays."""
     return multi_task_score(
         {task: torch.from_numpy(values) for task, values in preds.items()},
@@ -118,9 +116,7 @@ def score(
 
 def challenge_table(metrics: Mapping[str, float], published: Mapping[str, float]) -> Table:
     """Build a table of the challenge's measures with a column per step."""
-    steps = {
-        step: heading for step, heading in STEPS.items() if not step or f"val/mtl_score{step}" in metrics
-    }
+    steps = {step: heading for step, heading in STEPS.items() if not step or f"val/mtl_score{step}" in metrics}
     return metrics_table(
         "s-Aff-Wild2 validation", metrics, published, {f"val/{name}": label for name, label in ROWS.items()}, steps,
         caption=("publ: published, of this set\n" if published else "") + CAPTION, bold="val/mtl_score",

@@ -44,9 +44,7 @@ class SecondStream:
             AnnotationError: If the folder or a table is not as it should be.
         """
         assert self.config.root is not None
-        tables = read_frame_tables(
-            self.config.root, rows.name, self.config.columns, self.config.min_confidence
-        )
+        tables = read_frame_tables(self.config.root, rows.name, self.config.columns, self.config.min_confidence)
         source = "columns " + ",".join(tables.columns)
         if self.source not in (None, source):
             raise ConfigError(

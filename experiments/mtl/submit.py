@@ -78,9 +78,7 @@ def mtl_submit(config: MtlSubmitConfig) -> Path:
     decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
 
     path = Path(config.output) if config.output else run.folder / "predictions.txt"
-    write_mtl_submission(
-        path, names, decided["valence_arousal"], decided["expression"], decided["action_units"]
-    )
+    write_mtl_submission(path, names, decided["valence_arousal"], decided["expression"], decided["action_units"])
     _log.info(
         "%s: %d rows, valid; %d images are missing and take the frame before",
         path,
@@ -107,9 +105,7 @@ def score_truth(truth: Path, names: list[str], decided: Predictions) -> dict[str
 
 def main() -> None:
     """Run from the command line; the run's own configuration takes the recipe's place."""
-    run_on_finished_run(
-        MtlSubmitConfig, "mtl_submit", mtl_submit, trained_by="mtl", settled=("heads", "calibration")
-    )
+    run_on_finished_run(MtlSubmitConfig, "mtl_submit", mtl_submit, trained_by="mtl", settled=("heads", "calibration"))
 
 
 if __name__ == "__main__":

@@ -80,16 +80,12 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     log_kept_steps(scores)
 
     write_results(run.folder, fitted, scores, val.name)
-    figures = draw_figures(
-        heads.history, scores, target, np.array([video_of(name) for name in val.name]), frame
-    )
+    figures = draw_figures(heads.history, scores, target, np.array([video_of(name) for name in val.name]), frame)
     run.save_figures(figures)
     if config.heads.refit:
         refit_heads(run.folder, run.fit_settings, config.heads, fitted)
     provenance = describe_inputs(config, extractor.digest, stores, annotations)
-    missing = {
-        f"data/missing_{split}": len(store.missing) for split, store in stores.items() if store.missing
-    }
+    missing = {f"data/missing_{split}": len(store.missing) for split, store in stores.items() if store.missing}
     metrics = run.finish(
         {**scores.metrics, **missing},
         {**provenance, "best_epoch": heads.best_epoch},
@@ -128,9 +124,7 @@ def write_results(folder: Path, fitted: Mapping[str, Fitted], scores: Scores, na
     write_predictions(folder / "predictions_validation.parquet", names, target, scores.raw, scores.smoothed)
 
 
-def refit_heads(
-    folder: Path, settings: FitSettings, config: HeadsConfig, fitted: Mapping[str, Fitted]
-) -> None:
+def refit_heads(folder: Path, settings: FitSettings, config: HeadsConfig, fitted: Mapping[str, Fitted]) -> None:
     """Train the heads of each stream once more on training and validation rows, for the test set, and write them."""
     _log.info("training once more on training and validation rows, for the test set")
     for prefix, part in fitted.items():

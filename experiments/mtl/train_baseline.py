@@ -49,9 +49,7 @@ class BaselineDataConfig(LoaderConfig):
         "data/demo/aff_wild2", "folder of s-Aff-Wild2; the demo set is drawn if it is missing", path=True
     )
     check_counts: bool = option(True, "compare the number of rows of an official list with the published one")
-    image_size: int = option(
-        112, "side of the network's input, in pixels; the frames have 112", ge=8, le=4096
-    )
+    image_size: int = option(112, "side of the network's input, in pixels; the frames have 112", ge=8, le=4096)
     flip: float = option(0.5, "probability of a horizontal flip in training", ge=0, le=1)
 
 
@@ -61,9 +59,7 @@ class MtlBaselineConfig(RunConfig):
 
     data: BaselineDataConfig = field(default_factory=BaselineDataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    stages: StagesConfig = field(
-        default_factory=lambda: StagesConfig(StageConfig(1, 1e-3), StageConfig(6, 1e-4))
-    )
+    stages: StagesConfig = field(default_factory=lambda: StagesConfig(StageConfig(1, 1e-3), StageConfig(6, 1e-4)))
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(sam_rho=0.0))
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     published: dict[str, float] = option(
@@ -110,9 +106,7 @@ def build_module(model: ModelConfig, optimizer: OptimizerConfig, data: AffWild2D
     rows = data.annotations["train"]
     module = EndToEndModule(
         model.architecture,
-        inverse_frequency_weights(rows.report.expression_counts).tolist()
-        if optimizer.class_weights
-        else None,
+        inverse_frequency_weights(rows.report.expression_counts).tolist() if optimizer.class_weights else None,
         balanced_unit_weights(torch.from_numpy(rows.action_units)).tolist(),
         optimizer.sam_rho,
         optimizer.gradient_clip_norm,

@@ -86,8 +86,7 @@ def train_heads(
         strategy="auto",
         num_nodes=1,
         reload_dataloaders_every_n_epochs=1,
-        enable_checkpointing=settings.folder
-        is not None,  # for History, which Lightning counts as a checkpoint
+        enable_checkpointing=settings.folder is not None,  # for History, which Lightning counts as a checkpoint
         log_every_n_steps=1,
         limit_train_batches=1.0,  # the data module counts steps
         limit_val_batches=1.0 if val is not None else 0,

@@ -40,9 +40,7 @@ _log = logging.getLogger(__name__)
 class DataConfig(LoaderConfig):
     """AffectNet."""
 
-    root: str = option(
-        "data/demo/affectnet", "folder of AffectNet; the demo set is drawn if it is missing", path=True
-    )
+    root: str = option("data/demo/affectnet", "folder of AffectNet; the demo set is drawn if it is missing", path=True)
     layout: str = option(
         "auto",
         "layout of the folder: csv (Manually_Annotated_Images) or npy (the 2021 release); auto: whichever is found",
@@ -137,9 +135,7 @@ def draw_figures(data: AffectNetDataModule, fit: FitResult) -> dict[str, Figure]
     if names:
         values = outputs.outputs[:, len(data.expressions) :]
         ccc = {name: fit.metrics[f"val/{name}_ccc"] for name in names}
-        drawn["valence_arousal"] = figures.valence_arousal_scatter(
-            outputs.labels["valence_arousal"], values, ccc
-        )
+        drawn["valence_arousal"] = figures.valence_arousal_scatter(outputs.labels["valence_arousal"], values, ccc)
     return drawn
 
 
@@ -154,9 +150,7 @@ def worst_mistakes(data: AffectNetDataModule, outputs: ValidationOutputs, num_im
     dataset = data.datasets["val"]
     positions = {name: position for position, name in enumerate(dataset.names)}
     images = [dataset[positions[outputs.names[row]]]["image"] for row in worst]
-    captions = [
-        f"{data.expressions[target[row]]}\nas {data.expressions[logits[row].argmax()]}" for row in worst
-    ]
+    captions = [f"{data.expressions[target[row]]}\nas {data.expressions[logits[row].argmax()]}" for row in worst]
     return figures.image_grid(images, captions, "most confident mistakes")
 
 

@@ -66,9 +66,7 @@ class FacesConfig(RunConfig):
         path=True,
     )
     epochs: int = option(12, "length of the training in epochs", ge=1)
-    learning_rate: float = option(
-        1e-3, "learning rate of Adam at the start; it falls to 0 along a cosine", gt=0, le=10
-    )
+    learning_rate: float = option(1e-3, "learning rate of Adam at the start; it falls to 0 along a cosine", gt=0, le=10)
     landmark_weight: float = option(
         10.0, "weight of the landmark loss; the cross entropy over people has weight 1", ge=0
     )

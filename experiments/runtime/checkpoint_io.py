@@ -19,9 +19,7 @@ _REQUIRED: Final = ("state_dict", "optimizer_states", "loops", "epoch", "global_
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint under a temporary name in its own folder, where Lightning writes to `$TMPDIR` first."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint atomically.
 
         Raises:

@@ -88,9 +88,7 @@ def ending_as_a_command(experiment: str) -> Iterator[None]:
 def _end(error: BaseException, experiment: str) -> NoReturn:
     """End the program as an error or a signal asks."""
     is_child = STOP_SIGNALS.is_child
-    if (
-        STOP_SIGNALS.number is not None
-    ):  # also where a library has turned the Interruption into something else
+    if STOP_SIGNALS.number is not None:  # also where a library has turned the Interruption into something else
         interruption = Interruption(STOP_SIGNALS.number)
         end_children(patience=10.0)
         if not is_child:

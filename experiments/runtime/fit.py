@@ -148,10 +148,7 @@ def scores_by_stage(
         name = staged.stage_at(int(row["epoch"])).name
         if name not in best or row[monitor] > best[name][monitor]:
             best[name] = row
-    return {
-        name: {key: value for key, value in row.items() if key.startswith("val/")}
-        for name, row in best.items()
-    }
+    return {name: {key: value for key, value in row.items() if key.startswith("val/")} for name, row in best.items()}
 
 
 def describe_cut_stages(stages: Sequence[Stage], max_epochs: int | None) -> str:
@@ -179,15 +176,11 @@ def evaluate(
 ) -> tuple[dict[str, float], ValidationOutputs]:
     """Validate a network without training it; return its scores, and its outputs with the labels."""
     outputs = ValidationOutputs()
-    trainer = build_trainer(
-        settings.trainer, [*settings.callbacks, outputs], logger=False, enable_checkpointing=False
-    )
+    trainer = build_trainer(settings.trainer, [*settings.callbacks, outputs], logger=False, enable_checkpointing=False)
     return validate(trainer, module, data), outputs
 
 
-def validate(
-    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
-) -> dict[str, float]:
+def validate(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
     """Run one validation pass and return its metrics as numbers."""
     return {key: float(value) for key, value in trainer.validate(module, data, verbose=False)[0].items()}
 

@@ -16,9 +16,7 @@ from affect.stop_signals import STOP_SIGNALS
 from experiments.runtime.reports.messages import warn
 
 _POLL_SECONDS: Final = 0.5
-_LOST_CONNECTION: Final = re.compile(
-    r"gloo|nccl|connection (reset|closed|refused)|broken pipe|socket|store", re.I
-)
+_LOST_CONNECTION: Final = re.compile(r"gloo|nccl|connection (reset|closed|refused)|broken pipe|socket|store", re.I)
 _ending = threading.Lock()
 
 
@@ -66,11 +64,7 @@ def lost_process(error: BaseException) -> str:
         error: What was raised.
     """
     together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-    if (
-        not together
-        or not isinstance(error, RuntimeError | OSError)
-        or not _LOST_CONNECTION.search(str(error))
-    ):
+    if not together or not isinstance(error, RuntimeError | OSError) or not _LOST_CONNECTION.search(str(error)):
         return ""
     # The watching thread can name the lost process: give it time to do so and to end this one.
     time.sleep(6 * _POLL_SECONDS)

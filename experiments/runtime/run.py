@@ -114,9 +114,7 @@ class Run:
         save_config(self.config, self.folder / "config.yaml")
         if not self._place.is_new:
             # The provenance names the last command only.
-            write_json(
-                self.folder / _RESUMES, [*self._resumes(), {"words": sys.argv[1:], "changes": self._changes}]
-            )
+            write_json(self.folder / _RESUMES, [*self._resumes(), {"words": sys.argv[1:], "changes": self._changes}])
 
     @property
     def _computes(self) -> bool:
@@ -165,9 +163,7 @@ class Run:
         if self.logger is not None:
             self.logger.experiment.log({name: wandb.Table(dataframe=table)})
 
-    def finish(
-        self, metrics: Mapping[str, float], provenance: Mapping[str, Any], *artifact: Path
-    ) -> dict[str, float]:
+    def finish(self, metrics: Mapping[str, float], provenance: Mapping[str, Any], *artifact: Path) -> dict[str, float]:
         """Write `metrics.json` and `provenance.json`, close the W&B run, and make this run the latest.
 
         Args:

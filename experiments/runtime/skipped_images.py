@@ -36,8 +36,7 @@ def check_images(data: ImageDataModule, folder: Path) -> None:
             write_text(listing, "\n".join(found) + "\n")
         shown = "\n".join(found[:10])
         raise UnreadableImageError(
-            f"{count}:\n{shown}\nAll are listed in {listing}. Restore them, or leave them out with "
-            "data.on_corrupt=skip"
+            f"{count}:\n{shown}\nAll are listed in {listing}. Restore them, or leave them out with data.on_corrupt=skip"
         )
     _log.warning("%s and left out, for example %s", count, found[0])
 

@@ -65,9 +65,7 @@ def check_limits(config: TrainerConfig) -> None:
     on_gpu = config.accelerator in kinds or (config.accelerator == "auto" and _has_gpu())
     available = max(torch.cuda.device_count(), 1)
     if on_gpu and config.devices != "auto" and int(config.devices) > available:
-        raise ConfigError(
-            f"trainer.devices={config.devices}, but this machine has {available} such device(s)"
-        )
+        raise ConfigError(f"trainer.devices={config.devices}, but this machine has {available} such device(s)")
     _check_slurm(config, available if on_gpu else 1)
 
 
@@ -78,9 +76,7 @@ def _has_gpu() -> bool:
 def _check_slurm(config: TrainerConfig, available: int) -> None:
     """Compare the number of processes that `srun` has started with what the configuration asks for."""
     names = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES")
-    tasks, per_node, nodes = (
-        int(value) if (value := os.environ.get(name, "")).isdecimal() else None for name in names
-    )
+    tasks, per_node, nodes = (int(value) if (value := os.environ.get(name, "")).isdecimal() else None for name in names)
     if tasks is None or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return
     devices = available if config.devices == "auto" else int(config.devices)

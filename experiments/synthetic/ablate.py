@@ -129,9 +129,7 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
     config = replace(config, backbone=settled(config.backbone))
     pretrained = load_pretrained(config)
     # Built before anything trains: weights that do not fit would end hours of training.
-    baseline = replace(
-        pretrained, backbone=build_untrained(pretrained.spec, config.baseline_weights, config.seed)
-    )
+    baseline = replace(pretrained, backbone=build_untrained(pretrained.spec, config.baseline_weights, config.seed))
     run = Run("synthetic_ablation", config, config.data.root)
     warn_of_drawn_weights(config.baseline_weights, config.data.root, "baseline_weights")
     rows = AblationRows(run.folder / "ablation.csv", COLUMNS)

@@ -74,9 +74,7 @@ def report_blend(
         metrics[f"val/expression_f1/{name}@blend"] = float(value)
     group = np.array([people[name] for name in finetuned.names]) if people else None
     num_people = 0 if group is None else len(np.unique(group))
-    known: dict[str, Any] = (
-        {"group": group, "num_folds": min(NUM_FOLDS, num_people)} if num_people > 1 else {}
-    )
+    known: dict[str, Any] = {"group": group, "num_folds": min(NUM_FOLDS, num_people)} if num_people > 1 else {}
     for name in SPACES:
         metrics[f"val/expression_f1@blend_{name}"] = float(curves[name].f1.max())
         alone = cross_fitted_blend(*logits, target, [name], **known)

@@ -52,9 +52,7 @@ class DataConfig(LoaderConfig):
         "folder of the data set (LSD); the demo set is drawn if it is missing",
         path=True,
     )
-    test_images: str | None = option(
-        None, "folder of the test images; null: test_set_images in data.root", path=True
-    )
+    test_images: str | None = option(None, "folder of the test images; null: test_set_images in data.root", path=True)
     jitter: list[float] = option(
         [0.3, 0.3, 0.3, 0.1],
         "largest random changes in training: relative ones of brightness, contrast and saturation, and that of hue as "
@@ -96,9 +94,7 @@ class SyntheticConfig(RunConfig):
     stages: StagesConfig = field(
         default_factory=lambda: StagesConfig(everything=StageConfig(epochs=5, learning_rate=1e-4))
     )
-    optimizer: ExpressionOptimizerConfig = field(
-        default_factory=lambda: ExpressionOptimizerConfig(label_smoothing=0.1)
-    )
+    optimizer: ExpressionOptimizerConfig = field(default_factory=lambda: ExpressionOptimizerConfig(label_smoothing=0.1))
     sam_everything: bool = option(True, "use SAM also in the stage in which all layers train")
     start_from_pretrained: bool = option(
         False, "start the classifier from the pre-trained weights of its expressions; false: from random ones"

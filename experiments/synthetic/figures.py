@@ -58,11 +58,7 @@ def blend_curve(blend: BlendReport) -> Figure:
 
 def before_after(data: SyntheticFacesDataModule, per_class: int = 2) -> Figure:
     """Draw training faces of each class before and after preparation."""
-    pairs = [
-        pair
-        for label in range(len(data.expressions))
-        for pair in islice(readable_pairs(data, label), per_class)
-    ]
+    pairs = [pair for label in range(len(data.expressions)) for pair in islice(readable_pairs(data, label), per_class)]
     figure = Figure(figsize=(1.5 * max(len(pairs), 1), 3.6), layout="constrained")
     figure.suptitle("training faces, before and after")
     for column, (path, *images) in enumerate(pairs):

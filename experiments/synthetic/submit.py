@@ -196,9 +196,7 @@ def build_test_data(config: SubmitConfig, spec: BackboneSpec) -> SyntheticFacesD
     copies = {}
     if config.preparation.validation:
         listed = read_test_list(Path(config.data.root, TEST_LIST))
-        copies["predict"] = prepare_faces(
-            images, listed, config.preparation, config.trainer, config.data.on_corrupt
-        )
+        copies["predict"] = prepare_faces(images, listed, config.preparation, config.trainer, config.data.on_corrupt)
     return SyntheticFacesDataModule(
         **asdict(config.data), copies=copies, image_size=spec.image_size, mean=spec.mean, std=spec.std
     )

@@ -140,9 +140,7 @@ def train_parts(
         raise ConfigError("neither stages.classifier.epochs nor stages.everything.epochs is above 0")
     assert settings.folder is not None
     if settings.resume and (old := settings.folder / name / "classifier_only").is_dir():
-        raise ConfigError(
-            f"{old} is of a version that trained in two fits, and cannot be resumed; start a new run"
-        )
+        raise ConfigError(f"{old} is of a version that trained in two fits, and cannot be resumed; start a new run")
     check_images(data, settings.folder)
     module = build_module(config, data, pretrained)
     scores, pretrained_outputs = evaluate(settings, module, data)
@@ -188,9 +186,7 @@ def describe_data(data: SyntheticFacesDataModule) -> dict[str, Any]:
     return {"data_fingerprint": data_digest(data.datasets), "upscaling": copies}
 
 
-def build_module(
-    config: SyntheticConfig, data: SyntheticFacesDataModule, pretrained: Pretrained
-) -> FinetuningModule:
+def build_module(config: SyntheticConfig, data: SyntheticFacesDataModule, pretrained: Pretrained) -> FinetuningModule:
     """Build the network with the pre-trained encoder and, as its classifier, the pre-trained rows of its classes.
 
     Raises:
@@ -209,9 +205,7 @@ def build_module(
 def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: SyntheticFacesDataModule) -> None:
     """Write the fine-tuned network, and beside it `blend.json` with what prediction needs."""
     classes = tuple(data.expressions)
-    save_backbone(
-        path, parts.module.backbone, replace(pretrained.spec, expressions=classes, outputs=classes, notes={})
-    )
+    save_backbone(path, parts.module.backbone, replace(pretrained.spec, expressions=classes, outputs=classes, notes={}))
     write_json(path.with_name("blend.json"), {
         "weight": parts.blend.weight, "space": parts.blend.space,
         "pretrained": str(pretrained.path.resolve()), "pretrained_sha256": file_digest(pretrained.path),

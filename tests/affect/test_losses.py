@@ -52,9 +52,7 @@ def reference_loss(
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = expression.numpy()
     known = labels >= 0
-    hard = log_loss(
-        labels[known], probabilities[known], sample_weight=weights[labels[known]], labels=range(8)
-    )
+    hard = log_loss(labels[known], probabilities[known], sample_weight=weights[labels[known]], labels=range(8))
     spread = -(weights * np.log(probabilities[known])).sum() / 8 / weights[labels[known]].sum()
     terms = {"expression": (1 - smoothing) * hard + smoothing * spread}
     for column, name in enumerate(("valence", "arousal")):
@@ -179,9 +177,7 @@ def test_half_precision_outputs_are_scored_in_float32():
     assert found["loss"].dtype == torch.float32
     assert found["loss"].item() == expected["loss"].item()
     with torch.autocast("cpu", torch.bfloat16):
-        assert (
-            MultiTaskLoss(8)(rounded, expression, valence_arousal)["loss"].item() == expected["loss"].item()
-        )
+        assert MultiTaskLoss(8)(rounded, expression, valence_arousal)["loss"].item() == expected["loss"].item()
 
 
 def test_constant_predictions_and_a_single_sample_have_finite_gradients():

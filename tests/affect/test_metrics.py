@@ -155,9 +155,7 @@ def test_samples_are_counted_exactly_beyond_what_float32_can_count():
 
 def score_in_process(rank: int, folder: str, sizes: list[list[int]]) -> None:
     """Score this process's share, in its batches; the shares lie one behind the other."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(sizes)
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(sizes))
     data = sample(sum(map(sum, sizes)))
     start = sum(map(sum, sizes[:rank]))
     by_class, by_value = ExpressionMetrics(BACKBONE_EXPRESSIONS, "Contempt"), ValenceArousalMetrics()
@@ -170,9 +168,7 @@ def score_in_process(rank: int, folder: str, sizes: list[list[int]]) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(
-    "sizes", [[[5, 20], [17]], [[30], []]], ids=["uneven batches", "a process without any batch"]
-)
+@pytest.mark.parametrize("sizes", [[[5, 20], [17]], [[30], []]], ids=["uneven batches", "a process without any batch"])
 def test_two_processes_report_the_scores_of_all_samples(sizes: list[list[int]], tmp_path: Path):
     start: Callable = mp.start_processes
     start(score_in_process, (str(tmp_path), sizes), nprocs=2, start_method="fork")

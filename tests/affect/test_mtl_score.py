@@ -111,9 +111,7 @@ def test_labels_that_do_not_vary_have_no_ccc() -> None:
     values[7, 1] += 1e-6  # one label of 10,001 a little off is enough
     scores = multi_task_score({"valence_arousal": preds}, {"valence_arousal": values})
     assert set(scores) == {"arousal_ccc"}
-    constant = multi_task_score(
-        {"valence_arousal": values[:1].expand_as(values)}, {"valence_arousal": values}
-    )
+    constant = multi_task_score({"valence_arousal": values[:1].expand_as(values)}, {"valence_arousal": values})
     assert constant == {"arousal_ccc": 0}
     assert scores["arousal_ccc"] == pytest.approx(0, abs=1e-6)
 
@@ -157,9 +155,7 @@ def test_a_probability_equal_to_a_threshold_is_active_in_any_precision() -> None
     for threshold in np.arange(1, 10) / 10:
         for preds in (torch.full((1, 12), threshold), torch.full((1, 12), threshold, dtype=torch.float64)):
             thresholds = [float(preds[0, 0])] * 12
-            assert (
-                multi_task_score({"action_units": preds}, {"action_units": units}, thresholds)["au_f1"] == 1
-            )
+            assert multi_task_score({"action_units": preds}, {"action_units": units}, thresholds)["au_f1"] == 1
 
 
 def test_a_task_without_labels_is_absent() -> None:
@@ -233,9 +229,7 @@ def test_perfect_predictions_reach_three() -> None:
 
 def _score_share(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     preds, target = random_set(7)
     share = slice(0, 333) if rank == 0 else slice(333, None)  # uneven shares
     metric = MultiTaskScore()

@@ -23,8 +23,7 @@ def network() -> nn.Module:
 def batches(count: int) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     return [
-        (torch.randn(12, 6, generator=generator), torch.randint(0, 3, (12,), generator=generator))
-        for _ in range(count)
+        (torch.randn(12, 6, generator=generator), torch.randint(0, 3, (12,), generator=generator)) for _ in range(count)
     ]
 
 
@@ -112,9 +111,7 @@ def test_parameters_without_a_gradient_take_no_part():
     sam.ascend()
     raised = weights(model)
     assert all(torch.equal(a, b) for a, b in zip(raised[:2], start[:2], strict=True))
-    assert torch.cat([(a - b).flatten() for a, b in zip(raised, start, strict=True)]).norm() == pytest.approx(
-        0.3
-    )
+    assert torch.cat([(a - b).flatten() for a, b in zip(raised, start, strict=True)]).norm() == pytest.approx(0.3)
     sam.step()
     assert all(torch.equal(a, b) for a, b in zip(weights(model)[:2], start[:2], strict=True))
 

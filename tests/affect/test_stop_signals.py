@@ -11,9 +11,7 @@ import pytest
 from affect.stop_signals import STOP_SIGNALS, Interruption, StopSignals, ignore_stop_signals
 
 
-def exit_status(
-    function: Callable[[], None], *signals: int, pause: float = 0.0, deferring: bool = False
-) -> int | None:
+def exit_status(function: Callable[[], None], *signals: int, pause: float = 0.0, deferring: bool = False) -> int | None:
     """Run a function in a fork, send it signals as soon as it listens or defers, and give its exit status."""
     context = multiprocessing.get_context("fork")
     listening = context.Event()
@@ -57,9 +55,7 @@ def deaf() -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("function", [wait, deferred])
-def test_a_stopped_process_exits_with_the_shells_status(
-    function: Callable[[], None], number: int, status: int
-) -> None:
+def test_a_stopped_process_exits_with_the_shells_status(function: Callable[[], None], number: int, status: int) -> None:
     assert exit_status(function, number) == status
 
 
@@ -82,9 +78,7 @@ def test_signals_taken_outside_the_block_interrupt_at_once() -> None:
     assert caught.value.args == (signal.SIGTERM,)
 
 
-def test_a_terminal_gets_its_cursor_back(
-    capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_gets_its_cursor_back(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     signals = StopSignals()
     with signals.listen():
         signals.defer()

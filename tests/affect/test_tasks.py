@@ -94,9 +94,7 @@ def test_valence_arousal_loss() -> None:
     part = target.clone()
     part[::2, 0] = torch.nan
     preds = torch.randn(50, 2)
-    torch.testing.assert_close(
-        valence_arousal_loss(preds, part), valence_arousal_loss(preds[1::2], target[1::2])
-    )
+    torch.testing.assert_close(valence_arousal_loss(preds, part), valence_arousal_loss(preds[1::2], target[1::2]))
 
 
 def test_nothing_labelled_gives_zero_with_a_graph() -> None:
@@ -126,9 +124,7 @@ def test_expression_loss_is_the_mean_over_labelled_rows_of_weight_times_loss() -
         if label >= 0:
             chances = np.exp(row) / np.exp(row).sum()
             terms.append(-weights[label] * np.log(chances[label]))
-    found = TaskLoss({"expression": torch.tensor(weights)})(
-        "expression", torch.tensor(logits), torch.tensor(target)
-    )
+    found = TaskLoss({"expression": torch.tensor(weights)})("expression", torch.tensor(logits), torch.tensor(target))
     assert float(found) == pytest.approx(np.mean(terms), rel=1e-12)
 
 

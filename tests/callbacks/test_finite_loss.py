@@ -32,8 +32,7 @@ class Network(pl.LightningModule):
 def fit(losses: list[float], folder: Path, validate: bool = False) -> Network:
     module = Network()
     data = [
-        {"loss": torch.tensor(loss), "name": [f"{step}/a.jpg", f"{step}/b.jpg"]}
-        for step, loss in enumerate(losses)
+        {"loss": torch.tensor(loss), "name": [f"{step}/a.jpg", f"{step}/b.jpg"]} for step, loss in enumerate(losses)
     ]
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -57,9 +56,7 @@ def test_the_batch_is_named_one_step_later(value: float, tmp_path: Path):
 
 
 @pytest.mark.parametrize("validate", [False, True])
-def test_the_last_step_of_an_epoch_is_checked_before_anything_is_saved_or_judged(
-    tmp_path: Path, validate: bool
-):
+def test_the_last_step_of_an_epoch_is_checked_before_anything_is_saved_or_judged(tmp_path: Path, validate: bool):
     with pytest.raises(NonFiniteLossError, match=r"step 3 .* 2/a\.jpg"):
         fit([1.0, 1.0, float("nan")], tmp_path, validate)
     assert not list(tmp_path.iterdir())

@@ -105,6 +105,4 @@ def test_a_row_holds_all_that_its_epoch_logged_also_after_a_resume(tmp_path: Pat
     for name in ("val", "module", "callback"):
         assert table[name].tolist() == ends, name
     assert table["early"].iloc[:2].tolist() == ends[:2]
-    assert table["early"].iloc[2:].isna().all(), (
-        "a value that an epoch did not log is not that of an earlier one"
-    )
+    assert table["early"].iloc[2:].isna().all(), "a value that an epoch did not log is not that of an earlier one"

@@ -76,9 +76,7 @@ def fit(
     )  # fmt: skip
     # With a generator of its own, as our DataModules give it: else each epoch's iterator draws from the global one.
     loader = DataLoader(torch.zeros(STEPS), batch_size=None, generator=torch.Generator())
-    trainer.fit(
-        module, loader, DataLoader(torch.zeros(1), batch_size=None), ckpt_path=resume, weights_only=True
-    )
+    trainer.fit(module, loader, DataLoader(torch.zeros(1), batch_size=None), ckpt_path=resume, weights_only=True)
     return module, callback
 
 

@@ -48,9 +48,7 @@ def run_epoch(
 
 def test_images_after_the_warm_up_are_counted(clock: Clock):
     callback = Throughput(warmup=2)
-    assert run_epoch(callback, clock, [8, 8, 8, 8, 4], [60, 30, 1, 1, 2]) == [
-        ("train/images_per_second", 5.0)
-    ]
+    assert run_epoch(callback, clock, [8, 8, 8, 8, 4], [60, 30, 1, 1, 2]) == [("train/images_per_second", 5.0)]
     assert callback.images_per_second == 5.0
 
 

@@ -34,9 +34,7 @@ class Collected(ValidationOutputs):
         super().on_validation_end(trainer, pl_module)
 
 
-def run(
-    panels: WandbPanels, logger: Any, outputs_of: type[ValidationOutputs] = ValidationOutputs
-) -> torch.Tensor:
+def run(panels: WandbPanels, logger: Any, outputs_of: type[ValidationOutputs] = ValidationOutputs) -> torch.Tensor:
     collected = outputs_of()
     trainer: Any = SimpleNamespace(logger=logger, global_step=17, world_size=1, callbacks=[collected, panels])
     module: Any = None
@@ -48,9 +46,7 @@ def run(
             "image": ((pixels / 255 - mean) / std)[: len(labels)],
             "expression": torch.tensor(labels), "name": [f"{index}-{row}.jpg" for row in range(len(labels))],
         }  # fmt: skip
-        outputs = torch.nn.functional.one_hot(
-            torch.tensor(preds), 4
-        ).float()  # two classes, then other outputs
+        outputs = torch.nn.functional.one_hot(torch.tensor(preds), 4).float()  # two classes, then other outputs
         for callback in (collected, panels):
             callback.on_validation_batch_end(trainer, module, outputs, batch, index)
     for callback in (collected, panels):

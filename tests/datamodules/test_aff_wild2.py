@@ -31,9 +31,7 @@ def test_batches_keep_the_contract(aff_wild2: Path) -> None:
     batch = next(iter(data.val_dataloader()))
     batch = data.on_after_batch_transfer(batch, 0)
     assert batch["image"].shape == (50, 3, 32, 32)
-    assert (
-        batch["image"].dtype == batch["valence_arousal"].dtype == batch["action_units"].dtype == torch.float32
-    )
+    assert batch["image"].dtype == batch["valence_arousal"].dtype == batch["action_units"].dtype == torch.float32
     assert batch["expression"].dtype == torch.int64
     assert batch["name"][0] == "video6/00001.jpg"
     assert batch["expression"][1] == -1
@@ -66,9 +64,7 @@ def test_frames_of_both_lists_are_refused_and_videos_of_both_give_a_warning(aff_
 def test_frames_listed_twice_with_other_labels_give_a_warning(aff_wild2: Path) -> None:
     path = aff_wild2 / "validation_set_annotations.txt"
     path.write_text("h\nw/1.jpg,0.5,0.5,1" + ",0" * 12 + "\nw/1.jpg,0.5,0.5,2" + ",0" * 12 + "\n")
-    with pytest.warns(
-        UserWarning, match=r"validation_set_annotations\.txt: 1 images .* labels of 1 contradict"
-    ):
+    with pytest.warns(UserWarning, match=r"validation_set_annotations\.txt: 1 images .* labels of 1 contradict"):
         load_splits(aff_wild2)
 
 
@@ -121,9 +117,7 @@ def test_a_chunk_holds_its_frames_and_the_names_of_missing_ones(aff_wild2: Path)
     assert not any(str(folder) in reason for reason in item["missing"].values())
 
 
-def test_an_inaccessible_image_does_not_count_as_missing(
-    aff_wild2: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_inaccessible_image_does_not_count_as_missing(aff_wild2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = load_annotations(aff_wild2, "val").name[:3]
     folder = image_folder(aff_wild2)
 
@@ -203,17 +197,13 @@ def test_a_file_that_comes_after_the_survey_is_not_read(aff_wild2: Path) -> None
     assert survey.changed_rows().tolist() == [1]
 
 
-def test_each_process_loads_its_own_chunks(
-    aff_wild2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_process_loads_its_own_chunks(aff_wild2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = StorePlan(load_annotations(aff_wild2, "val").name, {"features": 2}, {}, chunk_rows=30)
     writer = FeatureStoreWriter(tmp_path / "store", plan)
     seen = []
     for rank in range(2):
         monkeypatch.setattr("datamodules.frame_chunks.process_share", lambda rank=rank: (rank, 2))
-        data = FrameChunksDataModule(
-            survey_frames(image_folder(aff_wild2), plan.names), writer, 16, **STATISTICS
-        )
+        data = FrameChunksDataModule(survey_frames(image_folder(aff_wild2), plan.names), writer, 16, **STATISTICS)
         data.prepare_data()
         seen.append([batch["chunk"] for batch in data.predict_dataloader()])
     assert seen == [[0, 2], [1]]

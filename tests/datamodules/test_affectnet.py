@@ -118,9 +118,7 @@ def test_an_image_in_both_splits_is_refused(affectnet_csv: Path, tmp_path: Path)
     with (affectnet_csv / "training.csv").open("a") as file:
         file.write(line.replace("/", "\\").replace(",4,4,24,24,", ",4,4,24,23,") + "\n")
     for _ in ("read", "cached"):
-        with pytest.raises(
-            AnnotationError, match=rf"1 images are in both .*/{line.split(',')[0]}; .*take them"
-        ):
+        with pytest.raises(AnnotationError, match=rf"1 images are in both .*/{line.split(',')[0]}; .*take them"):
             build(affectnet_csv, tmp_path)
 
 
@@ -130,9 +128,7 @@ def test_faces_listed_twice_give_a_warning_and_two_faces_of_a_photo_none(affectn
     other_label = lines[3].replace("1;2;3,2,", "1;2;3,6,")
     assert other_label != lines[3]
     path.write_text("\n".join([*lines, lines[5], other_label, lines[6].replace(",24,24,", ",24,23,")]))
-    with pytest.warns(
-        UserWarning, match=r"\(train\): 2 images .* labels of 1 contradict each other, such as"
-    ):
+    with pytest.warns(UserWarning, match=r"\(train\): 2 images .* labels of 1 contradict each other, such as"):
         build(affectnet_csv, tmp_path)
 
 

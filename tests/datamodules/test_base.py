@@ -27,14 +27,10 @@ class Pictures(ImageDataModule):
     """The pictures of a fixture folder."""
 
     def __init__(self, root: Path, paths: list[str], **loader: Any) -> None:
-        super().__init__(
-            **({"image_size": 32, "mean": MEAN, "std": STD, "batch_size": 8, "num_workers": 0} | loader)
-        )
+        super().__init__(**({"image_size": 32, "mean": MEAN, "std": STD, "batch_size": 8, "num_workers": 0} | loader))
         labels = {"expression": np.arange(len(paths))}
         for split in ("train", "val", "predict"):
-            self.datasets[split] = ImageDataset(
-                root, paths, self.image_size, labels, on_corrupt=self.on_corrupt
-            )
+            self.datasets[split] = ImageDataset(root, paths, self.image_size, labels, on_corrupt=self.on_corrupt)
 
 
 class Recorder(pl.LightningModule):
@@ -92,9 +88,7 @@ def test_only_training_images_are_flipped(affectnet_csv: Path, paths: list[str])
     plain = run(Pictures(affectnet_csv, paths)).seen
     flipped = run(Pictures(affectnet_csv, paths, flip=1.0)).seen
     for split in ("val", "predict"):
-        assert all(
-            torch.equal(a["image"], b["image"]) for a, b in zip(plain[split], flipped[split], strict=True)
-        )
+        assert all(torch.equal(a["image"], b["image"]) for a, b in zip(plain[split], flipped[split], strict=True))
     pairs = list(zip(plain["train"], flipped["train"], strict=True))
     assert all(torch.equal(a["image"].flip(-1), b["image"]) for a, b in pairs)
 
@@ -157,12 +151,8 @@ def test_a_last_training_batch_of_one_image_is_left_out_since_batch_normalisatio
         run(data)
 
 
-def test_a_folder_in_which_nothing_can_be_read_stops_the_run_even_when_skipping(
-    affectnet_csv: Path, paths: list[str]
-):
-    with pytest.raises(
-        UnreadableImageError, match=r"not one of the first 8 images .*elsewhere/.*right folder"
-    ):
+def test_a_folder_in_which_nothing_can_be_read_stops_the_run_even_when_skipping(affectnet_csv: Path, paths: list[str]):
+    with pytest.raises(UnreadableImageError, match=r"not one of the first 8 images .*elsewhere/.*right folder"):
         run(Pictures(affectnet_csv / "elsewhere", paths, on_corrupt="skip"))
 
 
@@ -188,9 +178,7 @@ def test_a_resumed_run_sees_the_batches_of_one_that_ran_through(
     found = run(noisy(), epochs=3, resume=tmp_path / "1.ckpt").seen["train"]
     assert [batch["name"] for batch in found] == [batch["name"] for batch in expected]
     if num_workers:  # without, the noise follows from the global state, which is not the loader's affair
-        assert all(
-            torch.equal(one["image"], other["image"]) for one, other in zip(found, expected, strict=True)
-        )
+        assert all(torch.equal(one["image"], other["image"]) for one, other in zip(found, expected, strict=True))
 
 
 def test_the_global_random_state_is_left_alone(affectnet_csv: Path, paths: list[str]):

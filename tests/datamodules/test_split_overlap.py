@@ -42,9 +42,7 @@ def test_shared_videos_are_counted() -> None:
 
 
 def test_shared_images_are_refused() -> None:
-    with pytest.raises(
-        AnnotationError, match=r"set: 4 images are in both .* such as d, c, b; .*take them out"
-    ):
+    with pytest.raises(AnnotationError, match=r"set: 4 images are in both .* such as d, c, b; .*take them out"):
         refuse_shared_images("set", {"train": ["a", "b", "c", "d"], "val": ["d", "c", "d", "b", "a", "e"]})
 
 

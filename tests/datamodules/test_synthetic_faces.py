@@ -77,8 +77,7 @@ def test_validation_faces_are_not_jittered(root: Path) -> None:
     first, again = (data.datasets["val"][0]["image"] for _ in range(2))
     np.testing.assert_array_equal(first, again)
     changed = [
-        not np.array_equal(data.datasets["train"][0]["image"], data.datasets["train"][0]["image"])
-        for _ in range(3)
+        not np.array_equal(data.datasets["train"][0]["image"], data.datasets["train"][0]["image"]) for _ in range(3)
     ]
     assert any(changed)
 
@@ -166,9 +165,7 @@ def test_a_validation_face_among_the_training_faces_gives_a_warning(root: Path, 
     copy = Path(shutil.copytree(root, tmp_path / "set"))
     face = next((copy / VALIDATION_FOLDER / "FEAR").glob("*.jpg"))
     shutil.copy(face, copy / TRAIN_FOLDER / "SADNESS" / face.name)
-    with pytest.warns(
-        UserWarning, match=rf"1 images are in both .*SADNESS/{face.name} and .*FEAR/{face.name}"
-    ):
+    with pytest.warns(UserWarning, match=rf"1 images are in both .*SADNESS/{face.name} and .*FEAR/{face.name}"):
         SyntheticFacesDataModule(str(copy), **LOADER).setup()
 
 

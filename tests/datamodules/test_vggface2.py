@@ -36,9 +36,7 @@ def tree(tmp_path: Path) -> Path:
     for person in ("ada", "bob"):
         draw(root / "train" / person, 3)
         draw(root / "val" / person, 1, first=3)
-    (root / "train" / "ada" / "landmarks.csv").write_text(
-        "file,x0,y0,x1,y1\n0000.jpg,0,0,20,10\n0002.jpg,10,5,5,7.5\n"
-    )
+    (root / "train" / "ada" / "landmarks.csv").write_text("file,x0,y0,x1,y1\n0000.jpg,0,0,20,10\n0002.jpg,10,5,5,7.5\n")
     return root
 
 
@@ -109,9 +107,7 @@ def test_landmarks_of_a_photo_stored_on_its_side_are_turned_with_it(tree: Path, 
     assert sample["image"][5:].min() > 235
 
 
-def test_hidden_files_and_folders_are_no_data_and_others_are_reported_in_every_run(
-    tree: Path, tmp_path: Path
-):
+def test_hidden_files_and_folders_are_no_data_and_others_are_reported_in_every_run(tree: Path, tmp_path: Path):
     expected = build(tree, tmp_path).datasets["train"].paths.tolist()
     ada = tree / "train" / "ada"
     for name in ("._0000.jpg", "Thumbs.db", ".DS_Store", "desktop.ini"):
@@ -127,9 +123,7 @@ def test_hidden_files_and_folders_are_no_data_and_others_are_reported_in_every_r
     (ada / "clip.mp4").write_bytes(b"x")
     draw(tree / "train", 1)
     for _ in range(2):
-        with pytest.warns(
-            UserWarning, match=r"3 entries are not read.*: train/0000.jpg, train/ada/album.jpg, tr"
-        ):
+        with pytest.warns(UserWarning, match=r"3 entries are not read.*: train/0000.jpg, train/ada/album.jpg, tr"):
             data = build(tree, tmp_path)
     assert data.datasets["train"].paths.tolist() == expected
 
@@ -181,9 +175,7 @@ def test_each_kind_of_malformed_landmark_file_is_named(tree: Path, tmp_path: Pat
 
 def test_landmark_files_of_other_numbers_of_points_are_named(tree: Path, tmp_path: Path):
     (tree / "val" / "bob" / "landmarks.csv").write_text("file,x0,y0\n0003.jpg,1,2\n")
-    with pytest.raises(
-        AnnotationError, match=r"val/bob/landmarks\.csv: 1 points a face, but 2 in .*train/ada"
-    ):
+    with pytest.raises(AnnotationError, match=r"val/bob/landmarks\.csv: 1 points a face, but 2 in .*train/ada"):
         build(tree, tmp_path)
 
 

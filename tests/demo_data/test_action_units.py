@@ -67,9 +67,7 @@ SIGNS = [
 @pytest.mark.parametrize("who", [0, 1, 2])
 def test_each_unit_moves_the_right_landmarks_the_right_way(unit, measure, sign, who):
     neutral = neutral_landmarks(person("sheet", 0, who))
-    values = [
-        measure(deform(neutral, activation({unit: strength}))) for strength in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
+    values = [measure(deform(neutral, activation({unit: strength}))) for strength in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert values[0] == pytest.approx(measure(neutral))
     assert np.all(np.diff(values) * sign > 0)
 

@@ -47,9 +47,7 @@ def test_contempt_is_one_sided_and_happiness_is_not():
 
 def test_valence_and_arousal_follow_the_circumplex():
     rng = np.random.default_rng(3)
-    means = {
-        name: np.mean([express(name, rng).valence_arousal for _ in range(100)], axis=0) for name in PROTOTYPES
-    }
+    means = {name: np.mean([express(name, rng).valence_arousal for _ in range(100)], axis=0) for name in PROTOTYPES}
     assert means["Happiness"][0] > 0.4
     assert max(means[name][0] for name in ("Sadness", "Fear", "Disgust", "Anger", "Contempt")) < -0.15
     assert min(means[name][1] for name in ("Surprise", "Fear", "Anger")) > 0.4

@@ -62,8 +62,6 @@ def test_a_finished_set_is_left_alone(root):
 
 
 def test_units_are_drawn_independently_of_one_another():
-    active = (
-        np.stack([random_action_units(generator("faces", 0, 0, i)).max(axis=0) for i in range(2000)]) > 0.1
-    )
+    active = np.stack([random_action_units(generator("faces", 0, 0, i)).max(axis=0) for i in range(2000)]) > 0.1
     correlation = np.corrcoef(active.T)
     assert np.abs(correlation - np.eye(len(correlation))).max() < 0.12

@@ -64,9 +64,7 @@ def run_pretrain(shared_affectnet_csv: Path) -> Runner:
     def run(out: Path, *more: str) -> dict[str, float]:
         words_here = [*words, f"output_dir={out}", f"data.cache_dir={out}/cache", *more]
         config = load_config(PretrainConfig, "pretrain", words_here, "debug")
-        return pretrain(
-            replace(config, recipe="tiny")
-        )  # by its name a debug run, which never becomes the latest
+        return pretrain(replace(config, recipe="tiny"))  # by its name a debug run, which never becomes the latest
 
     return run
 

@@ -55,9 +55,7 @@ def options(weights) -> UpscalingOptions:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -86,9 +84,7 @@ def test_odd_images_come_out_upright_grey_and_on_white_and_the_rest_is_reported(
     Image.fromarray(colours).save(source / "photo.png", exif=turned)
     Image.fromarray(colours[..., 0]).save(source / "grey.png")
     Image.fromarray(colours[..., 0].astype(np.uint16) * 257).save(source / "deep.tif")
-    Image.fromarray(np.full((12, 16, 4), (255, 0, 255, 0), np.uint8)).save(
-        source / "clear.webp", lossless=True
-    )
+    Image.fromarray(np.full((12, 16, 4), (255, 0, 255, 0), np.uint8)).save(source / "clear.webp", lossless=True)
     Image.fromarray(colours).save(source / "same.jpg")
     Image.fromarray(255 - colours).save(source / "same.bmp")
     (source / "film.mp4").write_bytes(b"x")
@@ -163,20 +159,14 @@ def test_a_signal_stops_the_pass_after_a_batch_that_is_kept(source, options, exp
         upscale_tree(source, destination, options, TRAINER)
     assert caught.value.exit_status == 143
     assert len(batches) == 2
-    assert {name for batch in batches for name in batch} <= set(contents(destination)), (
-        "finished images are kept"
-    )
+    assert {name for batch in batches for name in batch} <= set(contents(destination)), "finished images are kept"
     upscale_tree(source, destination, options, TRAINER)
     assert contents(destination) == expected
-    again = {name for batch in batches[:2] for name in batch} & {
-        name for batch in batches[2:] for name in batch
-    }
+    again = {name for batch in batches[:2] for name in batch} & {name for batch in batches[2:] for name in batch}
     assert len(again) < options.batch_size, "at most the batch of the unreadable image is computed again"
 
 
-def test_a_pass_stopped_by_an_error_resumes_to_the_same_tree(
-    source, options, expected, tmp_path, monkeypatch
-):
+def test_a_pass_stopped_by_an_error_resumes_to_the_same_tree(source, options, expected, tmp_path, monkeypatch):
     original, calls = UpscaledTree.write, []
 
     def fail_once(self, name, image):
@@ -334,10 +324,7 @@ def test_a_link_to_a_folder_around_the_source_is_left_out_and_named(source, opti
     options.engine = "lanczos"
     for _ in range(2):  # also when the copy is complete
         upscale_tree(source, tmp_path / "out", options, TRAINER)
-        assert (
-            "1 files were left out, for example up: a link back to a folder above it"
-            in capsys.readouterr().err
-        )
+        assert "1 files were left out, for example up: a link back to a folder above it" in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("beside"))
 
 
@@ -358,7 +345,5 @@ def test_a_destination_within_the_source_is_refused(source, options):
 
 @pytest.mark.parametrize("recipe", ["paper", "demo", "fast"])
 def test_recipes_fit_the_schema(recipe):
-    config = load_config(
-        UpscalingConfig, "upscaling", [f"recipe={recipe}", "source=a", "destination=b"], "demo"
-    )
+    config = load_config(UpscalingConfig, "upscaling", [f"recipe={recipe}", "source=a", "destination=b"], "demo")
     assert config.upscaling.outscale == 2

@@ -16,9 +16,7 @@ def test_list(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_valid_file_is_accepted(
-    tmp_path: Path, test_list: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_valid_file_is_accepted(tmp_path: Path, test_list: Path, capsys: pytest.CaptureFixture[str]) -> None:
     submission = tmp_path / "submission.txt"
     submission.write_text("image,expression\n0.jpg,3\n1.jpg,0\n")
     validate(ValidationConfig("lsd", str(submission), str(test_list)))

@@ -118,9 +118,7 @@ def mtl_config(root: Path, folder: Path, features: Path) -> MtlConfig:
 def upscaling(root: Path, folder: Path) -> Mapping[str, object]:
     """Enlarge a folder of faces."""
     options = UpscalingOptions(weights=str(root / "network.pth"), batch_size=2)
-    upscale_tree(
-        root / "faces", folder / "large", options, TrainerConfig(accelerator="cpu", progress_bar=False)
-    )
+    upscale_tree(root / "faces", folder / "large", options, TrainerConfig(accelerator="cpu", progress_bar=False))
     return digests(folder / "large", "*.png")
 
 
@@ -158,6 +156,4 @@ def leave_out_figures() -> None:
 def result(run: Path) -> Mapping[str, object]:
     """Return the metrics but for clocks, and digests of all weights."""
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in metrics.items() if name not in CLOCKS} | digests(
-        run, "*.safetensors"
-    )
+    return {name: value for name, value in metrics.items() if name not in CLOCKS} | digests(run, "*.safetensors")

@@ -76,9 +76,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Work]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_disturbed_stage_ends_like_an_undisturbed_one(
-    stages: dict[str, Work], tmp_path: Path, stage: str
-) -> None:
+def test_a_disturbed_stage_ends_like_an_undisturbed_one(stages: dict[str, Work], tmp_path: Path, stage: str) -> None:
     expected = run_undisturbed(stages[stage], tmp_path / "undisturbed")
     for kind, fault in FAULTS.items():
         trials = try_fault(fault, stages[stage], expected, tmp_path / kind.replace(" ", "_"), 1)

@@ -120,9 +120,7 @@ def run_undisturbed(work: Work, place: Path) -> Undisturbed:
     return Undisturbed(result, int(changes))
 
 
-def try_fault(
-    fault: Fault, work: Work, expected: Undisturbed, folder: Path, count: int | None = None
-) -> Trials:
+def try_fault(fault: Fault, work: Work, expected: Undisturbed, folder: Path, count: int | None = None) -> Trials:
     """Disturb the work at file changes spread evenly over its course.
 
     Args:
@@ -136,9 +134,7 @@ def try_fault(
         The trials.
     """
     step = 1 if count is None else max(1, expected.changes / count)
-    tried = sorted(
-        {min(expected.changes, 1 + int((each + 0.5) * step)) for each in range(count or expected.changes)}
-    )
+    tried = sorted({min(expected.changes, 1 + int((each + 0.5) * step)) for each in range(count or expected.changes)})
     lost: dict[int, str] = {}
     leftovers: list[Path] = []
     for number in tried:

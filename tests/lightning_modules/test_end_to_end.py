@@ -54,9 +54,7 @@ def test_validation_returns_predictions_and_scores_them(module: EndToEndModule) 
     module.eval()
     with torch.no_grad():
         outputs = module.validation_step(batch, 0)
-    preds = dict(
-        zip(("expression", "valence_arousal", "action_units"), outputs.split((8, 2, 12), 1), strict=True)
-    )
+    preds = dict(zip(("expression", "valence_arousal", "action_units"), outputs.split((8, 2, 12), 1), strict=True))
     torch.testing.assert_close(preds["expression"].sum(1), torch.ones(6))
     found = {name: float(value) for name, value in module.score.compute().items()}
     assert found == pytest.approx(multi_task_score(preds, batch))

@@ -34,9 +34,7 @@ def test_a_backbone_without_outputs_gives_features_alone(tiny_architecture: str)
 def test_an_engine_takes_the_encoders_place(tiny_architecture: str) -> None:
     backbone = Backbone(tiny_architecture, 10)
     features = torch.randn(2, backbone.num_features)
-    rows = FeatureExtraction(backbone, lambda image: features).predict_step(
-        {"image": torch.zeros(2, 3, 8, 8)}
-    )
+    rows = FeatureExtraction(backbone, lambda image: features).predict_step({"image": torch.zeros(2, 3, 8, 8)})
     torch.testing.assert_close(rows, torch.cat([features, backbone.classifier(features)], 1))
 
 
@@ -55,9 +53,7 @@ def test_batches_become_chunks_of_the_store(tiny_architecture: str, tmp_path: Pa
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
         callbacks=[FeaturePredictionWriter(writer)],
     )  # fmt: skip
-    trainer.predict(
-        FeatureExtraction(backbone), DataLoader(batches, batch_size=None), return_predictions=False
-    )
+    trainer.predict(FeatureExtraction(backbone), DataLoader(batches, batch_size=None), return_predictions=False)
     store = writer.merge()
     with torch.no_grad():
         expected = backbone(images).numpy()

@@ -64,10 +64,7 @@ def fit(module: HeadsModule, data: FeatureDataModule, epochs: int, *callbacks: p
 
 def double(table: FeatureTable) -> FeatureTable:
     """Make the numbers float64, whose differently ordered sums agree after many steps."""
-    labels = {
-        task: values.double() if values.is_floating_point() else values
-        for task, values in table.labels.items()
-    }
+    labels = {task: values.double() if values.is_floating_point() else values for task, values in table.labels.items()}
     return replace(table, feature=table.feature.double(), labels=labels)
 
 
@@ -94,9 +91,7 @@ def plain_loss(task: str, outputs: Tensor, target: Tensor, table: FeatureTable) 
     return -(weight * (label * chance.log() + (1 - label) * (1 - chance).log())).mean()
 
 
-def plain_loop(
-    task: str, table: FeatureTable, epochs: int, batch_size: int
-) -> tuple[dict[str, Tensor], list[float]]:
+def plain_loop(task: str, table: FeatureTable, epochs: int, batch_size: int) -> tuple[dict[str, Tensor], list[float]]:
     """Train one head alone, with the penalty written out in the loss.
 
     Returns:
@@ -131,8 +126,7 @@ def test_heads_side_by_side_equal_plain_loops_one_by_one(tmp_path: Path) -> None
     history = History(tmp_path / "history.csv")
     trainer = fit(module, data, 4, history)
     assert trainer.global_step == sum(
-        max(-(-len(table.labelled(task)) // 64) for task in epochs if epochs[task] > epoch)
-        for epoch in range(4)
+        max(-(-len(table.labelled(task)) // 64) for task in epochs if epochs[task] > epoch) for epoch in range(4)
     )
     rows = pd.read_csv(tmp_path / "history.csv")
     for task, task_epochs in epochs.items():
@@ -166,9 +160,7 @@ def test_the_joint_network_is_penalised_on_all_layers_and_judged_by_its_loss() -
     val_losses, states = [], []
     rows = torch.arange(len(table))
     for epoch in range(3):
-        for batch in TaskBatches(
-            table, {"joint": rows}, 64, 1_000_003 * epoch, {"joint": tuple(table.labels)}
-        ):
+        for batch in TaskBatches(table, {"joint": rows}, 64, 1_000_003 * epoch, {"joint": tuple(table.labels)}):
             optimizer.zero_grad()
             total(batch["joint"]).backward()
             optimizer.step()

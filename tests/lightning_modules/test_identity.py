@@ -91,9 +91,7 @@ def validate_in_process(rank: int, folder: str, architecture: str) -> None:
     dist.destroy_process_group()
 
 
-def test_landmark_errors_are_gathered_from_processes_that_have_landmarks(
-    tiny_architecture: str, tmp_path: Path
-):
+def test_landmark_errors_are_gathered_from_processes_that_have_landmarks(tiny_architecture: str, tmp_path: Path):
     mp.start_processes(validate_in_process, (str(tmp_path), tiny_architecture), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert first == second

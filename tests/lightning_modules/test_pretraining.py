@@ -83,9 +83,7 @@ def test_losses_are_weighted_as_asked(tiny_architecture: str):
     expected = torch.nn.functional.cross_entropy(
         outputs[:, :8], batch["expression"], torch.tensor(weights), ignore_index=-1, label_smoothing=0.1
     )
-    assert module.compute_losses(outputs, batch)["expression"].item() == pytest.approx(
-        expected.item(), rel=1e-6
-    )
+    assert module.compute_losses(outputs, batch)["expression"].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_loss_that_is_not_finite_only_at_the_raised_weights_names_its_own_batch(

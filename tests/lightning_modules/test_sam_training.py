@@ -64,9 +64,7 @@ def batches(count: int = 3) -> list[Batch]:
     generator = torch.Generator().manual_seed(3)
     return [
         {
-            "image": torch.randn(6, 3, 32, 32, generator=generator).contiguous(
-                memory_format=torch.channels_last
-            ),
+            "image": torch.randn(6, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last),
             "expression": torch.randint(0, 8, (6,), generator=generator),
             "valence_arousal": torch.rand(6, 2, generator=generator) * 2 - 1,
             "name": [str(number) for number in range(6)],
@@ -78,10 +76,7 @@ def batches(count: int = 3) -> list[Batch]:
 def in_float64(data: list[Batch]) -> list[Batch]:
     """Two orders of summation agree only so: Adam turns the rounding of a gradient near 0 into a full step."""
     return [
-        {
-            key: value.double() if key in ("image", "valence_arousal") else value
-            for key, value in batch.items()
-        }
+        {key: value.double() if key in ("image", "valence_arousal") else value for key, value in batch.items()}
         for batch in data
     ]
 
@@ -148,9 +143,7 @@ def assert_same_weights(found: Network, expected: Network) -> None:
 @pytest.mark.parametrize("rho", [0.05, 0.0])
 @pytest.mark.parametrize("encoder_frozen", [False, True])
 @pytest.mark.parametrize("clip", [None, 0.01])
-def test_three_steps_equal_a_plain_loop(
-    tiny_architecture: str, rho: float, encoder_frozen: bool, clip: float | None
-):
+def test_three_steps_equal_a_plain_loop(tiny_architecture: str, rho: float, encoder_frozen: bool, clip: float | None):
     found = Network(tiny_architecture, sam_rho=rho, gradient_clip_norm=clip)
     expected, start = copy.deepcopy(found), copy.deepcopy(found)
     set_momentum(found, 0.1)
@@ -159,9 +152,7 @@ def test_three_steps_equal_a_plain_loop(
 
     assert_same_weights(found, expected)
     moved = {
-        name
-        for (name, a), b in zip(found.named_parameters(), start.parameters(), strict=True)
-        if not torch.equal(a, b)
+        name for (name, a), b in zip(found.named_parameters(), start.parameters(), strict=True) if not torch.equal(a, b)
     }
     everything = {name for name, _ in found.named_parameters()}
     assert moved == ({name for name in everything if "classifier" in name} if encoder_frozen else everything)
@@ -193,9 +184,7 @@ def test_uneven_batches_are_weighed_by_their_size_in_the_epochs_loss(tiny_archit
     expected = copy.deepcopy(module)
     runner, _ = train(module, data=data, precision="64-true")
     first, second = plain_loop(expected.double(), in_float64(data), 0.0)
-    assert runner.callback_metrics["train/loss_epoch"].item() == pytest.approx(
-        (6 * first + 2 * second) / 8, rel=1e-5
-    )
+    assert runner.callback_metrics["train/loss_epoch"].item() == pytest.approx((6 * first + 2 * second) / 8, rel=1e-5)
     assert abs(first - second) > 0.05 * first, "the plain mean of both batches is another number"
 
 
@@ -221,9 +210,7 @@ def test_bf16_keeps_float32_weights_near_those_of_float32(tiny_architecture: str
     _, memory = train(half, precision="bf16-mixed")
     _, reference = train(whole)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
-    a, b = (
-        torch.cat([p.detach().flatten() for p in module.parameters()]) - start for module in (half, whole)
-    )
+    a, b = (torch.cat([p.detach().flatten() for p in module.parameters()]) - start for module in (half, whole))
     assert torch.cosine_similarity(a, b, dim=0) > 0.7
     key = "train/loss_step"
     assert memory.rows[0][key] == pytest.approx(reference.rows[0][key], abs=0.1)

@@ -50,9 +50,7 @@ class Network(SamTrainingModule):
         self.trainer.optimizers[0].param_groups[0]["lr"] = RATE
 
     def on_train_end(self) -> None:
-        logged = {
-            name: value for name, value in self.trainer.callback_metrics.items() if name.endswith("_epoch")
-        }
+        logged = {name: value for name, value in self.trainer.callback_metrics.items() if name.endswith("_epoch")}
         torch.save((self.backbone.state_dict(), logged), self.folder / f"{self.global_rank}.pt")
 
 
@@ -133,16 +131,12 @@ def test_both_processes_end_with_the_weights_of_a_plain_loop_over_the_mean_gradi
     (first, logged), (second, also_logged) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert set(means) == {"loss", "expression", "valence", "arousal"}
     for found in logged, also_logged:
-        assert found == pytest.approx(
-            {f"train/{name}_epoch": value for name, value in means.items()}, rel=1e-5
-        )
+        assert found == pytest.approx({f"train/{name}_epoch": value for name, value in means.items()}, rel=1e-5)
     for name, value in expected.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], value, atol=1e-6, rtol=0)
     torch.manual_seed(0)
     moved = {
-        name
-        for name, value in PlainBackbone().state_dict().items()
-        if (expected[name] - value).abs().max() > RATE
+        name for name, value in PlainBackbone().state_dict().items() if (expected[name] - value).abs().max() > RATE
     }
     assert moved == {name for name in expected if "classifier" in name or not encoder_frozen}

@@ -159,9 +159,7 @@ def recipe_path(experiment: str, recipe: str) -> Path:
     path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else RECIPES / experiment / f"{recipe}.yaml"
     if not os.path.exists(path):  # noqa: PTH110 - False for names that are too long
         known = sorted(file.stem for file in (RECIPES / experiment).glob("*.yaml"))
-        raise ConfigError(
-            f"no recipe {recipe!r} for {experiment}; there are {', '.join(known)}, or name a .yaml file"
-        )
+        raise ConfigError(f"no recipe {recipe!r} for {experiment}; there are {', '.join(known)}, or name a .yaml file")
     return path
 
 
@@ -202,17 +200,10 @@ def iterate_keys(schema: type) -> Iterator[tuple[str, dataclasses.Field]]:
         yield entry.key, entry.field
 
 
-def _print_help(
-    schema: type, experiment: str, argv: Sequence[str], default_recipe: str | None, folder: str
-) -> None:
+def _print_help(schema: type, experiment: str, argv: Sequence[str], default_recipe: str | None, folder: str) -> None:
     options = {entry.key: entry for entry in iterate_options(schema)}
     named = any(word.startswith(("recipe=", "resume=")) for word in argv)
-    if (
-        not named
-        and default_recipe
-        and default_recipe.endswith(".yaml")
-        and not Path(default_recipe).is_file()
-    ):
+    if not named and default_recipe and default_recipe.endswith(".yaml") and not Path(default_recipe).is_file():
         default_recipe = None  # the configuration of a run that does not exist yet
     recipe, values = _collect(options, experiment, argv, default_recipe, folder)
     names = sorted(file.stem for file in (RECIPES / folder).glob("*.yaml"))

@@ -152,9 +152,7 @@ def _elements(key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    return (
-        repr(value) if isinstance(value, str) else f"{value:.15g}" if isinstance(value, float) else str(value)
-    )
+    return repr(value) if isinstance(value, str) else f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def one_of(key: str, value: str, choices: Sequence[str]) -> None:

@@ -17,9 +17,7 @@ class TrainerConfig:
         "auto", "kind of processor that computes; auto: a GPU if there is one",
         choices=("auto", "cpu", "gpu", "cuda", "mps"),
     )  # fmt: skip
-    devices: str = option(
-        "1", "number of processors (GPUs, or processes on the CPU) per host, or auto for all"
-    )
+    devices: str = option("1", "number of processors (GPUs, or processes on the CPU) per host, or auto for all")
     num_nodes: int = option(1, "number of hosts, under torchrun or SLURM", ge=1)
     strategy: str = option(
         "auto", "how several processes share the work; auto: ddp if there are several",
@@ -48,15 +46,11 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         is_number = self.devices.isascii() and self.devices.isdecimal() and len(self.devices) <= 4
         if self.devices != "auto" and not (is_number and 1 <= int(self.devices) <= 1024):
-            raise ConfigError(
-                f"trainer.devices must be auto or a number from 1 to 1024, not {self.devices!r}"
-            )
+            raise ConfigError(f"trainer.devices must be auto or a number from 1 to 1024, not {self.devices!r}")
         for name in ("limit_train_batches", "limit_val_batches"):
             limit = getattr(self, name)
             if limit is not None and limit > 1 and limit % 1:
-                raise ConfigError(
-                    f"trainer.{name} must be a share below 1 or a whole number of batches, not {limit}"
-                )
+                raise ConfigError(f"trainer.{name} must be a share below 1 or a whole number of batches, not {limit}")
 
 
 @dataclass
@@ -69,24 +63,18 @@ class WandbConfig:
     )  # fmt: skip
     project: str = option("mt-emotieffnet", "name of the W&B project")
     entity: str | None = option(None, "W&B user or team; null: your own")
-    log_images: bool = option(
-        False, "send images of the data set to W&B; the demo's drawn images are always sent"
-    )
+    log_images: bool = option(False, "send images of the data set to W&B; the demo's drawn images are always sent")
 
     def __post_init__(self) -> None:
         if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
-            raise ConfigError(
-                f"wandb.project={self.project}: W&B takes 1 to 128 characters without / \\ # ? % and :"
-            )
+            raise ConfigError(f"wandb.project={self.project}: W&B takes 1 to 128 characters without / \\ # ? % and :")
 
 
 @dataclass
 class LoaderConfig:
     """Loading of images, for every image data set."""
 
-    batch_size: int = option(
-        48, "number of images per process and training step; batch normalisation needs two", ge=2
-    )
+    batch_size: int = option(48, "number of images per process and training step; batch normalisation needs two", ge=2)
     num_workers: int = option(
         CORES, "number of processes that decode images; 0: the main process does it", ge=0, le=1024
     )

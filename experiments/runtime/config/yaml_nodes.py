@@ -32,9 +32,7 @@ class _Loader(yaml.SafeLoader):
             )
         node = super().compose_node(parent, index)
         if node.tag not in _TAGS:
-            raise yaml.composer.ComposerError(
-                None, None, f"the tag {node.tag} is not supported", node.start_mark
-            )
+            raise yaml.composer.ComposerError(None, None, f"the tag {node.tag} is not supported", node.start_mark)
         return node
 
 
@@ -49,9 +47,7 @@ def read_yaml(path: Path) -> yaml.Node | None:
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{path} is not a regular file")
         if status.st_size > MAX_BYTES:
-            raise ConfigError(
-                f"{path} has {status.st_size:,} bytes and is no recipe: these have at most {MAX_BYTES:,}"
-            )
+            raise ConfigError(f"{path} has {status.st_size:,} bytes and is no recipe: these have at most {MAX_BYTES:,}")
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
@@ -129,8 +125,6 @@ def mapping_items(node: yaml.MappingNode, where: str) -> Iterator[tuple[yaml.Sca
         if not isinstance(name, yaml.ScalarNode):
             raise ConfigError(f"{where}a key must be a word, not a list or mapping, in line {line}")
         if name.value in lines:
-            raise ConfigError(
-                f"{where}the key {name.value!r} is there twice, in lines {lines[name.value]} and {line}"
-            )
+            raise ConfigError(f"{where}the key {name.value!r} is there twice, in lines {lines[name.value]} and {line}")
         lines[name.value] = line
         yield name, value

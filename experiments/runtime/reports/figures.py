@@ -22,9 +22,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
-def confusion_matrix(
-    target: NDArray[np.int64], preds: NDArray[np.int64], classes: Sequence[str], title: str
-) -> Figure:
+def confusion_matrix(target: NDArray[np.int64], preds: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
     """Draw counts, shaded by the share of each true class.
 
     Args:
@@ -63,12 +61,8 @@ def valence_arousal_scatter(target: NDArray, preds: NDArray, ccc: Mapping[str, f
         valid = ~np.isnan(target[:, column])
         axes = figure.add_subplot(1, len(ccc), position + 1)
         axes.plot([-1, 1], [-1, 1], color="0.7", linewidth=1)
-        axes.scatter(
-            target[valid, column], preds[valid, column], s=8, alpha=min(1.0, 2000 / max(valid.sum(), 1) + 0.1)
-        )
-        axes.set(
-            xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", xlabel="annotated", ylabel="predicted"
-        )
+        axes.scatter(target[valid, column], preds[valid, column], s=8, alpha=min(1.0, 2000 / max(valid.sum(), 1) + 0.1))
+        axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", xlabel="annotated", ylabel="predicted")
         axes.set_title(f"{name}   CCC {value:.3f}   n = {valid.sum()}")
     return figure
 
@@ -94,9 +88,7 @@ def training_curves(history: pd.DataFrame, panels: Mapping[str, Sequence[str]]) 
     return figure
 
 
-def image_grid(
-    images: Sequence[NDArray[np.uint8]], captions: Sequence[str], title: str, columns: int = 8
-) -> Figure:
+def image_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], title: str, columns: int = 8) -> Figure:
     """Draw images with a caption each.
 
     Args:

@@ -85,9 +85,7 @@ class RunLog(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Stop logging to the file, for instance on a full disk: a missing line must not end a run."""
         ROOT_LOGGER.removeHandler(self)
-        warn(
-            f"{self.baseFilename} cannot be written: {sys.exc_info()[1]}; further messages are not kept there"
-        )
+        warn(f"{self.baseFilename} cannot be written: {sys.exc_info()[1]}; further messages are not kept there")
 
     def close(self) -> None:
         """Close the file."""

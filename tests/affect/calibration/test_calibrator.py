@@ -15,9 +15,7 @@ from affect.mtl_score import multi_task_score
 Arrays = dict[str, np.ndarray]
 
 
-def random_set(
-    seed: int, informative: bool, size: int = 900
-) -> tuple[Arrays, Arrays, np.ndarray, np.ndarray]:
+def random_set(seed: int, informative: bool, size: int = 900) -> tuple[Arrays, Arrays, np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     target = {
         "valence_arousal": random.uniform(-1, 1, (size, 2)).astype(np.float32),
@@ -76,9 +74,7 @@ def test_decisions_follow_the_metric() -> None:
     preds, target, *_ = random_set(1, True)
     preds["action_units"] = preds["action_units"].round(1)
     calibrator = fit_calibrator(preds, target, {})
-    np.testing.assert_array_equal(
-        calibrator.thresholds, tune_thresholds(preds["action_units"], target["action_units"])
-    )
+    np.testing.assert_array_equal(calibrator.thresholds, tune_thresholds(preds["action_units"], target["action_units"]))
     decided = {**preds, "action_units": calibrator.decide(preds["action_units"])}
     assert score(decided, target) == score(preds, target, calibrator.thresholds)
     assert np.isnan(calibrator.decide(np.full((1, 12), np.nan))).all()
@@ -130,9 +126,7 @@ def test_a_video_is_judged_by_numbers_of_the_other_videos_alone(grid: np.ndarray
     np.testing.assert_array_equal(treated["valence_arousal"], preds["valence_arousal"])
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"num_folds": 3, "grid": None}, {"grid": np.array([0.2, 0.31, 0.4])}]
-)
+@pytest.mark.parametrize("options", [{}, {"num_folds": 3, "grid": None}, {"grid": np.array([0.2, 0.31, 0.4])}])
 def test_each_fold_gets_bias_and_thresholds_of_the_other_folds(options: dict) -> None:
     preds, target, video, _ = random_set(6, True)
     treated = cross_fit_predictions(preds, target, video, **options)

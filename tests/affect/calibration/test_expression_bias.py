@@ -22,9 +22,7 @@ def skewed(seed: int, size: int = 600) -> tuple[np.ndarray, np.ndarray]:
 
 def macro_f1(probabilities: np.ndarray, target: np.ndarray) -> float:
     known = target >= 0
-    return f1_score(
-        target[known], probabilities[known].argmax(1), average="macro", labels=range(8), zero_division=0
-    )
+    return f1_score(target[known], probabilities[known].argmax(1), average="macro", labels=range(8), zero_division=0)
 
 
 def test_a_line_of_biases_equals_scikit_learn() -> None:

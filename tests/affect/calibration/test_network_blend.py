@@ -143,9 +143,7 @@ def test_cross_fitting_undoes_the_flattery_of_a_weight_chosen_in_sample():
         rng = np.random.default_rng(seed)
         first, second = rng.normal(size=(2, 90, 3))
         target = rng.integers(0, 3, 90)
-        gaps.append(
-            sweep_weights(first, second, target).f1.max() - cross_fitted_blend(first, second, target).f1
-        )
+        gaps.append(sweep_weights(first, second, target).f1.max() - cross_fitted_blend(first, second, target).f1)
     assert np.mean(gaps) > 0.03
 
 

@@ -40,9 +40,7 @@ def random_rows(seed: int, size: int = 90) -> tuple[np.ndarray, np.ndarray, np.n
 def test_agrees_with_loops(kernel: str, window: int) -> None:
     values, video, frame = random_rows(window)
     how = Smoothing(window, kernel, sigma=30.0)  # type: ignore[arg-type]
-    np.testing.assert_allclose(
-        smooth(values, video, frame, how), reference(values, video, frame, how), atol=1e-12
-    )
+    np.testing.assert_allclose(smooth(values, video, frame, how), reference(values, video, frame, how), atol=1e-12)
 
 
 @pytest.mark.filterwarnings("error")

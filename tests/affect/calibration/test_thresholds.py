@@ -11,9 +11,7 @@ def random_units(seed: int, size: int = 400) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     target = (random.random((size, 12)) < np.linspace(0.02, 0.6, 12)).astype(np.float32)
     probabilities = np.clip(0.3 * target + random.random((size, 12)) * 0.7, 0, 1).astype(np.float32)
-    probabilities[::3] = probabilities[::3].round(
-        1
-    )  # many equal to a threshold, or just beside it in float32
+    probabilities[::3] = probabilities[::3].round(1)  # many equal to a threshold, or just beside it in float32
     target[random.random(size) < 0.1] = np.nan
     target[:, 0][random.random(size) < 0.4] = np.nan
     return probabilities, target
@@ -79,9 +77,7 @@ def test_the_exact_threshold_is_one_half_if_that_separates_and_else_midway(
 
 
 @pytest.mark.parametrize(("lowest", "threshold"), [(0.3, 0.15), (0.7, 0.5)])
-def test_where_all_are_positive_the_exact_threshold_is_below_the_lowest(
-    lowest: float, threshold: float
-) -> None:
+def test_where_all_are_positive_the_exact_threshold_is_below_the_lowest(lowest: float, threshold: float) -> None:
     found = tune_thresholds(np.array([[lowest], [0.9]]), np.ones((2, 1)), grid=None)
     assert found == pytest.approx(threshold, abs=1e-15)
 

@@ -112,9 +112,7 @@ def test_a_deprecated_name_builds_the_network_under_its_current_name() -> None:
     assert backbone.architecture == "tf_efficientnet_b0.ap_in1k"
     assert input_statistics("tf_efficientnet_b0_ap") == ((0.5,) * 3, (0.5,) * 3)
     assert resolve_architecture(backbone.architecture) == backbone.architecture
-    with pytest.raises(
-        InvalidOptionError, match=r"renamed tf_efficientnet_b0_ap to tf_efficientnet_b0\.ap_in1k"
-    ):
+    with pytest.raises(InvalidOptionError, match=r"renamed tf_efficientnet_b0_ap to tf_efficientnet_b0\.ap_in1k"):
         Backbone("tf_efficientnet_b0_ap.ns_jft_in1k", 0)
 
 

@@ -44,9 +44,7 @@ def test_a_round_trip_keeps_every_bit_and_the_spec(tmp_path: Path, backbone: Bac
     assert torch.equal(found(image), backbone.eval()(image))
 
 
-def test_float16_halves_the_file_and_comes_back_as_float32(
-    tmp_path: Path, backbone: Backbone, spec: BackboneSpec
-):
+def test_float16_halves_the_file_and_comes_back_as_float32(tmp_path: Path, backbone: Backbone, spec: BackboneSpec):
     save_backbone(tmp_path / "whole.safetensors", backbone, spec)
     save_backbone(tmp_path / "half.safetensors", backbone, spec, torch.float16)
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
@@ -60,9 +58,7 @@ def test_float16_halves_the_file_and_comes_back_as_float32(
     assert backbone.classifier.weight.dtype == torch.float32  # the network itself is left as it is
 
 
-def test_a_network_in_channels_last_order_can_be_saved(
-    tmp_path: Path, backbone: Backbone, spec: BackboneSpec
-):
+def test_a_network_in_channels_last_order_can_be_saved(tmp_path: Path, backbone: Backbone, spec: BackboneSpec):
     save_backbone(tmp_path / "a.safetensors", backbone.to(memory_format=torch.channels_last), spec)
     found, _ = load_backbone(tmp_path / "a.safetensors")
     assert all(torch.equal(value, found.state_dict()[key]) for key, value in backbone.state_dict().items())
@@ -118,7 +114,5 @@ def test_tensors_that_do_not_fit_the_named_architecture_are_refused(
     tensors.pop("classifier.bias")
     metadata = {"format": "mt-emotieffnet-backbone/1", "spec": json.dumps(asdict(spec))}
     save_file(tensors, path, metadata)
-    with pytest.raises(
-        InvalidFileError, match=r"(?s)does not contain the test_efficientnet.*classifier\.bias"
-    ):
+    with pytest.raises(InvalidFileError, match=r"(?s)does not contain the test_efficientnet.*classifier\.bias"):
         load_backbone(path)

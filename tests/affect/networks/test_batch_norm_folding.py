@@ -18,9 +18,7 @@ def trained(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-@pytest.mark.parametrize(
-    "architecture", ["test_efficientnet.r160_in1k", "test_resnet.r160_in1k", "test_vit.r160_in1k"]
-)
+@pytest.mark.parametrize("architecture", ["test_efficientnet.r160_in1k", "test_resnet.r160_in1k", "test_vit.r160_in1k"])
 def test_folded_networks_give_the_same_features(architecture: str) -> None:
     encoder = trained(Backbone(architecture, 0).encoder)
     size = 160 if "vit" in architecture else 64

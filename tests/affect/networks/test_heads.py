@@ -13,9 +13,7 @@ WIDTH = {"valence_arousal": 2, "expression": 8, "action_units": 12}
 def test_every_network_gives_every_task(network: str, inputs: str) -> None:
     heads = create_heads(network, inputs, 20, 10)  # type: ignore[arg-type]
     outputs = heads(torch.randn(5, 30) * 4)
-    assert {task: tuple(values.shape) for task, values in outputs.items()} == {
-        task: (5, WIDTH[task]) for task in TASKS
-    }
+    assert {task: tuple(values.shape) for task, values in outputs.items()} == {task: (5, WIDTH[task]) for task in TASKS}
     assert outputs["valence_arousal"].abs().max() <= 1
 
 
@@ -24,11 +22,7 @@ def dependence(heads: nn.Module, task: str) -> set[str]:
     feature = torch.randn(1, 30, requires_grad=True)
     heads(feature)[task].square().sum().backward()
     used = feature.grad[0] != 0
-    return {
-        part
-        for part, columns in (("features", slice(0, 20)), ("outputs", slice(20, 30)))
-        if used[columns].any()
-    }
+    return {part for part, columns in (("features", slice(0, 20)), ("outputs", slice(20, 30))) if used[columns].any()}
 
 
 def test_the_slice_network_shows_outputs_only_to_valence_arousal() -> None:
@@ -50,9 +44,7 @@ def test_networks_see_the_configured_inputs(network: str) -> None:
 
 def test_published_shapes() -> None:
     heads = create_heads("slice", "both", 1280, 10)
-    shapes = {
-        name: tuple(parameter.shape) for name, parameter in heads.named_parameters() if "weight" in name
-    }
+    shapes = {name: tuple(parameter.shape) for name, parameter in heads.named_parameters() if "weight" in name}
     assert shapes == {
         "heads.valence_arousal.0.weight": (2, 10),
         "heads.expression.weight": (8, 1290),
@@ -61,12 +53,8 @@ def test_published_shapes() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("num_hidden", "shapes"), [(7, [(7, 30), (7,), (12, 7), (12,)]), (0, [(12, 30), (12,)])]
-)
-def test_the_hidden_layer_of_the_units_has_the_given_width(
-    num_hidden: int, shapes: list[tuple[int, ...]]
-) -> None:
+@pytest.mark.parametrize(("num_hidden", "shapes"), [(7, [(7, 30), (7,), (12, 7), (12,)]), (0, [(12, 30), (12,)])])
+def test_the_hidden_layer_of_the_units_has_the_given_width(num_hidden: int, shapes: list[tuple[int, ...]]) -> None:
     heads = create_heads("slice", "both", 20, 10, num_hidden)
     assert [tuple(values.shape) for values in heads.heads["action_units"].parameters()] == shapes
     assert heads(torch.randn(5, 30))["action_units"].shape == (5, 12)

@@ -11,7 +11,5 @@ PACKAGES = {"onnx", "onnxscript", "onnxruntime"}
 
 @pytest.mark.parametrize("absent", [None, *sorted(PACKAGES)])
 def test_all_three_packages_are_needed(absent: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: name if name in PACKAGES - {absent} else None
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in PACKAGES - {absent} else None)
     assert onnx_is_installed() is (absent is None)

@@ -71,9 +71,7 @@ def test_safetensors_and_backbone_files_are_read(tmp_path: Path, source: Backbon
     save_backbone(tmp_path / "b.safetensors", source, spec, torch.float16)
     load_encoder_weights(encoder, tmp_path / "b.safetensors")
     assert {value.dtype for value in encoder.parameters()} == {torch.float32}
-    torch.testing.assert_close(
-        next(encoder.parameters()), next(source.encoder.parameters()), atol=1e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(next(encoder.parameters()), next(source.encoder.parameters()), atol=1e-3, rtol=1e-3)
 
 
 def test_the_report_names_what_became_of_each_tensor(tmp_path: Path, source: Backbone, encoder: nn.Module):
@@ -176,17 +174,13 @@ def test_weights_that_would_silently_become_others_are_refused(
 def test_floating_point_weights_of_other_widths_are_taken(
     tmp_path: Path, source: Backbone, encoder: nn.Module, dtype: torch.dtype
 ):
-    torch.save(
-        {key: value.to(dtype) for key, value in source.encoder.state_dict().items()}, tmp_path / "a.pth"
-    )
+    torch.save({key: value.to(dtype) for key, value in source.encoder.state_dict().items()}, tmp_path / "a.pth")
     report = load_encoder_weights(encoder, tmp_path / "a.pth")
     assert not report.missing
     counters = [key for key in source.encoder.state_dict() if key.endswith("num_batches_tracked")]
     assert sorted(report.ignored) == sorted(counters)  # of no use as such
     name = first_weight(encoder.state_dict())
-    torch.testing.assert_close(
-        encoder.state_dict()[name], source.encoder.state_dict()[name], atol=1e-2, rtol=1e-2
-    )
+    torch.testing.assert_close(encoder.state_dict()[name], source.encoder.state_dict()[name], atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kind", ["int8", "NaN", "infinity", "too large for float32"])
@@ -199,9 +193,7 @@ def test_our_own_files_of_such_weights_are_refused(tmp_path: Path, source: Backb
         metadata = file.metadata()
     name = first_weight(tensors)
     save_file({**tensors, name: UNUSABLE[kind][0](tensors[name])}, path, metadata)
-    with pytest.raises(
-        InvalidFileError, match=rf"a\.safetensors holds unusable tensors: .*{re.escape(name)}"
-    ):
+    with pytest.raises(InvalidFileError, match=rf"a\.safetensors holds unusable tensors: .*{re.escape(name)}"):
         load_backbone(path)
     save_file({**tensors, name: tensors[name].bfloat16()}, path, metadata)
     load_backbone(path)
@@ -217,8 +209,6 @@ def test_a_negative_variance_is_refused(tmp_path: Path, source: Backbone, encode
 
 def test_a_file_of_an_architecture_that_timm_lacks_is_named(tmp_path: Path, source: Backbone):
     path = tmp_path / "a.safetensors"
-    save_backbone(
-        path, source, BackboneSpec("no_such_net", 32, (0.5,) * 3, (0.5,) * 3, outputs=tuple("abcde"))
-    )
+    save_backbone(path, source, BackboneSpec("no_such_net", 32, (0.5,) * 3, (0.5,) * 3, outputs=tuple("abcde")))
     with pytest.raises(InvalidFileError, match=r"a\.safetensors: timm has no architecture 'no_such_net'"):
         load_backbone(path)

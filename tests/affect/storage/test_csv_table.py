@@ -42,9 +42,7 @@ def test_a_header_in_another_case_is_not_taken_for_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_other_separators_are_refused(tmp_path: Path, separator: str) -> None:
     table = f"path{separator}b\n1{separator}2\n"
-    with pytest.raises(
-        InvalidFileError, match=r"a\.csv:1: the fields are separated by .*; save .* with commas"
-    ):
+    with pytest.raises(InvalidFileError, match=r"a\.csv:1: the fields are separated by .*; save .* with commas"):
         read_csv_text(write(tmp_path, table), first_column="path", default_columns=["path", "b"])
 
 
@@ -78,9 +76,7 @@ QUOTED = [
 @pytest.mark.parametrize("rows", QUOTED)
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("position", ["start", "middle", "end"])
-def test_every_line_with_a_quotation_mark_is_listed(
-    tmp_path: Path, rows: list[str], end: str, position: str
-) -> None:
+def test_every_line_with_a_quotation_mark_is_listed(tmp_path: Path, rows: list[str], end: str, position: str) -> None:
     lines = ["a,b", *["5,6"] * (position != "start"), "", *rows, *["7,8"] * (position != "end")]
     path = write(tmp_path, end.join(lines))
     expected = [number for number, line in enumerate(lines, 1) if '"' in line]

@@ -28,9 +28,7 @@ def rows_for(plan: StorePlan, chunk: int) -> np.ndarray:
 def fill(writer: FeatureStoreWriter, chunks: list[int]) -> None:
     for chunk in chunks:
         names = writer.plan.names[writer.plan.rows_of(chunk)]
-        writer.write(
-            chunk, rows_for(writer.plan, chunk), {name: "gone" for name in names if name == NAMES[6]}
-        )
+        writer.write(chunk, rows_for(writer.plan, chunk), {name: "gone" for name in names if name == NAMES[6]})
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -293,9 +291,7 @@ def test_a_rewritten_chunk_loses_its_reasons(tmp_path: Path) -> None:
 
 
 def test_chunks_of_a_finished_store_and_old_chunks_of_siblings_are_removed(tmp_path: Path) -> None:
-    own, stale, recent, locked = (
-        tmp_path / set_name / "train" for set_name in ("own", "stale", "recent", "locked")
-    )
+    own, stale, recent, locked = (tmp_path / set_name / "train" for set_name in ("own", "stale", "recent", "locked"))
     for path, days in ((own, 0), (stale, 7.1), (recent, 6.9), (locked, 30)):
         for suffix in ("partial", "merging"):
             folder = path.with_name(f"train.{suffix}")
@@ -305,9 +301,7 @@ def test_chunks_of_a_finished_store_and_old_chunks_of_siblings_are_removed(tmp_p
     with exclusive_lock(lock_path(locked)):
         remove_leftovers(own)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/train.*")}
-    assert left == {
-        f"{name}/train.{suffix}" for name in ("recent", "locked") for suffix in ("partial", "merging")
-    }
+    assert left == {f"{name}/train.{suffix}" for name in ("recent", "locked") for suffix in ("partial", "merging")}
     assert lock_path(own) == tmp_path / "own" / ".train.lock"
 
 
@@ -331,9 +325,7 @@ def test_leftovers_that_vanish_or_cannot_be_locked_are_passed_over(
     assert sorted(path.parent.name for path in tmp_path.glob("*/train.partial")) == ["gone", "unlockable"]
 
 
-def test_unfinished_stores_are_in_folders_beside_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unfinished_stores_are_in_folders_beside_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = FeatureStoreWriter(tmp_path / "store", make_plan())
     writer.prepare()
     assert json.loads((tmp_path / "store.partial" / "plan.json").read_text())["chunk_format"] == 2
@@ -355,9 +347,7 @@ def test_unfinished_stores_are_in_folders_beside_the_store(
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((4, 6), "float32"), ((3, 7), "float32"), ((4, 7), "float64")])
-def test_a_chunk_of_another_shape_or_type_is_computed_again(
-    tmp_path: Path, shape: tuple[int, int], dtype: str
-) -> None:
+def test_a_chunk_of_another_shape_or_type_is_computed_again(tmp_path: Path, shape: tuple[int, int], dtype: str) -> None:
     writer = FeatureStoreWriter(tmp_path / "store", make_plan())
     writer.prepare()
     fill(writer, [0])
@@ -365,9 +355,7 @@ def test_a_chunk_of_another_shape_or_type_is_computed_again(
     assert 0 in writer.pending()
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((23, 6), "float32"), ((22, 7), "float32"), ((23, 7), "float64")]
-)
+@pytest.mark.parametrize(("shape", "dtype"), [((23, 6), "float32"), ((22, 7), "float32"), ((23, 7), "float64")])
 def test_an_array_of_another_shape_or_type_is_refused_without_reading_it(
     store: Path, shape: tuple[int, int], dtype: str
 ) -> None:

@@ -57,9 +57,7 @@ def test_a_copy_has_the_same_names_and_sizes(tmp_path: Path) -> None:
 
 
 def test_states_are_recorded_as_in_existing_manifests_and_stores() -> None:
-    assert states_digest([("a/1.jpg", 3, 7), ("b.png", 0, 1)]) == sha256(
-        b"a/1.jpg\x003\x007\0b.png\x000\x001\0"
-    )
+    assert states_digest([("a/1.jpg", 3, 7), ("b.png", 0, 1)]) == sha256(b"a/1.jpg\x003\x007\0b.png\x000\x001\0")
     frames = [("a/1.jpg", (3, 7)), ("a/2.jpg", None)]
     assert frame_states_digest(frames) == sha256(b"a/1.jpg (3, 7)\na/2.jpg None\n")
 

@@ -28,9 +28,7 @@ def test_hidden_entries_are_skipped(tmp_path: Path, name: str):
 
 
 def test_suffixes_are_compared_case_insensitively():
-    assert all(
-        has_image_suffix(f"x{suffix}") and has_image_suffix(f"x{suffix.upper()}") for suffix in SUFFIXES
-    )
+    assert all(has_image_suffix(f"x{suffix}") and has_image_suffix(f"x{suffix.upper()}") for suffix in SUFFIXES)
     assert not any(has_image_suffix(name) for name in ("x", "x.npy", "jpg", ".jpg.txt"))
 
 

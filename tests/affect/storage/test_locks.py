@@ -114,9 +114,7 @@ def test_a_lock_can_be_released_after_its_file_was_removed(tmp_path: Path) -> No
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_lock_file_removed_during_locking_is_created_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_removed_during_locking_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".lock"
     take, calls = fcntl.lockf, []
 

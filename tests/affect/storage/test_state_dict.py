@@ -48,9 +48,7 @@ def test_the_message_about_a_pickled_network_contains_a_remedy(tmp_path: Path):
         read_state_dict(tmp_path / "whole.pt")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello world", b"<html>not found</html>", b"\x80\x02garbage", b"PK\x03\x04"]
-)
+@pytest.mark.parametrize("content", [b"", b"hello world", b"<html>not found</html>", b"\x80\x02garbage", b"PK\x03\x04"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_files_of_other_formats_are_refused(tmp_path: Path, content: bytes, suffix: str):
     path = tmp_path / f"weights{suffix}"
@@ -108,9 +106,7 @@ def test_a_missing_file_is_reported(tmp_path: Path):
         ("flag", FLAG, FLAG, None),
     ],
 )
-def test_tensors_of_another_kind_are_listed(
-    name: str, found: Tensor, wanted: Tensor, reason: str | None
-) -> None:
+def test_tensors_of_another_kind_are_listed(name: str, found: Tensor, wanted: Tensor, reason: str | None) -> None:
     assert unusable_tensors({name: found}, {name: wanted}) == ([f"{name} {reason}"] if reason else [])
 
 

@@ -92,9 +92,7 @@ def test_files_over_the_size_limit_are_refused(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(
-        InvalidFileError, match=r"1,099,511,627,776 bytes, more than the limit of 2,147,483,648"
-    ):
+    with pytest.raises(InvalidFileError, match=r"1,099,511,627,776 bytes, more than the limit of 2,147,483,648"):
         read_text(path)
     assert text_files.MAX_BYTES == 2**31
     path.write_bytes(b"12345")

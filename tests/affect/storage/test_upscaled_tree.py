@@ -232,9 +232,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path, picture, m
 
 def test_a_manifest_that_cannot_be_written_is_reported(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(
-        StorageError, match=r"manifest.json.* cannot be written: (File exists|Not a directory)"
-    ):
+    with pytest.raises(StorageError, match=r"manifest.json.* cannot be written: (File exists|Not a directory)"):
         tree_in(tmp_path / "file").open()
     begun = tree_in(tmp_path / "begun", names=())
     begun.open()
@@ -244,9 +242,7 @@ def test_a_manifest_that_cannot_be_written_is_reported(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     for step in (tree_in(tmp_path / "new").open, lambda: begun.finish([])):
-        with pytest.raises(
-            StorageError, match=r"manifest.json.* cannot be written: No space .*free some space"
-        ):
+        with pytest.raises(StorageError, match=r"manifest.json.* cannot be written: No space .*free some space"):
             step()
     assert list((tmp_path / "new").iterdir()) == []
     assert not begun.is_complete()

@@ -90,9 +90,7 @@ def test_a_truncated_file_is_reported(small_srvgg, tmp_path):
 )
 def test_unusable_weights_are_refused(small_rrdb, tmp_path, change, reason):
     state = small_rrdb(4).state_dict()
-    torch.save(
-        {"params": {**state, "conv_last.weight": change(state["conv_last.weight"])}}, tmp_path / "a.pth"
-    )
+    torch.save({"params": {**state, "conv_last.weight": change(state["conv_last.weight"])}}, tmp_path / "a.pth")
     with pytest.raises(
         InvalidFileError, match=rf"a\.pth: unusable weights of Real-ESRGAN: conv_last\.weight .*{reason}"
     ):

@@ -193,9 +193,7 @@ def test_faces_are_restored_on_request(anime, pictures, monkeypatch, tmp_path):
     assert calls == [(False, False, True)] * 2
     assert restored.describe() != plain.describe()
     monkeypatch.setattr(torch.nn.Identity, "forward", out_of_memory)
-    with pytest.raises(
-        NetworkError, match=r"Identity failed on an input of shape \(1, 3, 8, 8\): CUDA out of"
-    ):
+    with pytest.raises(NetworkError, match=r"Identity failed on an input of shape \(1, 3, 8, 8\): CUDA out of"):
         RealESRGANUpscaler(anime, 2, face_enhancer=weights)(images)
 
 

@@ -49,9 +49,7 @@ def test_first_and_last_values_are_those_of_the_file(anime):
 
 def test_the_real_weights_keep_the_image(x4plus):
     ramp = torch.linspace(0.2, 0.8, 20)
-    image = torch.stack([ramp.expand(20, 20), ramp[:, None].expand(20, 20), ramp.flip(0).expand(20, 20)])[
-        None
-    ]
+    image = torch.stack([ramp.expand(20, 20), ramp[:, None].expand(20, 20), ramp.flip(0).expand(20, 20)])[None]
     shrunk = nn.functional.avg_pool2d(x4plus(image), 4)
     assert (shrunk - image).abs().mean() < 0.02
 
@@ -107,9 +105,7 @@ def test_broken_weights_are_refused(pair, change, message):
 
 
 def test_unknown_and_changed_packaged_networks_are_refused(monkeypatch):
-    with pytest.raises(
-        InvalidOptionError, match="no packaged network 'x2plus'; choose x4plus or animevideov3"
-    ):
+    with pytest.raises(InvalidOptionError, match="no packaged network 'x2plus'; choose x4plus or animevideov3"):
         ncnn.packaged_network("x2plus")
     monkeypatch.setitem(ncnn.PACKAGED, "animevideov3", (ANIME.name, "0" * 64))
     with pytest.raises(InvalidFileError, match="SHA-256 548a36f9"):

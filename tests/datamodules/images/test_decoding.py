@@ -26,9 +26,7 @@ from datamodules.images.decoding import (
 )
 from datamodules.images.orientation import turn_back, turn_points_upright, turn_upright
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::UserWarning:PIL.TiffImagePlugin", "ignore::Warning:PIL.Image"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin", "ignore::Warning:PIL.Image")
 
 
 def pixels(height: int = 24, width: int = 32, seed: int = 0) -> np.ndarray:
@@ -47,9 +45,7 @@ def write(path: Path, image: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "suffix", [".png", ".bmp", ".tif", ".ppm", ".gif", ".webp", ".jp2", ".avif", ".jpg", ".jfif"]
-)
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".gif", ".webp", ".jp2", ".avif", ".jpg", ".jfif"])
 def test_every_format_is_read_as_rgb_independent_of_the_suffix(tmp_path: Path, suffix: str):
     flat = np.full((24, 32, 3), (200, 100, 40), np.uint8)
     flat[:, 16:] = (20, 60, 220)
@@ -215,14 +211,10 @@ def test_damaged_images_give_pixels_or_an_error_that_names_them(
     assert capfd.readouterr().err == ""
 
 
-def test_what_libjpeg_prints_becomes_a_warning_with_the_files_name(
-    tmp_path: Path, capfd: pytest.CaptureFixture
-):
+def test_what_libjpeg_prints_becomes_a_warning_with_the_files_name(tmp_path: Path, capfd: pytest.CaptureFixture):
     content = encode(Image.fromarray(pixels(96, 96)), ".jpg")
     (tmp_path / "a.jpg").write_bytes(content[:-2] + b"\x12\x34\x56\x78" * 20 + content[-2:])
-    with pytest.warns(
-        UserWarning, match=r"a\.jpg: Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9$"
-    ):
+    with pytest.warns(UserWarning, match=r"a\.jpg: Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9$"):
         assert read_image(tmp_path / "a.jpg").shape == (96, 96, 3)
     assert capfd.readouterr().err == ""
     os.write(2, b"the stream is as it was\n")
@@ -242,9 +234,7 @@ def test_data_after_a_jpeg_do_not_matter(tmp_path: Path):
     assert read_image(tmp_path / "a.jpg").shape == (24, 32, 3)
 
 
-POSTSCRIPT = (
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"  # Pillow would run Ghostscript
-)
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"  # Pillow would run Ghostscript
 
 
 @pytest.mark.parametrize("content", [b"GIF?", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"<html></html>", POSTSCRIPT])
@@ -282,9 +272,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, read: Any):
 
 
 @pytest.mark.parametrize("read", [read_image, read_header, is_deep])
-def test_an_image_that_the_system_refuses_is_inaccessible(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any
-):
+def test_an_image_that_the_system_refuses_is_inaccessible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any):
     def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
@@ -333,9 +321,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, kin
     path.write_bytes(TOO_LARGE[kind])
     for read in (read_image, read_header, is_deep):
         tracemalloc.start()
-        with pytest.raises(
-            UnreadableImageError, match=r"a\.png: .*an image may have 100,000,000|a\.png: not an image"
-        ):
+        with pytest.raises(UnreadableImageError, match=r"a\.png: .*an image may have 100,000,000|a\.png: not an image"):
             read(path)
         assert tracemalloc.get_traced_memory()[1] < 20e6
         tracemalloc.stop()

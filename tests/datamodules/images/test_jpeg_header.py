@@ -53,9 +53,7 @@ def test_a_file_that_ends_anywhere_before_its_last_byte_is_truncated(kind: str):
             inspect_jpeg(whole[:end])
 
 
-@pytest.mark.parametrize(
-    "appended", [b"\xff\xda", b"\0" * 99, b"\xff\xd8\xff\xda", b"\xff", KINDS["progressive"][:-9]]
-)
+@pytest.mark.parametrize("appended", [b"\xff\xda", b"\0" * 99, b"\xff\xd8\xff\xda", b"\xff", KINDS["progressive"][:-9]])
 @pytest.mark.parametrize("kind", KINDS)
 def test_appended_data_are_not_looked_at(kind: str, appended: bytes):
     assert inspect_jpeg(KINDS[kind] + appended) == inspect_jpeg(KINDS[kind])

@@ -53,9 +53,7 @@ def test_links_to_files_and_folders_are_followed(root: Path, tmp_path: Path) -> 
     assert missing_images(tmp_path / "linked", ["link.jpg", "c/1.jpg", "c/b/2.jpg", "a/../3.jpg"]) == {}
 
 
-def test_a_folder_that_cannot_be_listed_may_still_give_its_files(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_may_still_give_its_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))
 
@@ -65,9 +63,7 @@ def test_a_folder_that_cannot_be_listed_may_still_give_its_files(
     assert missing_images(root, ["a/1.jpg"]) == {"a/1.jpg": "Permission denied"}
 
 
-def test_folders_are_listed_once_and_files_are_not_asked_for(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_are_listed_once_and_files_are_not_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])

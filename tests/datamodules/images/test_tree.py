@@ -154,9 +154,7 @@ def test_batches_keep_their_images_when_some_are_finished(root):
     tree = scan_images(root)
     finished = {"ANGRER/0.jpg", "ANGRER/1.jpg", "ANGRER/2.jpg"}
     data = ImageTreeDataModule(tree, batch_size=2, is_finished=finished.__contains__)
-    names = [
-        [name for group in batch["groups"] for name in group["name"]] for batch in data.predict_dataloader()
-    ]
+    names = [[name for group in batch["groups"] for name in group["name"]] for batch in data.predict_dataloader()]
     assert names == [["ANGRER/2.jpg", "ANGRER/3.jpg"], ["ANGRER/4.jpg", "SAD/deep/wide.png"], ["top.JPEG"]]
 
 

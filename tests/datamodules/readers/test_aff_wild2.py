@@ -31,9 +31,7 @@ def test_sentinels_become_missing_values(write: Write) -> None:
     read = read_annotations(write("\n".join(rows)))
     assert read.name == ["video/00001.jpg", "video/00002.jpg", "v2/00001.jpg"]
     np.testing.assert_array_equal(read.expression, [3, -1, 0])
-    np.testing.assert_array_equal(
-        read.valence_arousal, np.array([[0.5, -0.25], [np.nan, np.nan], [-1, 1]], np.float32)
-    )
+    np.testing.assert_array_equal(read.valence_arousal, np.array([[0.5, -0.25], [np.nan, np.nan], [-1, 1]], np.float32))
     np.testing.assert_array_equal(read.action_units[0], [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
     assert np.isnan(read.action_units[2]).all()
     assert read.valence_arousal.dtype == read.action_units.dtype == np.float32

@@ -47,9 +47,7 @@ def test_the_csv_layout_is_read_and_filtered(affectnet_csv: Path):
         assert_rows_equal(part, reference(affectnet_csv, name))
         assert part["valence"].isna().sum() == 1
         assert part["arousal"].isna().sum() == 1
-        assert part["expression"].value_counts().to_dict() == dict.fromkeys(
-            range(8), 5 if split == "train" else 2
-        )
+        assert part["expression"].value_counts().to_dict() == dict.fromkeys(range(8), 5 if split == "train" else 2)
     assert table["valence"].dtype == np.float32
     assert all((affectnet_csv / path).is_file() for path in table["path"])
 
@@ -155,9 +153,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("header", [True, False])
 @pytest.mark.parametrize("kind", MALFORMED)
-def test_each_kind_of_malformed_line_is_named_with_file_and_line(
-    affectnet_csv: Path, kind: str, header: bool
-):
+def test_each_kind_of_malformed_line_is_named_with_file_and_line(affectnet_csv: Path, kind: str, header: bool):
     line, reason = MALFORMED[kind]
     path = affectnet_csv / "validation.csv"
     first = path.read_text().splitlines()[:1] if header else []
@@ -223,9 +219,7 @@ def test_a_file_in_another_encoding_is_named(affectnet_csv: Path):
         ("val", None, "no such file"),
     ],
 )
-def test_each_kind_of_malformed_npy_file_is_named(
-    affectnet_npy: Path, suffix: str, content: object, reason: str
-):
+def test_each_kind_of_malformed_npy_file_is_named(affectnet_npy: Path, suffix: str, content: object, reason: str):
     path = affectnet_npy / "train_set" / "annotations" / f"7_{suffix}.npy"
     path.unlink()
     if isinstance(content, bytes):
@@ -277,16 +271,12 @@ def test_a_column_that_is_named_twice_is_refused(affectnet_csv: Path):
     path = affectnet_csv / "training.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([f"{lines[0]},expression", *(f"{line},7" for line in lines[1:])]))
-    with pytest.raises(
-        AnnotationError, match=r"training\.csv:1: the header names 'expression' more than once"
-    ):
+    with pytest.raises(AnnotationError, match=r"training\.csv:1: the header names 'expression' more than once"):
         read_annotations(affectnet_csv, "csv")
 
 
 def test_paths_are_compared_after_resolving(affectnet_csv: Path):
-    (affectnet_csv / "validation.csv").write_text(
-        "0//a.jpg,4,4,24,24,1,1,0,0\n ./0/./a.jpg ,4,4,24,24,1,1,0,0\n"
-    )
+    (affectnet_csv / "validation.csv").write_text("0//a.jpg,4,4,24,24,1,1,0,0\n ./0/./a.jpg ,4,4,24,24,1,1,0,0\n")
     found = read_annotations(affectnet_csv, "csv").query("split == 'val'")["path"]
     assert found.tolist() == ["Manually_Annotated_Images/0/a.jpg"] * 2
 
@@ -302,9 +292,7 @@ def test_npy_parts_that_are_missing_are_named(affectnet_npy: Path):
         read_annotations(affectnet_npy, "npy")
 
 
-def test_a_folder_that_is_not_affectnet_is_named_with_what_was_looked_for(
-    tmp_path: Path, affectnet_csv: Path
-):
+def test_a_folder_that_is_not_affectnet_is_named_with_what_was_looked_for(tmp_path: Path, affectnet_csv: Path):
     with pytest.raises(AnnotationError, match=r"no folder .*nowhere.*data\.root"):
         find_layout(tmp_path / "nowhere")
     (tmp_path / "other").mkdir()

@@ -11,10 +11,7 @@ def test_a_person_is_the_same_whenever_asked_for():
 
 def test_no_person_of_one_set_appears_in_another():
     everyone = [
-        astuple(person(stream, seed, index))
-        for stream in PEOPLE_STREAMS
-        for seed in (0, 1)
-        for index in range(40)
+        astuple(person(stream, seed, index)) for stream in PEOPLE_STREAMS for seed in (0, 1) for index in range(40)
     ]
     widths = {looks[9:] for looks in everyone}  # the measures of the face alone, whatever hair and skin
     assert len(widths) == len(everyone)

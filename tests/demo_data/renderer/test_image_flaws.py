@@ -23,10 +23,7 @@ def test_size_and_type(face, side):
 def test_marks_are_strongest_around_mouth_and_eyes(face):
     rng = np.random.default_rng(0)
     change = np.mean(
-        [
-            np.abs(generated_look(face.image, face.landmarks, 112, rng).astype(float) - face.image)
-            for _ in range(20)
-        ],
+        [np.abs(generated_look(face.image, face.landmarks, 112, rng).astype(float) - face.image) for _ in range(20)],
         axis=(0, 3),
     )
     left, top = face.landmarks[48:68].min(axis=0).astype(int)

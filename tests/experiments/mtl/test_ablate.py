@@ -22,9 +22,7 @@ from experiments.runtime.reports.ablation import AblationRows
 MakeWords = Callable[..., list[str]]
 
 
-def test_the_ablation_lists_every_variant_and_the_baseline(
-    words: MakeWords, tmp_path: Path, aff_wild2: Path
-) -> None:
+def test_the_ablation_lists_every_variant_and_the_baseline(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
     baseline = [word for word in words() if not word.startswith(("backbone=", "features.", "heads."))]
     baseline += ["model.architecture=test_efficientnet.r160_in1k", "model.weights=none", "data.image_size=32"]
     baseline += ["stages.classifier.epochs=0", "stages.everything.epochs=1"]
@@ -120,9 +118,7 @@ def test_a_baseline_run_with_other_settings_is_not_taken(
     assert message in reason(words(*more), aff_wild2)
 
 
-def test_a_baseline_run_of_other_data_is_not_taken(
-    words: MakeWords, baseline_run: Path, aff_wild2: Path
-) -> None:
+def test_a_baseline_run_of_other_data_is_not_taken(words: MakeWords, baseline_run: Path, aff_wild2: Path) -> None:
     listing = aff_wild2 / LISTS["val"]
     whole = listing.read_text()
     listing.write_text(whole.replace(",1\n", ",0\n", 1))

@@ -82,9 +82,7 @@ def test_a_second_call_extracts_nothing(
     assert len(again.store("train", names_of(aff_wild2)).names) == len(names_of(aff_wild2))
 
 
-def test_features_of_other_precisions_are_kept_apart(
-    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_features_of_other_precisions_are_kept_apart(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     names = names_of(aff_wild2)
     coarse = make_extractor(aff_wild2, tiny_backbone, tmp_path, precision="bf16-mixed").store("train", names)
     assert coarse.metadata["sources"]["precision"] == "bf16-mixed"
@@ -128,9 +126,7 @@ def test_killed_in_the_middle_and_started_again(
     aff_wild2: Path, tiny_backbone: Path, tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     folder = tmp_path / "killed"
-    child = multiprocessing.get_context("fork").Process(
-        target=_extract_slowly, args=(aff_wild2, tiny_backbone, folder)
-    )
+    child = multiprocessing.get_context("fork").Process(target=_extract_slowly, args=(aff_wild2, tiny_backbone, folder))
     child.start()
     deadline = time.monotonic() + 60
     while len(list(folder.rglob("0*.npy"))) < 3 and time.monotonic() < deadline:
@@ -163,9 +159,7 @@ def test_two_runs_at_once_extract_once(
 
 
 def _hear(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     assert _broadcast(rank == 0)
     assert not _broadcast(rank == 1)
     Path(folder, f"{rank}").touch()
@@ -217,9 +211,7 @@ def test_missing_and_truncated_images_are_listed_and_limited(
     assert len(listed) == 2
 
 
-def test_stores_of_other_backbones_are_kept_apart(
-    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_stores_of_other_backbones_are_kept_apart(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     from affect.networks.backbone_file import save_backbone
 
     names = names_of(aff_wild2)
@@ -231,9 +223,7 @@ def test_stores_of_other_backbones_are_kept_apart(
     make_extractor(aff_wild2, tmp_path / "other.safetensors", tmp_path).store("train", names)
     stores = [FeatureStore.open(path.parent) for path in (tmp_path / "cache").rglob("features.npy")]
     assert len(stores) == 2
-    np.testing.assert_allclose(
-        np.abs(stores[0].features[:, -10:] - stores[1].features[:, -10:]), 1, rtol=1e-4
-    )
+    np.testing.assert_allclose(np.abs(stores[0].features[:, -10:] - stores[1].features[:, -10:]), 1, rtol=1e-4)
 
 
 def test_a_set_that_is_not_unpacked_is_no_reason_to_allow_missing_images(

@@ -153,9 +153,7 @@ def test_a_store_that_took_present_images_for_missing_is_made_anew(
     assert "lacks 1 images that are there" in " ".join(capsys.readouterr().out.split())
 
 
-def test_chunks_of_stopped_runs_do_not_stay_for_good(
-    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_chunks_of_stopped_runs_do_not_stay_for_good(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     names = names_of(aff_wild2)
     extractor = make_extractor(aff_wild2, tiny_backbone, tmp_path)
     path = extractor._store_path("train")
@@ -179,9 +177,7 @@ def test_chunks_of_stopped_runs_do_not_stay_for_good(
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "names.txt", "features.npy"])
-def test_a_damaged_store_is_made_anew(
-    aff_wild2: Path, tiny_backbone: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_damaged_store_is_made_anew(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path, name: str) -> None:
     names = names_of(aff_wild2)[:20]
     make_extractor(aff_wild2, tiny_backbone, tmp_path).store("train", names)
     whole = content(tmp_path / "cache")

@@ -23,9 +23,7 @@ def noisy_set() -> tuple[dict, dict, np.ndarray, np.ndarray]:
     logits = 2 * (slow + noise)
     preds = {
         "valence_arousal": np.tanh(slow[:, :2] + noise[:, :2]).astype(np.float32),
-        "expression": (np.exp(logits[:, 2:10]) / np.exp(logits[:, 2:10]).sum(1, keepdims=True)).astype(
-            np.float32
-        ),
+        "expression": (np.exp(logits[:, 2:10]) / np.exp(logits[:, 2:10]).sum(1, keepdims=True)).astype(np.float32),
         "action_units": (1 / (1 + np.exp(-logits[:, 10:]))).astype(np.float32) * 0.8,
     }
     return preds, target, video, frame
@@ -40,17 +38,12 @@ def test_each_step_equals_its_definition() -> None:
     preds, target, video, frame = noisy_set()
     found = score_steps(preds, target, video, frame, config())
     metrics = found.metrics
-    assert {name.removeprefix("val/") for name in metrics} >= {
-        f"{row}{step}" for row in ROWS for step in STEPS
-    }
+    assert {name.removeprefix("val/") for name in metrics} >= {f"{row}{step}" for row in ROWS for step in STEPS}
     assert metrics["val/mtl_score"] == score(preds, target)["mtl_score"]
     smoothed = Calibrator(config().smoothing()).apply(preds, video, frame)
     assert metrics["val/mtl_score@smoothed"] == score(smoothed, target)["mtl_score"]
     applied = found.calibrator.apply(preds, video, frame)
-    assert (
-        metrics["val/mtl_score@calibrated"]
-        == score(applied, target, found.calibrator.thresholds)["mtl_score"]
-    )
+    assert metrics["val/mtl_score@calibrated"] == score(applied, target, found.calibrator.thresholds)["mtl_score"]
     assert metrics["val/mtl_score@smoothed"] > metrics["val/mtl_score"] + 0.2
     assert metrics["val/mtl_score@thresholds"] > metrics["val/mtl_score"]
     assert metrics["val/mtl_score@calibrated"] > metrics["val/mtl_score@calibrated_crossfit"]
@@ -69,9 +62,7 @@ def test_only_what_cross_fitting_confirms_is_kept() -> None:
     assert any(fitted.calibrator.log_bias)
     assert kept.thresholds == fitted.calibrator.thresholds
     assert kept.smoothing == fitted.calibrator.smoothing
-    assert confirmed(fitted.calibrator, {}) == replace(Calibrator(), smoothing=kept.smoothing), (
-        "nothing to go by"
-    )
+    assert confirmed(fitted.calibrator, {}) == replace(Calibrator(), smoothing=kept.smoothing), "nothing to go by"
     everything = score_steps(preds, target, video, frame, replace(config(), keep="all"))
     assert everything.kept == everything.calibrator
 

@@ -64,9 +64,7 @@ def test_a_run_learns_and_writes_what_it_promises(words: MakeWords, tmp_path: Pa
     assert table["name"].tolist() == rows.name
     np.testing.assert_array_equal(table["label/expression"], rows.expression)
     np.testing.assert_array_equal(table["label/AU26"], rows.action_units[:, -1])
-    np.testing.assert_allclose(
-        table[[f"raw/{name}" for name in AFFWILD2_EXPRESSIONS]].sum(axis=1), 1, rtol=1e-5
-    )
+    np.testing.assert_allclose(table[[f"raw/{name}" for name in AFFWILD2_EXPRESSIONS]].sum(axis=1), 1, rtol=1e-5)
     assert table["raw/Valence"].between(-1, 1).all()
     assert not np.allclose(table["smoothed/Valence"], table["raw/Valence"])
 
@@ -87,9 +85,7 @@ def submit(folder: Path, *more: str) -> Path:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_submission_has_a_valid_line_for_every_row(
-    words: MakeWords, tmp_path: Path, aff_wild2: Path
-) -> None:
+def test_a_submission_has_a_valid_line_for_every_row(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
     run_mtl(words("heads.refit=true"))
     folder = tmp_path / "runs" / "mtl" / "latest"
     assert (folder / "heads_refit.safetensors").is_file()
@@ -110,9 +106,7 @@ def test_a_submission_has_a_valid_line_for_every_row(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_missing_test_image_takes_the_frame_before(
-    words: MakeWords, tmp_path: Path, aff_wild2: Path
-) -> None:
+def test_a_missing_test_image_takes_the_frame_before(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
     run_mtl(words("trainer.max_epochs=2"))  # with smoothing, in which the missing image takes no part
     path = submit(tmp_path / "runs" / "mtl" / "latest")
     rows = {line.split(",")[0]: line.split(",")[1:] for line in path.read_text().splitlines()[1:]}
@@ -146,9 +140,7 @@ def test_keys_of_the_training_cannot_be_changed_for_the_submission(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_test_set_that_was_not_unpacked_is_refused(
-    words: MakeWords, tmp_path: Path, aff_wild2: Path
-) -> None:
+def test_a_test_set_that_was_not_unpacked_is_refused(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
     run_mtl(words("trainer.max_epochs=1"))
     names = load_test_names(aff_wild2)
     for name in names[len(names) // 4 :]:
@@ -158,9 +150,7 @@ def test_a_test_set_that_was_not_unpacked_is_refused(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_submitting_with_another_backbone_is_refused(
-    words: MakeWords, tmp_path: Path, tiny_backbone: Path
-) -> None:
+def test_submitting_with_another_backbone_is_refused(words: MakeWords, tmp_path: Path, tiny_backbone: Path) -> None:
     run_mtl(words("trainer.max_epochs=1"))
     from affect.networks.backbone_file import load_backbone, save_backbone
 
@@ -181,9 +171,7 @@ def test_submitting_without_a_run_names_the_command_that_makes_one(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_the_second_stream_is_blended_and_submitted(
-    words: MakeWords, tmp_path: Path, aff_wild2: Path
-) -> None:
+def test_the_second_stream_is_blended_and_submitted(words: MakeWords, tmp_path: Path, aff_wild2: Path) -> None:
     streams = tmp_path / "openface"
     streams.mkdir()
     for split in ("training", "validation", "test"):
@@ -208,12 +196,8 @@ def test_the_second_stream_is_blended_and_submitted(
     refit, spec = load_heads(folder / "stream_heads_refit.safetensors")
     assert spec.features_from == "columns AU01_r,AU04_r"
     first, _ = load_heads(folder / "stream_heads.safetensors")
-    assert any(
-        (one != other).any() for one, other in zip(refit.parameters(), first.parameters(), strict=True)
-    )
-    with pytest.raises(
-        ConfigError, match=r"the test tables have the columns AU04_r, but the heads take the col"
-    ):
+    assert any((one != other).any() for one, other in zip(refit.parameters(), first.parameters(), strict=True))
+    with pytest.raises(ConfigError, match=r"the test tables have the columns AU04_r, but the heads take the col"):
         submit(folder, "stream.columns=AU04_r")
     with pytest.raises(ConfigError, match=r"stream\.root=gone: no folder"):
         run_mtl([*more, "stream.root=gone"])

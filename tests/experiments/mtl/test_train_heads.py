@@ -36,9 +36,7 @@ def test_heads_that_have_diverged_are_not_taken_for_missing_images() -> None:
     table = feature_table(np.ones((5, 14), np.float32), {}, [f"v/{row}.jpg" for row in range(5)])
     heads = create_heads("separate", "both", 4, 10, 3)
     torch.nn.init.constant_(next(heads.parameters()), torch.nan)
-    with pytest.raises(
-        UserError, match=r"head gives no numbers: it has diverged; lower heads\.learning_rate"
-    ):
+    with pytest.raises(UserError, match=r"head gives no numbers: it has diverged; lower heads\.learning_rate"):
         predict_rows(heads, table)
 
 

@@ -27,9 +27,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> lis
     steps: list[tuple[int, int]] = []
 
     class Interrupter(Throughput):
-        def on_train_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, data: Any, batch_idx: int
-        ) -> None:
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, data: Any, batch_idx: int) -> None:
             super().on_train_batch_end(trainer, pl_module, outputs, data, batch_idx)
             steps.append((trainer.current_epoch, batch_idx))
             if steps[-1] == (epoch, batch):
@@ -44,13 +42,10 @@ def resume(out: Path) -> None:
 
 
 def assert_same_result(found: Path, expected: Path) -> None:
-    one, other = (
-        load_backbone(folder / "backbone.safetensors")[0].state_dict() for folder in (found, expected)
-    )
+    one, other = (load_backbone(folder / "backbone.safetensors")[0].state_dict() for folder in (found, expected))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
     tables = [
-        pd.read_csv(folder / "history.csv").filter(regex="^(?!.*images_per_second)")
-        for folder in (found, expected)
+        pd.read_csv(folder / "history.csv").filter(regex="^(?!.*images_per_second)") for folder in (found, expected)
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (found, expected)]

@@ -35,9 +35,7 @@ def test_the_run_folder_holds_what_it_should(through: Path):
     assert all(isinstance(value, int | float) for value in metrics.values())
     provenance = json.loads((through / "provenance.json").read_text())
     assert len(provenance["data_fingerprint"]) == 64
-    assert [path.name for path in through.parent.iterdir() if path.name != "latest"] == [
-        through.resolve().name
-    ]
+    assert [path.name for path in through.parent.iterdir() if path.name != "latest"] == [through.resolve().name]
 
 
 def test_the_metrics_are_those_of_the_backbone_file(through: Path, rescore: Callable):
@@ -85,9 +83,7 @@ def test_the_data_is_identified_by_content(through: Path):
 SHORT = ("stages.classifier.epochs=0", "stages.everything.epochs=1")
 
 
-def test_missing_valence_and_arousal_are_absent_not_0(
-    run_pretrain: Runner, affectnet_csv: Path, tmp_path: Path
-):
+def test_missing_valence_and_arousal_are_absent_not_0(run_pretrain: Runner, affectnet_csv: Path, tmp_path: Path):
     for name in ("training.csv", "validation.csv"):
         table = pd.read_csv(affectnet_csv / name)
         table[["valence", "arousal"]] = -2
@@ -99,9 +95,7 @@ def test_missing_valence_and_arousal_are_absent_not_0(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_corrupt_images_stop_the_run_or_are_counted(
-    run_pretrain: Runner, affectnet_csv: Path, tmp_path: Path
-):
+def test_corrupt_images_stop_the_run_or_are_counted(run_pretrain: Runner, affectnet_csv: Path, tmp_path: Path):
     images = affectnet_csv / "Manually_Annotated_Images"
     broken = images / "0" / "3.jpg"  # of the training part
     broken.write_bytes(broken.read_bytes()[:-30])
@@ -126,9 +120,7 @@ def test_the_encoder_starts_from_another_runs_backbone(run_pretrain: Runner, thr
     assert len(provenance["weights_sha256"]) == 64
     found, expected = (load_backbone(path)[0] for path in (latest / "backbone.safetensors", weights))
     # The frozen encoder keeps its weights; the classifier is new.
-    for (name, one), other in zip(
-        found.encoder.named_parameters(), expected.encoder.parameters(), strict=True
-    ):
+    for (name, one), other in zip(found.encoder.named_parameters(), expected.encoder.parameters(), strict=True):
         assert torch.equal(one, other), name
     assert not torch.equal(found.classifier.weight, expected.classifier.weight)
 

@@ -55,9 +55,7 @@ def test_all_processes_judge_the_same_network_while_training(run_folders: list[P
             assert last[name] == pytest.approx(value, rel=1e-5), name
 
 
-def test_the_metrics_have_the_same_names_and_are_those_of_the_network_saved(
-    run_folders: list[Path], rescore: Callable
-):
+def test_the_metrics_have_the_same_names_and_are_those_of_the_network_saved(run_folders: list[Path], rescore: Callable):
     metrics = json.loads((run_folders[0] / "metrics.json").read_text())
     names = ["expression_accuracy", "expression_accuracy_7", "expression_f1", "valence_ccc", "arousal_ccc",
              "valence_rmse", "arousal_rmse", *(f"expression_f1/{name}" for name in BACKBONE_EXPRESSIONS)]  # fmt: skip

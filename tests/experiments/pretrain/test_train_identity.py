@@ -43,9 +43,7 @@ def configure(people: Path, out: Path, architecture: str) -> FacesConfig:
     return load_config(FacesConfig, "faces", words, "demo")
 
 
-def test_a_run_leaves_an_encoder_that_stage_1_can_start_from(
-    people: Path, tmp_path: Path, tiny_architecture: str
-):
+def test_a_run_leaves_an_encoder_that_stage_1_can_start_from(people: Path, tmp_path: Path, tiny_architecture: str):
     metrics = train_faces(configure(people, tmp_path, tiny_architecture))
     assert {"val/identity_accuracy", "val/landmark_error", "wall_seconds"} <= set(metrics)
     folder = (tmp_path / "faces" / "latest").resolve()

@@ -27,9 +27,7 @@ def checkpoint(**changes: Any) -> dict[str, Any]:
     return {**whole, **changes}
 
 
-def test_a_trainer_writes_checkpoints_in_their_folder_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trainer_writes_checkpoints_in_their_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = build_trainer(TrainerConfig(accelerator="cpu"), logger=False)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))  # a $TMPDIR that takes nothing

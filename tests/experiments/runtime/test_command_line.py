@@ -79,9 +79,7 @@ def test_a_wrong_value_that_a_check_of_ours_finds_is_a_message_too(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepare(_: Config) -> None:
-        prepare_faces(
-            tmp_path, [], PreparationConfig(method="magic"), experiments.runtime.config.load.TrainerConfig()
-        )
+        prepare_faces(tmp_path, [], PreparationConfig(method="magic"), experiments.runtime.config.load.TrainerConfig())
 
     with pytest.raises(SystemExit):
         run_experiment(Config, "story", prepare)
@@ -93,9 +91,7 @@ def test_a_wrong_value_that_a_check_of_ours_finds_is_a_message_too(
         run_experiment(Config, "story", prepare)
 
 
-@pytest.mark.parametrize(
-    "mistake", [lambda _: {}["bug"], lambda _: np.zeros(3).reshape(2, 2), lambda _: int("seven")]
-)
+@pytest.mark.parametrize("mistake", [lambda _: {}["bug"], lambda _: np.zeros(3).reshape(2, 2), lambda _: int("seven")])
 def test_a_mistake_of_the_program_keeps_its_traceback(mistake) -> None:
     with pytest.raises((KeyError, ValueError)):
         run_experiment(Config, "story", mistake)
@@ -181,9 +177,7 @@ def test_a_signal_that_a_library_turns_into_an_error_is_still_a_signal(capsys: p
 
 
 @pytest.mark.parametrize("error", [UserError("no"), ValueError("bug")])
-def test_a_failed_run_leaves_no_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_a_failed_run_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(sys, "argv", ["story", f"output_dir={tmp_path / 'runs'}", "wandb.mode=disabled"])
 
     def fail(config: Config) -> None:
@@ -195,9 +189,7 @@ def test_a_failed_run_leaves_no_folder(
     assert not any((tmp_path / "runs" / "story").iterdir())
 
 
-def test_a_closed_pipe_ends_with_a_message(
-    capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closed_pipe_ends_with_a_message(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as closed:

@@ -16,9 +16,7 @@ from experiments.runtime.demo_set import (
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_every_drawn_set_is_recognised_by_its_stamp(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_every_drawn_set_is_recognised_by_its_stamp(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stamp_alone(root: Path, recipe: dict[str, Any], write: Any) -> bool:
         return build(root, recipe, lambda folder: None)
 

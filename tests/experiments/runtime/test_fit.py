@@ -24,12 +24,7 @@ def test_a_fit_without_record_leaves_no_file() -> None:
 
 def test_max_epochs_names_the_stages_that_it_cuts() -> None:
     stages = [Stage("classifier", 3, 1e-3, True), Stage("everything", 6, 1e-4, False)]
-    assert (
-        describe_cut_stages(stages, None)
-        == describe_cut_stages(stages, 9)
-        == describe_cut_stages(stages, 99)
-        == ""
-    )
+    assert describe_cut_stages(stages, None) == describe_cut_stages(stages, 9) == describe_cut_stages(stages, 99) == ""
     assert "max_epochs=2 cuts" in describe_cut_stages(stages, 2)
     assert "stage classifier trains 2 of its 3 epochs" in describe_cut_stages(stages, 2)
     assert "stage everything (6 epochs) does not train at all" in describe_cut_stages(stages, 2)

@@ -49,16 +49,12 @@ def test_a_demo_set_that_does_not_fit_is_a_message_and_leaves_nothing(small_disk
 @pytest.mark.parametrize("small_disk", ["size=64k"], indirect=True)
 def test_files_that_do_not_fit_are_messages_and_leave_nothing(small_disk: Path) -> None:
     content = {"weights": torch.zeros(100_000)}
-    with pytest.raises(
-        StorageError, match=r"last\.ckpt \(40\d,\d{3} bytes\) cannot be written: No space left"
-    ):
+    with pytest.raises(StorageError, match=r"last\.ckpt \(40\d,\d{3} bytes\) cannot be written: No space left"):
         AtomicCheckpointIO().save_checkpoint(content, small_disk / "last.ckpt")
     with pytest.raises(StorageError, match=r"x\.npy \(80\d,\d{3} bytes\)"):
         write_array(small_disk / "x.npy", np.zeros(100_000))
     table = pd.DataFrame({"x": np.random.default_rng(0).random(100_000)})
-    with pytest.warns(
-        UserWarning, match=r"cache cannot be kept: .*\([\d,]+ bytes\) cannot be written: No space left"
-    ):
+    with pytest.warns(UserWarning, match=r"cache cannot be kept: .*\([\d,]+ bytes\) cannot be written: No space left"):
         cached_table(small_disk, "key", "state", lambda: table)
     assert list(small_disk.iterdir()) == []
 

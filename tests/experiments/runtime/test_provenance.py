@@ -40,12 +40,8 @@ def test_outside_a_checkout_there_is_no_revision(tmp_path: Path, monkeypatch: py
     assert found["command"][0] == "python"
 
 
-@pytest.mark.parametrize(
-    ("accelerator", "expected"), [("cpu", "a processor"), ("auto", "a card"), ("gpu", "a card")]
-)
-def test_the_device_is_the_one_that_was_used(
-    monkeypatch: pytest.MonkeyPatch, accelerator: str, expected: str
-):
+@pytest.mark.parametrize(("accelerator", "expected"), [("cpu", "a processor"), ("auto", "a card"), ("gpu", "a card")])
+def test_the_device_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch, accelerator: str, expected: str):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
     monkeypatch.setattr(experiments.runtime.provenance.platform, "machine", lambda: "a processor")
@@ -77,9 +73,7 @@ def test_copies_of_a_set_have_one_digest_and_a_changed_label_another(affectnet_c
 
 
 def test_frames_have_the_same_digest_as_annotations_and_as_images(aff_wild2: Path):
-    data = AffWild2DataModule(
-        str(aff_wild2), image_size=32, mean=(0, 0, 0), std=(1, 1, 1), batch_size=8, num_workers=0
-    )
+    data = AffWild2DataModule(str(aff_wild2), image_size=32, mean=(0, 0, 0), std=(1, 1, 1), batch_size=8, num_workers=0)
     data.setup()
     assert data_digest(load_splits(aff_wild2)) == data_digest(data.datasets)
     rows = data.annotations["val"]

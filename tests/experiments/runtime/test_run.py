@@ -129,9 +129,7 @@ def test_a_resumed_run_keeps_its_folder_and_a_config_that_starts_afresh(tmp_path
     assert yaml.safe_load((first.folder / "config.yaml").read_text())["resume"] is None
 
 
-def test_processes_of_one_run_share_a_folder_and_only_the_first_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_processes_of_one_run_share_a_folder_and_only_the_first_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first = Run("story", config(tmp_path), tmp_path)
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(rank_zero_only, "rank", 1)

@@ -163,9 +163,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         ({"trainer": TrainerConfig(max_epochs=2)}, "trainer.max_epochs"),
     ],
 )
-def test_a_resumed_run_keeps_what_its_result_depends_on(
-    tmp_path: Path, changes: dict[str, Any], key: str
-) -> None:
+def test_a_resumed_run_keeps_what_its_result_depends_on(tmp_path: Path, changes: dict[str, Any], key: str) -> None:
     first = Run("story", config(tmp_path, trainer=TrainerConfig(max_epochs=3)), tmp_path)
     before = (first.folder / "config.yaml").read_bytes()
     arguments = {"trainer": TrainerConfig(max_epochs=3), **changes, "resume": str(first.folder)}
@@ -191,9 +189,7 @@ def test_resources_may_change_on_a_resume_and_are_recorded_when_it_computes(tmp_
 def test_a_finished_run_keeps_its_files_and_refuses_changes(tmp_path: Path) -> None:
     first = Run("story", config(tmp_path, trainer=TrainerConfig(max_epochs=1)), tmp_path)
     first.finish({"val/f1": 0.5}, {})
-    before = {
-        path.name: path.read_bytes() for path in first.folder.iterdir() if path.suffix in (".yaml", ".json")
-    }
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir() if path.suffix in (".yaml", ".json")}
 
     for settings in (
         TrainerConfig(max_epochs=1, num_threads=1),
@@ -201,16 +197,12 @@ def test_a_finished_run_keeps_its_files_and_refuses_changes(tmp_path: Path) -> N
     ):
         with pytest.raises(ConfigError, match="has finished"):
             Run("story", config(tmp_path, trainer=settings, resume=str(first.folder)), tmp_path)
-    unchanged = Run(
-        "story", config(tmp_path, trainer=TrainerConfig(max_epochs=1), resume=str(first.folder)), tmp_path
-    )
+    unchanged = Run("story", config(tmp_path, trainer=TrainerConfig(max_epochs=1), resume=str(first.folder)), tmp_path)
     unchanged.finish({"val/f1": 0.25}, {})
     assert before == {path.name: path.read_bytes() for path in first.folder.iterdir() if path.name in before}
 
     prolonged = TrainerConfig(max_epochs=2, accelerator="cpu")
-    Run("story", config(tmp_path, trainer=prolonged, resume=str(first.folder)), tmp_path).finish(
-        {"val/f1": 0.75}, {}
-    )
+    Run("story", config(tmp_path, trainer=prolonged, resume=str(first.folder)), tmp_path).finish({"val/f1": 0.75}, {})
     assert json.loads((first.folder / "metrics.json").read_text())["val/f1"] == 0.75
 
 

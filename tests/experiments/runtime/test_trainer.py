@@ -18,21 +18,15 @@ def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def have_gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(
-        experiments.runtime.trainer.CUDAAccelerator, "is_available", staticmethod(lambda: number > 0)
-    )
-    monkeypatch.setattr(
-        experiments.runtime.trainer.MPSAccelerator, "is_available", staticmethod(lambda: False)
-    )
+    monkeypatch.setattr(experiments.runtime.trainer.CUDAAccelerator, "is_available", staticmethod(lambda: number > 0))
+    monkeypatch.setattr(experiments.runtime.trainer.MPSAccelerator, "is_available", staticmethod(lambda: False))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
 def test_a_gpu_that_is_not_there_is_named(accelerator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     have_gpus(monkeypatch, 0)
-    with pytest.raises(
-        ConfigError, match=rf"trainer\.accelerator={accelerator}, but PyTorch finds no such device"
-    ):
+    with pytest.raises(ConfigError, match=rf"trainer\.accelerator={accelerator}, but PyTorch finds no such device"):
         check_limits(TrainerConfig(accelerator=accelerator))
     check_limits(TrainerConfig(accelerator="auto", devices="3"))
     check_limits(TrainerConfig(accelerator="cpu", devices="auto"))
@@ -49,9 +43,7 @@ def test_more_gpus_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true", "16", "half"])
 def test_float16_is_refused_everywhere(precision: str) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"trainer\.precision must be one of 32-true, bf16-mixed, not '{precision}'"
-    ):
+    with pytest.raises(ConfigError, match=rf"trainer\.precision must be one of 32-true, bf16-mixed, not '{precision}'"):
         check_limits(TrainerConfig(precision=precision))
 
 

@@ -107,9 +107,7 @@ def test_unreadable_faces_stop_the_run_before_any_is_enlarged(source, config, mo
     for number in range(12):
         (source / "SAD" / f"broken{number}.jpg").write_bytes(b"\xff\xd8 no image")
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "experiments.synthetic.prepare_faces.upscale_tree", lambda *arguments: pytest.fail("enlarged")
-        )
+        patch.setattr("experiments.synthetic.prepare_faces.upscale_tree", lambda *arguments: pytest.fail("enlarged"))
         with pytest.raises(
             UnreadableImageError, match=r"12 of 13 faces .*\n.*SAD/broken0\.jpg: [\s\S]*on_corrupt=skip"
         ) as error:

@@ -37,9 +37,7 @@ def save_network(path: Path, outputs: tuple[str, ...], logits: dict[str, float] 
         torch.nn.init.zeros_(network.classifier.weight)
         network.classifier.bias.data = torch.tensor([float(logits.get(name, 0)) for name in outputs])
     expressions = tuple(name for name in outputs if name not in VALENCE_AROUSAL)
-    save_backbone(
-        path, network, BackboneSpec(ARCHITECTURE, 32, (0.5,) * 3, (0.25,) * 3, expressions, outputs)
-    )
+    save_backbone(path, network, BackboneSpec(ARCHITECTURE, 32, (0.5,) * 3, (0.25,) * 3, expressions, outputs))
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +75,7 @@ def run(folder: Path) -> Path:
 def test_the_blend_file_holds_the_weight_of_the_pretrained_network(folder: Path, run: Path) -> None:
     blend = json.loads((run / "blend.json").read_text())
     assert blend["weight"] == WEIGHT
-    assert (
-        blend["pretrained_sha256"]
-        == hashlib.sha256((folder / "backbone.safetensors").read_bytes()).hexdigest()
-    )
+    assert blend["pretrained_sha256"] == hashlib.sha256((folder / "backbone.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_class_weighs_the_mean_count_divided_by_its_own(folder: Path, run: Path) -> None:
@@ -90,9 +85,7 @@ def test_a_class_weighs_the_mean_count_divided_by_its_own(folder: Path, run: Pat
     counts = np.array([len(list(path.iterdir())) for path in folders])
     assert len(set(counts.tolist())) > 1
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    np.testing.assert_allclose(
-        checkpoint["hyper_parameters"]["class_weights"], counts.mean() / counts, rtol=1e-6
-    )
+    np.testing.assert_allclose(checkpoint["hyper_parameters"]["class_weights"], counts.mean() / counts, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +141,7 @@ def record_steps(monkeypatch: pytest.MonkeyPatch, last: Step | None) -> list[Ste
     steps: list[Step] = []
 
     class Recorder(Throughput):
-        def on_train_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, data: Any, batch_idx: int
-        ) -> None:
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, data: Any, batch_idx: int) -> None:
             super().on_train_batch_end(trainer, pl_module, outputs, data, batch_idx)
             steps.append((pl_module.encoder_frozen, trainer.current_epoch, batch_idx))
             if steps[-1] == last:

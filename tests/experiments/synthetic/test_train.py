@@ -106,9 +106,7 @@ def labels(path: Path) -> list[str]:
     return [line.split(",")[1] for line in path.read_text().splitlines()[1:]]
 
 
-def test_the_submission_is_valid_and_needs_the_test_set_alone(
-    folder: Path, run: Path, tmp_path: Path
-) -> None:
+def test_the_submission_is_valid_and_needs_the_test_set_alone(folder: Path, run: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.resolve().rglob("*")}
     path = submit(submission(run))
     validate_lsd_submission(path, read_test_list(folder / "set" / TEST_LIST))
@@ -135,9 +133,7 @@ def test_the_submission_is_scored_where_labels_stand(folder: Path, run: Path) ->
     assert json.loads((path.parent / "provenance.json").read_text())["run"] == str(run.resolve())
 
 
-def test_an_unreadable_test_face_has_a_line_if_it_may_be_skipped(
-    folder: Path, run: Path, tmp_path: Path
-) -> None:
+def test_an_unreadable_test_face_has_a_line_if_it_may_be_skipped(folder: Path, run: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "set" / TEST_FOLDER, tmp_path / "images")
     listed = read_test_list(folder / "set" / TEST_LIST)
     (tmp_path / "images" / listed[2]).write_bytes(b"broken")
@@ -382,9 +378,7 @@ def test_a_variant_that_fails_leaves_the_rows_before_it(
     assert pd.read_csv(written)["variant"].tolist() == ["alone"]
 
 
-def test_weights_that_do_not_fit_the_baseline_are_refused_before_anything_trains(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_weights_that_do_not_fit_the_baseline_are_refused_before_anything_trains(folder: Path, tmp_path: Path) -> None:
     config = ablation(folder, f"output_dir={tmp_path}")  # the face weights are EfficientNet-B0's
     with pytest.raises(ConfigError, match=r"baseline_weights: .*test_efficientnet.*baseline_weights=none"):
         ablate(config)

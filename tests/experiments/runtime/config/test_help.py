@@ -16,9 +16,7 @@ from experiments.runtime.config.options import option
 @dataclass
 class Data:
     root: str = option("data", "folder of images", path=True)
-    a_key_that_is_longer_than_half_of_a_narrow_terminal: float = option(
-        0.5, "share of all images", ge=0, le=1
-    )
+    a_key_that_is_longer_than_half_of_a_narrow_terminal: float = option(0.5, "share of all images", ge=0, le=1)
     size: int = option(224, "side in pixels", ge=1)
 
 
@@ -67,9 +65,7 @@ def test_no_key_is_cut_and_meanings_are_wrapped(show, columns: int) -> None:
     lines = show(columns=columns)
     for key, entry in iterate_keys(Schema):
         (place,) = [number for number, line in enumerate(lines) if line.startswith(f"{key}=")]
-        stop = next(
-            number for number in range(place, len(lines) + 1) if number == len(lines) or not lines[number]
-        )
+        stop = next(number for number in range(place, len(lines) + 1) if number == len(lines) or not lines[number])
         text = " ".join(line.strip() for line in lines[place:stop])
         assert entry.metadata["help"] in text
         assert all(len(line) <= columns or " " not in line.strip() for line in lines[place:stop])

@@ -91,9 +91,7 @@ def test_an_unknown_key_names_the_nearest(word: str, near: str):
 
 def test_an_unknown_key_in_a_recipe_names_the_file_too(recipes: Path):
     (recipes / "wrong.yaml").write_text("data: {siez: 3}\n")
-    with pytest.raises(
-        ConfigError, match=r"wrong\.yaml:1: there is no key 'data\.siez'; the nearest is 'data\.size'"
-    ):
+    with pytest.raises(ConfigError, match=r"wrong\.yaml:1: there is no key 'data\.siez'; the nearest is 'data\.size'"):
         load("recipe=wrong")
 
 
@@ -112,9 +110,7 @@ def test_a_group_is_not_a_key():
         load("data=3")
 
 
-@pytest.mark.parametrize(
-    "content", ["data: [1, 2]\n", "- 1\n", "just text\n", "data: {size: 3\n", "a: b: c\n"]
-)
+@pytest.mark.parametrize("content", ["data: [1, 2]\n", "- 1\n", "just text\n", "data: {size: 3\n", "a: b: c\n"])
 def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: str):
     (tmp_path / "broken.yaml").write_text(content)
     with pytest.raises(ConfigError, match=r"broken\.yaml"):

@@ -65,9 +65,7 @@ def test_every_number_has_a_range_that_holds_its_default(command: str, entry: Op
 
 def load(command: str, word: str) -> Any:
     """Load a command's configuration, with something for what is required, and one more word."""
-    entries = [
-        entry for entry in iterate_options(schema_of(command)) if entry.required and entry.key != "recipe"
-    ]
+    entries = [entry for entry in iterate_options(schema_of(command)) if entry.required and entry.key != "recipe"]
     needed = [f"{entry.key}={entry.limits.choices[0] if entry.limits.choices else 'x'}" for entry in entries]
     folder = RECIPE[command]
     recipe = folder and str(RECIPES / folder / "demo.yaml")

@@ -38,9 +38,7 @@ def schema_of(experiment: str) -> type:
 def test_the_recipe_fits_its_schema_and_survives_being_saved(path: Path, tmp_path: Path):
     experiment = path.parent.name
     schema = schema_of(experiment)
-    required = [
-        f"{key}=x" for key, entry in iterate_keys(schema) if entry.default == REQUIRED and key != "recipe"
-    ]
+    required = [f"{key}=x" for key, entry in iterate_keys(schema) if entry.default == REQUIRED and key != "recipe"]
     config = load_config(schema, experiment, [f"recipe={path.stem}", *required], None)
     assert config.recipe == path.stem
     save_config(config, tmp_path / "config.yaml")

@@ -107,9 +107,7 @@ def test_text_is_taken_literally_and_survives_being_saved_and_resumed(text: str,
 
 
 def test_a_recipes_text_is_taken_as_written_even_if_yaml_reads_a_number(recipes: Path) -> None:
-    text = (
-        "wandb: {project: 2024_11, entity: 007}\ndata: {title: yes, names: [1e3, null, on], cache: 'null'}\n"
-    )
+    text = "wandb: {project: 2024_11, entity: 007}\ndata: {title: yes, names: [1e3, null, on], cache: 'null'}\n"
     config = load_recipe(recipes, text)
     assert (config.wandb.project, config.wandb.entity) == ("2024_11", "007")
     assert (config.data.title, config.data.names, config.data.cache) == ("yes", ["1e3", "null", "on"], "null")
@@ -170,9 +168,7 @@ def test_other_types_have_the_syntax_of_yaml(word: str, value: Any) -> None:
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize(
-    "value", ["nan", ".nan", "inf", "-.inf", "1e999", "1/512", "0x1p3", "", "true", "1,5", "[1]"]
-)
+@pytest.mark.parametrize("value", ["nan", ".nan", "inf", "-.inf", "1e999", "1/512", "0x1p3", "", "true", "1,5", "[1]"])
 def test_text_that_is_not_a_finite_number_is_refused_with_its_key(recipes: Path, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(f"data.rate={value}")

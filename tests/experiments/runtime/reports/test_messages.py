@@ -74,9 +74,7 @@ def test_another_runs_log_takes_the_place_of_the_first(tmp_path: Path) -> None:
     assert ["two" in text for text in texts] == [False, True]
 
 
-def test_a_log_that_cannot_be_written_does_not_end_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     log = RunLog(tmp_path)
     log.stream = open("/dev/full", "w", encoding="utf-8")  # noqa: PTH123, SIM115
     LOG.info("first")

@@ -19,9 +19,7 @@ def _no_mode_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def unreachable(**_: Any) -> bool:
-    raise wandb.errors.AuthenticationError(
-        "Failed to authenticate with https://api.example: no route to host"
-    )
+    raise wandb.errors.AuthenticationError("Failed to authenticate with https://api.example: no route to host")
 
 
 def without_key(**_: Any) -> bool:
@@ -41,9 +39,7 @@ def test_auto_without_a_key_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_mode(WandbConfig(mode="auto")) == ("offline", "")
 
 
-@pytest.mark.parametrize(
-    ("login", "reason"), [(unreachable, "no route to host"), (without_key, "there is no API key")]
-)
+@pytest.mark.parametrize(("login", "reason"), [(unreachable, "no route to host"), (without_key, "there is no API key")])
 def test_online_without_a_key_or_network_is_an_error_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: Any, reason: str
 ) -> None:
@@ -73,9 +69,7 @@ def fake_wandb(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return modes
 
 
-def test_a_server_that_does_not_answer_leaves_auto_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_does_not_answer_leaves_auto_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = fake_wandb(monkeypatch)
     folder = tmp_path / "run"
     folder.mkdir()
