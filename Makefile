@@ -36,9 +36,10 @@ $(READY): pyproject.toml constraints.txt
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer")'
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --constraint constraints.txt setuptools --editable '.[dev,demo,export]'
-	# Real-ESRGAN's own engine: a plain install would replace OpenCV and build torch anew.
-	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation realesrgan==0.3.0 basicsr==1.4.2
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --constraint constraints.txt setuptools --editable '.[dev,demo,export,openvino,app]'
+	# The face detector, and two peers for tests; with their dependencies they would replace OpenCV and an older torch this one.
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation facenet-pytorch==2.6.0 \
+		realesrgan==0.3.0 basicsr==1.4.2 emotiefflib==1.1.1
 	touch $@
 
 lint: $(READY) ## check style, types and which package imports which
