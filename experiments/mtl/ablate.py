@@ -32,7 +32,7 @@ from experiments.mtl.find_baseline import find_baseline, identify_data
 from experiments.mtl.scores import score, score_steps
 from experiments.mtl.train_baseline import MtlBaselineConfig
 from experiments.mtl.train_heads import TrainedHeads, labelled_table, predict_rows, train_heads
-from experiments.runtime.backbone_choice import settled
+from experiments.runtime.backbone_choice import resolve_backbone
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import ensure_demo_data
@@ -108,7 +108,7 @@ def ablate(config: MtlConfig) -> pd.DataFrame:
     if config.stream.root or config.heads.refit:
         raise ConfigError("the ablation has neither a second stream (stream.root) nor refits (heads.refit)")
     ensure_demo_data("aff_wild2", config.data.root)
-    config = replace(config, backbone=settled(config.backbone))
+    config = replace(config, backbone=resolve_backbone(config.backbone))
     run = Run("mtl_ablation", config, config.data.root)
     annotations = load_splits(config.data.root, config.data.check_counts)
     extractor = FeatureExtractor(config.backbone, config.data, config.features, config.trainer, run.folder)

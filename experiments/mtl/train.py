@@ -28,7 +28,7 @@ from experiments.mtl.prediction_table import write_predictions
 from experiments.mtl.scores import Scores, challenge_table, score_steps
 from experiments.mtl.second_stream import SecondStream
 from experiments.mtl.train_heads import TrainedHeads, labelled_table, predict_rows, train_heads
-from experiments.runtime.backbone_choice import settled
+from experiments.runtime.backbone_choice import resolve_backbone
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.fit import FitSettings
@@ -52,7 +52,7 @@ def mtl(config: MtlConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("aff_wild2", config.data.root)
     # `latest` moves on: the run keeps the network that it is made with.
-    config = replace(config, backbone=settled(config.backbone))
+    config = replace(config, backbone=resolve_backbone(config.backbone))
     run = Run("mtl", config, config.data.root)
     stream = SecondStream(config.stream) if config.stream.root else None
     annotations = load_splits(config.data.root, config.data.check_counts)

@@ -1,7 +1,7 @@
-"""The backbone file of a run, although names such as `latest` point to other runs later."""
+"""The backbone file that an option names, and that of a finished run after names such as `latest` have moved on."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from affect.errors import MissingFileError
 from affect.storage.fingerprint import file_digest
@@ -10,16 +10,32 @@ from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.words_and_recipes import read_saved_text
 
 
-def settled(backbone: str) -> str:
-    """Resolve the symbolic links in a backbone's path, since `latest` will point to another run."""
-    return str(Path(backbone).resolve())
+BACKBONE_NAME: Final = "backbone.safetensors"
+"""Name of the backbone file in a run folder of stage 1."""
+
+
+def resolve_backbone(wanted: str) -> str:
+    """Return the path of the backbone file that an option names, without symbolic links, since `latest` moves on.
+
+    Args:
+        wanted: A backbone file, or the run folder of stage 1 that holds one.
+
+    Raises:
+        MissingFileError: If the run folder holds no backbone; a missing file is reported where it is read.
+    """
+    path = Path(wanted).resolve()
+    if path.is_dir():
+        path /= BACKBONE_NAME
+        if not path.is_file():
+            raise MissingFileError(f"backbone={wanted}: the folder holds no {BACKBONE_NAME}; name a finished run")
+    return str(path)
 
 
 def find_backbone(wanted: str, digest: str, run: Path) -> str:
     """Find the backbone that a finished run was made with: where it was, or else in another run's folder beside it.
 
     Args:
-        wanted: Path that the configuration gives; if the run's own does not give it, it must be the one.
+        wanted: What the configuration names; if the run's own configuration does not, it must be that backbone.
         digest: SHA-256 of the backbone.
         run: Folder of the finished run.
 
@@ -28,6 +44,7 @@ def find_backbone(wanted: str, digest: str, run: Path) -> str:
         MissingFileError: If there is no such file any more; the message names all that was looked at.
     """
     if wanted != read_saved_text(run / "config.yaml", "backbone"):
+        wanted = resolve_backbone(wanted)
         if Path(wanted).is_file() and file_digest(wanted) != digest:
             raise ConfigError(f"backbone={wanted} is not the network that the heads of {run} were trained on")
         return wanted
@@ -37,7 +54,7 @@ def find_backbone(wanted: str, digest: str, run: Path) -> str:
         recorded = read_json(provenance, dict[str, Any], "remove the file").get("backbone")
     named = list(dict.fromkeys(str(path) for path in (wanted, recorded) if path))
     runs = sorted({Path(path).parent.parent for path in named})
-    others = [str(path) for folder in runs for path in sorted(folder.glob("[0-9]*/backbone.safetensors"))]
+    others = [str(path) for folder in runs for path in sorted(folder.glob(f"[0-9]*/{BACKBONE_NAME}"))]
     for path in dict.fromkeys([*named, *others]):
         if Path(path).is_file() and file_digest(path) == digest:
             return path

@@ -24,7 +24,7 @@ from affect.errors import UserError
 from affect.networks.backbone import Backbone
 from affect.networks.backbone_file import BackboneSpec
 from affect.storage.fingerprint import file_digest
-from experiments.runtime.backbone_choice import settled
+from experiments.runtime.backbone_choice import resolve_backbone
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError, option
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
@@ -126,7 +126,7 @@ enlarged validation faces: the .551 of the paper, down from .597, is of another 
 def ablate(config: AblationConfig) -> pd.DataFrame:
     """Train every variant and return the table that was written."""
     ensure_demo_data("synthetic", config.data.root)
-    config = replace(config, backbone=settled(config.backbone))
+    config = replace(config, backbone=resolve_backbone(config.backbone))
     pretrained = load_pretrained(config)
     # Built before anything trains: weights that do not fit would end hours of training.
     baseline = replace(pretrained, backbone=build_untrained(pretrained.spec, config.baseline_weights, config.seed))

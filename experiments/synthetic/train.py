@@ -30,7 +30,7 @@ from datamodules.synthetic_faces import (
     SyntheticFacesDataModule,
     list_classes,
 )
-from experiments.runtime.backbone_choice import settled
+from experiments.runtime.backbone_choice import resolve_backbone
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.demo_set import ensure_demo_data, warn_of_drawn_backbone
@@ -81,7 +81,7 @@ class Parts:
 def synthetic(config: SyntheticConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("synthetic", config.data.root)
-    config = replace(config, backbone=settled(config.backbone))
+    config = replace(config, backbone=resolve_backbone(config.backbone))
     pretrained = load_pretrained(config)
     run = Run("synthetic", config, config.data.root)
     data = build_data(config, pretrained.spec)

@@ -7,7 +7,7 @@ import pytest
 
 from affect.errors import MissingFileError
 from affect.storage.fingerprint import file_digest
-from experiments.runtime.backbone_choice import find_backbone, settled
+from experiments.runtime.backbone_choice import find_backbone, resolve_backbone
 from experiments.runtime.config.options import ConfigError
 
 
@@ -31,7 +31,13 @@ def run_made_with(tmp_path: Path, configured: Path, recorded: Path) -> Path:
 
 
 def test_a_run_records_the_file_and_not_the_link_that_moves(backbones: list[Path], tmp_path: Path) -> None:
-    assert settled(str(tmp_path / "pretrain/latest/backbone.safetensors")) == str(backbones[1])
+    assert resolve_backbone(str(tmp_path / "pretrain/latest/backbone.safetensors")) == str(backbones[1])
+
+
+def test_a_run_folder_stands_for_its_backbone(backbones: list[Path], tmp_path: Path) -> None:
+    assert resolve_backbone(str(tmp_path / "pretrain/latest")) == str(backbones[1])
+    with pytest.raises(MissingFileError, match="pretrain: the folder holds no backbone.safetensors"):
+        resolve_backbone(str(tmp_path / "pretrain"))
 
 
 @pytest.mark.parametrize("moved", [False, True])
