@@ -1,9 +1,10 @@
 """Command line of the demo data: `python -m demo_data faces --root DIR`, and so on for each set."""
 
 import argparse
+import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from affect.errors import UserError
 from affect.stop_signals import STOP_SIGNALS, Interruption
@@ -12,6 +13,12 @@ from demo_data.affectnet import write_affectnet
 from demo_data.contact_sheet import write_sheets
 from demo_data.synthetic_faces import write_synthetic_faces
 from demo_data.vggface2 import write_vggface2
+
+_ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
+    "layout": {"choices": ("a", "b"), "help": "a: csv files, b: npy files"},
+    "workers": {"type": int, "help": "processes; by default one per core"},
+}
+"""Options of the writers that are no whole numbers, or need a help text."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,41 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo_data", description="Draw the embedded demo data.")
     sets = parser.add_subparsers(required=True, metavar="SET")
-    _add(
-        sets, "faces", "people for identity and landmark learning (VGGFace2's layout)", write_vggface2,
-        people=500, images_per_person=24, val_images_per_person=2, size=112, seed=0,
-    )  # fmt: skip
-    affectnet = _add(
-        sets, "affectnet", "AffectNet, csv or npy layout", write_affectnet,
-        train=1600, validation=400, size=136, seed=0,
-    )  # fmt: skip
-    affectnet.add_argument("--layout", choices=("a", "b"), default="a", help="a: csv files, b: npy files")
-    _add(
-        sets, "aff-wild2", "s-Aff-Wild2's videos and lists", write_aff_wild2,
-        train=3000, validation=800, test=400, frames_per_video=75, seed=0,
-    )  # fmt: skip
-    _add(
-        sets, "synthetic", "synthetic training and real validation faces", write_synthetic_faces,
-        train=600, validation=300, test=100, seed=0,
-    )  # fmt: skip
-    _add(sets, "sheet", "contact sheets to look at", write_sheets, pooled=False, size=128, seed=0)
+    _add(sets, "faces", "people for identity and landmark learning (VGGFace2's layout)", write_vggface2)
+    _add(sets, "affectnet", "AffectNet, csv or npy layout", write_affectnet)
+    _add(sets, "aff-wild2", "s-Aff-Wild2's videos and lists", write_aff_wild2)
+    _add(sets, "synthetic", "synthetic training and real validation faces", write_synthetic_faces)
+    _add(sets, "sheet", "contact sheets to look at", write_sheets)
     return parser
 
 
-def _add(
-    sets: Any, name: str, purpose: str, write: Callable[..., Any], *, pooled: bool = True, **options: int
-) -> argparse.ArgumentParser:
+def _add(sets: Any, name: str, purpose: str, write: Callable[..., Any]) -> None:
     """Add a command whose options are the writer's keyword arguments."""
     parser: argparse.ArgumentParser = sets.add_parser(
         name, help=purpose, description=purpose, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--root", required=True, help="folder to write to")
-    for option, default in options.items():
-        parser.add_argument(f"--{option.replace('_', '-')}", type=int, default=default, help="whole number")
-    if pooled:
-        parser.add_argument("--workers", type=int, default=None, help="processes; by default one per core")
+    for option in inspect.signature(write).parameters.values():
+        if option.kind is option.KEYWORD_ONLY:
+            argument = _ARGUMENTS.get(option.name, {"type": int, "help": "whole number"})
+            parser.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, **argument)
     parser.set_defaults(write=write)
-    return parser
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS
 from affect.storage.atomic_write import write_text
-from demo_data.build import build, draw_all, write_jpeg
+from demo_data.build import demo_set, draw_all, write_jpeg
 from demo_data.renderer.face import render
 from demo_data.renderer.geometry import Pose
 from demo_data.renderer.identity import generator, person
@@ -59,8 +59,9 @@ class _Video:
     seed: int
 
 
+@demo_set("aff-wild2")
 def write_aff_wild2(
-    root: str | Path,
+    root: Path,
     *,
     train: int = 3000,
     validation: int = 800,
@@ -68,44 +69,30 @@ def write_aff_wild2(
     frames_per_video: int = 75,
     seed: int = 0,
     workers: int | None = None,
-) -> bool:
-    """Draw the s-Aff-Wild2 demo, unless it exists with these parameters.
+) -> None:
+    """Draw the s-Aff-Wild2 demo.
 
-    Args:
-        root: Folder of the set.
+    Options, beside those of `demo_set`:
         train: Training frames.
         validation: Validation frames.
         test: Frames that the test list names, before duplicates.
         frames_per_video: Kept frames of a video, about.
-        seed: The same seed gives the same bytes.
-        workers: Number of processes; by default one per core.
-
-    Returns:
-        Whether the set was drawn; False if it existed.
     """
-    recipe = {
-        "set": "aff-wild2", "train": train, "validation": validation, "test": test,
-        "frames_per_video": frames_per_video, "seed": seed,
-    }  # fmt: skip
-
-    def write(folder: Path) -> None:
-        sizes = {"train": train, "val": validation, "test": test}
-        videos = [
-            video
-            for split, frames in sizes.items()
-            for video in _plan(folder, split, frames, max(1, round(frames / frames_per_video)), seed)
-        ]
-        rows = draw_all(_shoot, videos, workers=workers, description="Drawing videos")
-        for split, name in LISTS.items():
-            rng = generator(f"aff-wild2/{split}", seed, 1, 0)
-            own = [line for video, lines in zip(videos, rows, strict=True) if video.split == split for line in lines]
-            if split == "train":
-                _unlabel(own, rng)
-            if split == "test":
-                own = _write_test_list(folder, own, rng)
-            _write_lines(folder / name, own)
-
-    return build(root, recipe, write)
+    sizes = {"train": train, "val": validation, "test": test}
+    videos = [
+        video
+        for split, frames in sizes.items()
+        for video in _plan(root, split, frames, max(1, round(frames / frames_per_video)), seed)
+    ]
+    rows = draw_all(_shoot, videos, workers=workers, description="Drawing videos")
+    for split, name in LISTS.items():
+        rng = generator(f"aff-wild2/{split}", seed, 1, 0)
+        own = [line for video, lines in zip(videos, rows, strict=True) if video.split == split for line in lines]
+        if split == "train":
+            _unlabel(own, rng)
+        if split == "test":
+            own = _write_test_list(root, own, rng)
+        _write_lines(root / name, own)
 
 
 def _plan(root: Path, split: str, frames: int, count: int, seed: int) -> list[_Video]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from affect.labels import AFFECTNET_CODES
 from affect.storage.atomic_write import write_array, write_text
-from demo_data.build import build, draw_all, write_jpeg
+from demo_data.build import demo_set, draw_all, write_jpeg
 from demo_data.expressions import annotate, express
 from demo_data.renderer.face import render
 from demo_data.renderer.geometry import Pose
@@ -59,54 +59,42 @@ class _Row:
     valence_arousal: tuple[float, float]
 
 
+@demo_set("affectnet")
 def write_affectnet(
-    root: str | Path,
+    root: Path,
     *,
+    layout: str = "a",
     train: int = 1600,
     validation: int = 400,
     size: int = 136,
     seed: int = 0,
-    layout: str = "a",
     workers: int | None = None,
-) -> bool:
-    """Draw the AffectNet demo, unless it exists with these parameters.
+) -> None:
+    """Draw the AffectNet demo.
 
-    Args:
-        root: Folder of the set.
+    Options, beside those of `demo_set`:
+        layout: "a" (csv) or "b" (npy). In "b" the pictures are cropped to the face box, as the release has them.
         train: Training faces with all labels; those to be left out, or without valence and arousal, come on top.
         validation: The same for validation, as many of each class.
         size: Side of the pictures in pixels; the face box takes about three quarters of it.
-        seed: The same seed gives the same bytes.
-        layout: "a" (csv) or "b" (npy). In "b" the pictures are cropped to the face box, as the release has them.
-        workers: Number of processes; by default one per core.
-
-    Returns:
-        Whether the set was drawn; False if it existed.
 
     Raises:
         ValueError: If the layout is unknown.
     """
     if layout not in ("a", "b"):
         raise ValueError(f"layout must be 'a' or 'b', not {layout!r}")
-    recipe = {
-        "set": "affectnet", "layout": layout, "train": train, "validation": validation, "size": size, "seed": seed,
-    }  # fmt: skip
-
-    def write(folder: Path) -> None:
-        counts = {"train": training_counts(train), "val": _even_counts(validation)}
-        photos = [photo for split in _SPLITS for photo in _plan(folder, layout, split, counts[split], size, seed)]
-        for photo in photos:
-            _image_path(photo).parent.mkdir(parents=True, exist_ok=True)
-        if layout == "b":
-            for _, name in _SPLITS.values():
-                (folder / name / "annotations").mkdir()
-        rows = draw_all(_take, photos, workers=workers, description="Drawing AffectNet faces")
-        if layout == "a":
-            for split, (name, _) in _SPLITS.items():
-                own = [row for photo, row in zip(photos, rows, strict=True) if photo.split == split]
-                write_text(folder / name, _to_csv(own))
-
-    return build(root, recipe, write)
+    counts = {"train": training_counts(train), "val": _even_counts(validation)}
+    photos = [photo for split in _SPLITS for photo in _plan(root, layout, split, counts[split], size, seed)]
+    for photo in photos:
+        _image_path(photo).parent.mkdir(parents=True, exist_ok=True)
+    if layout == "b":
+        for _, name in _SPLITS.values():
+            (root / name / "annotations").mkdir()
+    rows = draw_all(_take, photos, workers=workers, description="Drawing AffectNet faces")
+    if layout == "a":
+        for split, (name, _) in _SPLITS.items():
+            own = [row for photo, row in zip(photos, rows, strict=True) if photo.split == split]
+            write_text(root / name, _to_csv(own))
 
 
 def training_counts(total: int) -> list[int]:

@@ -1,13 +1,14 @@
 """Atomic building of drawn data sets, on all cores with a progress bar."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import cv2
 import numpy as np
@@ -25,11 +26,38 @@ STAMP: Final = "demo.json"
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Options = ParamSpec("Options")
 
 
 def default_workers() -> int:
     """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def demo_set(
+    name: str, **fixed: Any
+) -> Callable[[Callable[Concatenate[Path, Options], None]], Callable[Concatenate[str | Path, Options], bool]]:
+    """Decorate a function that draws a data set into an empty folder, so that it draws one that does not exist yet.
+
+    The function takes keyword-only options with defaults. All of them but `workers` (number of processes; by default
+    one per core) determine the set's bytes: `seed`, and for instance the number of faces. The decorated function takes
+    the set's folder, and returns whether the set was drawn; see `build`.
+
+    Args:
+        name: Name of the set in its stamp.
+        **fixed: Further values of the stamp.
+    """
+
+    def decorate(draw: Callable[..., None]) -> Callable[..., bool]:
+        @functools.wraps(draw)
+        def write(root: str | Path, **options: Any) -> bool:
+            options = {**(draw.__kwdefaults__ or {}), **options}
+            recipe = {"set": name, **{key: options[key] for key in options if key != "workers"}, **fixed}
+            return build(root, recipe, lambda folder: draw(folder, **options))
+
+        return write
+
+    return decorate
 
 
 def build(root: str | Path, recipe: dict[str, Any], write: Callable[[Path], None]) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
 from affect.storage.atomic_write import write_text
 from demo_data.action_units import UNIT_INDEX
-from demo_data.build import build, draw_all, write_jpeg
+from demo_data.build import demo_set, draw_all, write_jpeg
 from demo_data.expressions import express
 from demo_data.renderer.face import render
 from demo_data.renderer.geometry import Pose
@@ -64,55 +64,43 @@ class _Picture:
         return self.number // _IMAGES_PER_PERSON[self.split]
 
 
+# "files" are those beside the images: a set of an earlier version lacks the people.
+@demo_set("synthetic", files=2)
 def write_synthetic_faces(
-    root: str | Path,
+    root: Path,
     *,
     train: int = 600,
     validation: int = 300,
     test: int = 100,
     seed: int = 0,
     workers: int | None = None,
-) -> bool:
-    """Draw the synthetic-data demo, unless it exists with these parameters.
+) -> None:
+    """Draw the synthetic-data demo.
 
-    Args:
-        root: Folder of the set.
+    Options, beside those of `demo_set`:
         train: Synthetic training images, 56 to 112 px, unbalanced as published (no class under a twentieth).
         validation: Real-looking validation images, 112 px.
         test: Real-looking test images, 112 px.
-        seed: The same seed gives the same bytes.
-        workers: Number of processes; by default one per core.
-
-    Returns:
-        Whether the set was drawn; False if it existed.
     """
-    recipe = {
-        "set": "synthetic", "train": train, "validation": validation, "test": test, "seed": seed,
-        "files": 2,  # those beside the images; a set of an earlier version lacks the people
-    }  # fmt: skip
-
-    def write(folder: Path) -> None:
-        sizes = {"train": train, "val": validation, "test": test}
-        pictures = [picture for split, total in sizes.items() for picture in _plan(folder, split, total, seed)]
-        for place in {picture.path.parent for picture in pictures}:
-            place.mkdir(parents=True)
-        draw_all(_take, pictures, workers=workers, description="Drawing synthetic and real faces")
-        listed = [picture for picture in pictures if picture.split == "test"]
-        names = [picture.path.name for picture in listed]
-        truth = [f"{name},{picture.label}" for name, picture in zip(names, listed, strict=True)]
-        people = [
-            f"{picture.path.parent.name}/{picture.path.name},{picture.person}"
-            for picture in pictures
-            if picture.split == "val"
-        ]
-        for file, lines in (
-            (TEST_LIST, [TEST_HEADER, *names]),
-            (TEST_TRUTH, [TEST_HEADER, *truth]),
-            (PEOPLE_FILE, ["image,person", *people]),
-        ):
-            write_text(folder / file, "\n".join(lines) + "\n")
-
-    return build(root, recipe, write)
+    sizes = {"train": train, "val": validation, "test": test}
+    pictures = [picture for split, total in sizes.items() for picture in _plan(root, split, total, seed)]
+    for place in {picture.path.parent for picture in pictures}:
+        place.mkdir(parents=True)
+    draw_all(_take, pictures, workers=workers, description="Drawing synthetic and real faces")
+    listed = [picture for picture in pictures if picture.split == "test"]
+    names = [picture.path.name for picture in listed]
+    truth = [f"{name},{picture.label}" for name, picture in zip(names, listed, strict=True)]
+    people = [
+        f"{picture.path.parent.name}/{picture.path.name},{picture.person}"
+        for picture in pictures
+        if picture.split == "val"
+    ]
+    for file, lines in (
+        (TEST_LIST, [TEST_HEADER, *names]),
+        (TEST_TRUTH, [TEST_HEADER, *truth]),
+        (PEOPLE_FILE, ["image,person", *people]),
+    ):
+        write_text(root / file, "\n".join(lines) + "\n")
 
 
 def class_counts(total: int, published: tuple[int, ...]) -> list[int]:

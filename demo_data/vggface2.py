@@ -17,7 +17,7 @@ import numpy as np
 
 from affect.storage.atomic_write import write_text
 from demo_data.action_units import RENDERED_UNITS, UNIT_INDEX
-from demo_data.build import build, draw_all, write_jpeg
+from demo_data.build import demo_set, draw_all, write_jpeg
 from demo_data.renderer.face import render
 from demo_data.renderer.geometry import Pose
 from demo_data.renderer.identity import generator, person
@@ -38,8 +38,9 @@ class _Person:
     seed: int
 
 
+@demo_set("faces")
 def write_vggface2(
-    root: str | Path,
+    root: Path,
     *,
     people: int = 500,
     images_per_person: int = 24,
@@ -47,31 +48,17 @@ def write_vggface2(
     size: int = 112,
     seed: int = 0,
     workers: int | None = None,
-) -> bool:
-    """Draw the face set, unless it exists with these parameters.
+) -> None:
+    """Draw the face set.
 
-    Args:
-        root: Folder of the set.
+    Options, beside those of `demo_set`:
         people: Number of persons; none of them appears in any other demo set.
         images_per_person: Pictures of each person under `train`.
         val_images_per_person: Further pictures of each person under `val`.
         size: Side of the pictures in pixels.
-        seed: The same seed gives the same bytes.
-        workers: Number of processes; by default one per core.
-
-    Returns:
-        Whether the set was drawn; False if it existed.
     """
-    recipe = {
-        "set": "faces", "people": people, "images_per_person": images_per_person,
-        "val_images_per_person": val_images_per_person, "size": size, "seed": seed,
-    }  # fmt: skip
-
-    def write(folder: Path) -> None:
-        jobs = [_Person(folder, index, images_per_person, val_images_per_person, size, seed) for index in range(people)]
-        draw_all(_draw_person, jobs, workers=workers, description="Drawing people")
-
-    return build(root, recipe, write)
+    jobs = [_Person(root, index, images_per_person, val_images_per_person, size, seed) for index in range(people)]
+    draw_all(_draw_person, jobs, workers=workers, description="Drawing people")
 
 
 def random_action_units(rng: np.random.Generator) -> np.ndarray:
