@@ -26,10 +26,10 @@ def f1_per_class(confusion: Tensor) -> Tensor:
     """Compute F1 of each class from a confusion matrix.
 
     Args:
-        confusion: Counts, rows true and columns predicted, shape (C, C).
+        confusion: Counts, rows true and columns predicted, shape (..., C, C).
 
     Returns:
-        F1 per class, shape (C,), float64; 0 for a class neither present nor predicted.
+        F1 per class, shape (..., C), float64; 0 for a class neither present nor predicted.
     """
     confusion = confusion.double()
-    return f1_from_counts(confusion.diagonal(), confusion.sum(0), confusion.sum(1))
+    return f1_from_counts(confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-2), confusion.sum(-1))

@@ -4,7 +4,8 @@ They differ from torchmetrics' own where the challenge does: population variance
 predicted nor present counts as 0 in macro F1 instead of being left out.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -18,7 +19,26 @@ from affect.labels import ACTION_UNITS, MISSING_EXPRESSION, VALENCE_AROUSAL
 DEFAULT_THRESHOLD: Final = 0.5
 
 
-class ExpressionMetrics(Metric):
+class AdditiveMetric(Metric, ABC):
+    """A metric whose states add up: those of two sets of samples give the states of both together.
+
+    Some states may be maxima instead. `ClusterBootstrap` computes scores of thousands of resampled sets from the states
+    of their clusters.
+    """
+
+    full_state_update = False
+
+    @abstractmethod
+    def scores(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute scores by name from states, which may have further dimensions in front; NaN is not measurable."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the scores by name, those that can be measured."""
+        scores = self.scores({name: getattr(self, name) for name in self._defaults})
+        return {name: value for name, value in scores.items() if not value.isnan()}
+
+
+class ExpressionMetrics(AdditiveMetric):
     """Score expression logits: accuracy, macro F1 and F1 of each class.
 
     With `without`, also the accuracy in the narrower task that lacks this class: samples of the class are left out and
@@ -29,7 +49,6 @@ class ExpressionMetrics(Metric):
         without: Name of the class to leave out in the narrower task.
     """
 
-    full_state_update = False
     confusion: Tensor
     confusion_without: Tensor
 
@@ -52,32 +71,31 @@ class ExpressionMetrics(Metric):
             left_out = torch.tensor([self.without], device=logits.device)
             self.confusion_without += _confusion(logits[kept].index_fill(1, left_out, -torch.inf), target[kept])
 
-    def compute(self) -> dict[str, Tensor]:
-        """Return the scores by name; nothing if no sample had a label.
+    def scores(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the scores by name; NaN if no sample has a label.
 
         The names are `expression_accuracy`, `expression_f1`, `expression_f1/<Class>` and, with a class left out,
         `expression_accuracy_<C-1>`.
         """
-        if not int(self.confusion.sum()):
-            return {}
-        f1 = f1_per_class(self.confusion)
+        confusion = states["confusion"]
+        measurable = torch.where(confusion.sum((-1, -2)) > 0, 1.0, torch.nan)
+        f1 = f1_per_class(confusion) * measurable[..., None]
         scores = {
-            "expression_accuracy": _accuracy(self.confusion),
-            "expression_f1": f1.mean(),
-            **{f"expression_f1/{name}": value for name, value in zip(self.classes, f1, strict=True)},
+            "expression_accuracy": _accuracy(confusion),
+            "expression_f1": f1.mean(-1),
+            **{f"expression_f1/{name}": value for name, value in zip(self.classes, f1.movedim(-1, 0), strict=True)},
         }
-        if self.without is not None and int(self.confusion_without.sum()):
-            scores[f"expression_accuracy_{len(self.classes) - 1}"] = _accuracy(self.confusion_without)
+        if self.without is not None:
+            scores[f"expression_accuracy_{len(self.classes) - 1}"] = _accuracy(states["confusion_without"])
         return scores
 
 
-class ValenceArousalMetrics(Metric):
+class ValenceArousalMetrics(AdditiveMetric):
     """Score valence and arousal by CCC (population moments) and RMSE.
 
     The states are counts and float64 sums: a few numbers however many frames there are.
     """
 
-    full_state_update = False
     moments: Tensor
     extremes: Tensor
 
@@ -100,32 +118,32 @@ class ValenceArousalMetrics(Metric):
             bounds = torch.stack([torch.where(labelled, side, -torch.inf).amax(0) for side in (y, -y)])
             self.extremes = self.extremes.maximum(bounds)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Return `valence_ccc`, `arousal_ccc`, `valence_rmse` and `arousal_rmse`, those that can be measured.
+    def scores(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute `valence_ccc`, `arousal_ccc`, `valence_rmse` and `arousal_rmse`.
 
         A column without labels has neither; one whose labels are all the same, a single one among them, has no CCC.
         """
-        x, y, xx, yy, xy = self.moments[1:] / self.moments[0].clamp(min=1)
+        labelled = states["moments"][..., 0, :]
+        x, y, xx, yy, xy = (states["moments"][..., 1:, :] / labelled.clamp(min=1)[..., None, :]).unbind(-2)
         ccc = concordance_from_moments(x, y, xx - x**2, yy - y**2, xy - x * y)
         rmse = (xx - 2 * xy + yy).clamp(min=0).sqrt()  # rounding may leave less than 0
-        varying, labelled = (self.extremes.sum(0) > 0).tolist(), self.moments[0].tolist()
-        scores: dict[str, Tensor] = {}
-        for column, name in enumerate(VALENCE_AROUSAL):
-            if varying[column]:
-                scores[f"{name.lower()}_ccc"] = ccc[column]
-            if labelled[column]:
-                scores[f"{name.lower()}_rmse"] = rmse[column]
-        return scores
+        ccc = ccc.where(states["extremes"].sum(-2) > 0, torch.nan)
+        rmse = rmse.where(labelled > 0, torch.nan)
+        names = [name.lower() for name in VALENCE_AROUSAL]
+        return {
+            f"{name}_{measure}": values[..., column]
+            for column, name in enumerate(names)
+            for measure, values in (("ccc", ccc), ("rmse", rmse))
+        }
 
 
-class ActionUnitMetrics(Metric):
+class ActionUnitMetrics(AdditiveMetric):
     """Score action units by F1, each over the frames that have its label.
 
     Args:
         thresholds: Probability from which each action unit counts as active (>=), shape (12,); None is 0.5 for all.
     """
 
-    full_state_update = False
     detections: Tensor
     thresholds: Tensor
 
@@ -144,16 +162,12 @@ class ActionUnitMetrics(Metric):
         present = labelled & (target > 0.5)
         self.detections += torch.stack([active & present, active, present, labelled]).sum(1)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Return `au_f1/<AU>` of the action units with labels, and their mean `au_f1` if all have."""
-        hits, active, present, labelled = self.detections.double()
-        f1 = f1_from_counts(hits, active, present)
-        scores = {
-            f"au_f1/{name}": value
-            for name, value, labels in zip(ACTION_UNITS, f1, labelled.tolist(), strict=True)
-            if labels
-        }
-        return {"au_f1": f1.mean(), **scores} if len(scores) == len(f1) else scores
+    def scores(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute `au_f1/<AU>` of the action units with labels, and their mean `au_f1` if all have."""
+        hits, active, present, labelled = states["detections"].double().unbind(-2)
+        f1 = f1_from_counts(hits, active, present).where(labelled > 0, torch.nan)
+        units = zip(ACTION_UNITS, f1.movedim(-1, 0), strict=True)
+        return {"au_f1": f1.mean(-1), **{f"au_f1/{name}": value for name, value in units}}
 
 
 def _confusion(logits: Tensor, target: Tensor) -> Tensor:
@@ -162,4 +176,4 @@ def _confusion(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _accuracy(confusion: Tensor) -> Tensor:
-    return confusion.diagonal().sum().double() / confusion.sum()
+    return confusion.diagonal(dim1=-2, dim2=-1).sum(-1).double() / confusion.sum((-1, -2))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from affect.bootstrap import ClusterBootstrap
 from affect.metrics import ActionUnitMetrics
 from affect.tasks import TASKS
 
@@ -79,6 +80,24 @@ def multi_task_score(
     metric = MultiTaskScore(thresholds, preds)
     metric.update(preds, target)
     return {name: float(value) for name, value in metric.compute().items()}
+
+
+def multi_task_draws(
+    bootstrap: ClusterBootstrap,
+    preds: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    thresholds: Tensor | Sequence[float] | None = None,
+) -> dict[str, Tensor]:
+    """Compute P_MTL and its parts of every set that a bootstrap draws, shape (num_draws,) each; NaN if unmeasurable."""
+    parts = MultiTaskScore(thresholds, preds).parts
+    draws = {
+        name: values
+        for task in preds
+        for name, values in bootstrap.draws(parts[task], preds[task], target[task]).items()
+    }
+    if all(name in draws for name in PARTS):
+        draws["mtl_score"] = torch.stack([draws[name] for name in PARTS]).sum(0)
+    return draws
 
 
 def _check(task: str, preds: Tensor, target: Tensor) -> None:

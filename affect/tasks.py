@@ -11,7 +11,6 @@ from typing import ClassVar, Final, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION, VALENCE_AROUSAL
 from affect.losses import (
@@ -21,7 +20,7 @@ from affect.losses import (
     inverse_frequency_weights,
     valence_arousal_loss,
 )
-from affect.metrics import ActionUnitMetrics, ExpressionMetrics, ValenceArousalMetrics
+from affect.metrics import ActionUnitMetrics, AdditiveMetric, ExpressionMetrics, ValenceArousalMetrics
 
 
 class Task(ABC):
@@ -90,7 +89,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def metric(self) -> Metric:
+    def metric(self) -> AdditiveMetric:
         """Create a metric, updated with predictions and labels, whose `compute` returns scores by name."""
 
 
@@ -113,18 +112,16 @@ class ValenceArousal(Task):
     def loss(self, outputs: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         return valence_arousal_loss(outputs, target)
 
-    def metric(self) -> Metric:
+    def metric(self) -> AdditiveMetric:
         return ValenceArousalScore()
 
 
 class ValenceArousalScore(ValenceArousalMetrics):
     """The CCCs and their mean `va_ccc`, which is absent if one of them is."""
 
-    def compute(self) -> dict[str, Tensor]:
-        scores = {name: value for name, value in super().compute().items() if name.endswith("_ccc")}
-        if len(scores) == len(VALENCE_AROUSAL):
-            scores["va_ccc"] = torch.stack(list(scores.values())).mean()
-        return scores
+    def scores(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        scores = {name: value for name, value in super().scores(states).items() if name.endswith("_ccc")}
+        return {**scores, "va_ccc": torch.stack(list(scores.values())).mean(0)}
 
 
 class Expression(Task):
@@ -158,7 +155,7 @@ class Expression(Task):
     def loss(self, outputs: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         return expression_loss(outputs, target, weights)
 
-    def metric(self) -> Metric:
+    def metric(self) -> AdditiveMetric:
         return ExpressionMetrics(self.outputs)
 
 
@@ -182,7 +179,7 @@ class ActionUnits(Task):
     def loss(self, outputs: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         return balanced_unit_loss(outputs, target, weights)
 
-    def metric(self) -> Metric:
+    def metric(self) -> AdditiveMetric:
         return ActionUnitMetrics()
 
 
