@@ -25,17 +25,27 @@ def warn_of_repeats(source: str, names: Sequence[str], labels: np.ndarray) -> No
         names: N images, or other keys of the labelled items.
         labels: Shape (N, L); NaN is missing and equal to NaN.
     """
-    index = pd.Index(names)
-    repeated = index.duplicated(keep=False)
-    if not repeated.any():
+    differ = find_repeats(names, labels)
+    if differ.empty:
         return
-    groups = pd.DataFrame(labels[repeated]).groupby(index[repeated].to_numpy(), sort=False)
-    differ = (groups.nunique(dropna=False) > 1).any(axis=1)
     message = f"{source}: {len(differ):,} images are listed more than once, such as {_some(differ.index)}"
     if differ.any():
         examples = _some(differ[differ].index)
         message += f"; the labels of {int(differ.sum()):,} contradict each other, such as {examples}"
     rank_zero_warn(message)
+
+
+def find_repeats(names: Sequence[str], labels: np.ndarray) -> pd.Series:
+    """Return whether the labels differ, by name, of the names that occur more than once.
+
+    Args:
+        names: N names of the labelled items.
+        labels: Shape (N, L); NaN is missing and equal to NaN.
+    """
+    index = pd.Index(names)
+    repeated = index.duplicated(keep=False)
+    groups = pd.DataFrame(labels[repeated]).groupby(index[repeated].to_numpy(), sort=False)
+    return (groups.nunique(dropna=False) > 1).any(axis=1)
 
 
 def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]]) -> None:
@@ -45,7 +55,7 @@ def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]]) -> N
         source: The data set, for the message.
         videos: Names of the videos by split, `train` and `val`.
     """
-    shared = sorted(set(videos["train"]) & set(videos["val"]))
+    shared = sorted(find_shared(videos))
     if shared:
         rank_zero_warn(
             f"{source}: {len(shared):,} videos are in both the training and the validation list, such as "
@@ -63,13 +73,18 @@ def refuse_shared_images(source: str, names: Mapping[str, Sequence[str]]) -> Non
     Raises:
         AnnotationError: If any image is in both.
     """
-    known = set(names["train"])
-    shared = [name for name in dict.fromkeys(names["val"]) if name in known]
+    shared = find_shared(names)
     if shared:
         raise AnnotationError(
             f"{source}: {len(shared):,} images are in both the training and the validation set, such as "
             f"{_some(shared)}; validation scores would be wrong: take them out of one of the two"
         )
+
+
+def find_shared(names: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the names that are in both splits, `train` and `val`, in the order of the latter."""
+    known = set(names["train"])
+    return [name for name in dict.fromkeys(names["val"]) if name in known]
 
 
 def warn_of_copies(source: str, files: pd.DataFrame) -> None:

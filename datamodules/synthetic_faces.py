@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from affect.labels import MISSING_EXPRESSION, SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
 from affect.storage.image_suffixes import describe_ignored, has_image_suffix, list_images
-from affect.storage.text_file import read_text
+from affect.storage.text_file import Fault, read_text
 from datamodules.augmentation import ColourJitter
 from datamodules.base import ImageDataModule
 from datamodules.images.dataset import ImageDataset
@@ -143,30 +143,52 @@ def list_classes(folder: Path) -> tuple[list[str], np.ndarray]:
     Raises:
         AnnotationError: If a class folder is missing or holds no image.
     """
+    faults: list[Fault] = []
+    paths, labels, ignored = scan_classes(folder, faults)
+    if faults:
+        raise AnnotationError(f"{faults[0].file} {faults[0].reason}")
+    if ignored:
+        rank_zero_warn(describe_ignored(folder, ignored))
+    return paths, labels
+
+
+def scan_classes(folder: Path, faults: list[Fault]) -> tuple[list[str], np.ndarray, list[str]]:
+    """List the images of the class folders, as `list_classes` does.
+
+    Args:
+        folder: Folder of the class folders.
+        faults: List to which class folders are added that are missing, cannot be listed or hold no image.
+
+    Returns:
+        Paths, labels, and paths of the other files and folders in the class folders.
+    """
     paths: list[str] = []
     labels: list[int] = []
     ignored: list[str] = []
     for label, name in enumerate(SYNTHETIC_FOLDERS):
-        if not (folder / name).is_dir():
-            raise AnnotationError(f"{folder / name} is missing; the set has the class folders {SYNTHETIC_FOLDERS}")
-        found, others = list_images(folder / name)
+        try:
+            found, others = list_images(folder / name)
+        except OSError as error:
+            is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            reason = "is missing" if is_missing else f"cannot be listed ({error.strerror})"
+            faults.append(Fault(str(folder / name), 0, f"{reason}; the set has the class folders {SYNTHETIC_FOLDERS}"))
+            continue
         ignored += [f"{name}/{other}" for other in others]
         if not found:
             reason = f"; {describe_ignored(folder / name, others)}" if others else ""
-            raise AnnotationError(f"{folder / name} holds no image{reason}")
+            faults.append(Fault(str(folder / name), 0, f"holds no image{reason}"))
         paths += [f"{name}/{file}" for file in found]
         labels += [label] * len(found)
-    if ignored:
-        rank_zero_warn(describe_ignored(folder, ignored))
-    return paths, np.array(labels, np.int64)
+    return paths, np.array(labels, np.int64), ignored
 
 
-def read_people(path: Path, names: Sequence[str]) -> dict[str, str]:
+def read_people(path: Path, names: Sequence[str], faults: list[Fault] | None = None) -> dict[str, str]:
     """Read the person on each validation image.
 
     Args:
         path: A CSV file with the header `image,person`; suffixes of images do not matter, since a copy's may differ.
         names: Images `<CLASS>/<file>`.
+        faults: List to which malformed lines and images without a person are added, instead of an error.
 
     Returns:
         Person by image; empty if there is no such file.
@@ -187,10 +209,13 @@ def read_people(path: Path, names: Sequence[str]) -> dict[str, str]:
         if not image or not person or "," in person:
             problems.append((number, f"expected an image and its person, got {line!r}"))
         elif people.setdefault(image, person) != person:
-            problems.append((number, f"{image} shows {people[image]} and {person}"))
-    raise_for_problems(path, problems)
+            problems.append((number, f"{image!r} shows {people[image]!r} and {person!r}"))
+    raise_for_problems(path, problems, faults)
     found = {name: people.get(name.rpartition(".")[0], "") for name in names}
-    if unknown := [name for name, person in found.items() if not person]:
+    unknown = [name for name, person in found.items() if not person]
+    if faults is not None:
+        faults += [Fault(str(path), 0, f"lacks the validation image {name!r}") for name in unknown]
+    elif unknown:
         raise AnnotationError(
             f"{path} lacks {len(unknown)} of {len(names)} validation images, for example {unknown[0]}. Complete it, or "
             "remove it: folds are then of images, not of people"
@@ -198,10 +223,14 @@ def read_people(path: Path, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read_test_list(path: Path) -> list[str]:
+def read_test_list(path: Path, faults: list[Fault] | None = None) -> list[str]:
     """Read the image names of the test list, in order: a header line, then a name, with or without a label, per line.
 
     The header is skipped by position; blank lines are skipped too. Duplicates are kept.
+
+    Args:
+        path: The list.
+        faults: List to which malformed lines are added, instead of an error; they are then left out.
 
     Raises:
         AnnotationError: If the file is missing, empty or not UTF-8 text, or a line is malformed: it has more than two
@@ -219,9 +248,10 @@ def read_test_list(path: Path) -> list[str]:
         elif any((name, *others)):
             if reason := _name_fault(name, others):
                 problems.append((number, reason))
-            names.append(name)
-    raise_for_problems(path, problems)
-    if not names:
+            else:
+                names.append(name)
+    raise_for_problems(path, problems, faults)
+    if not names and not problems:
         raise AnnotationError(f"{path} lists no image")
     return names
 
@@ -233,7 +263,7 @@ def _name_fault(name: str, others: list[str]) -> str | None:
         return f"image name {name!r} holds a quotation mark or an unprintable character"
     if any(others[1:]):
         return f"{1 + len(others)} fields, expected a name and at most a label"
-    return f"{name} leaves the folder" if leaves_root(name) else None
+    return f"{name!r} leaves the folder" if leaves_root(name) else None
 
 
 def read_truth(path: Path, names: Sequence[str]) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.errors import InvalidFileError, UserError
-from affect.storage.text_file import list_problems, read_text
+from affect.storage.text_file import Fault, raise_or_collect, read_text
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def read_csv_text(
     error: type[UserError] = InvalidFileError,
     first_column: str | None = None,
     default_columns: list[str] | None = None,
+    faults: list[Fault] | None = None,
 ) -> CsvText:
     """Read a table and check its form; blank lines and lines of only commas are skipped.
 
@@ -41,6 +42,7 @@ def read_csv_text(
         error: Class of all errors except that for a missing file.
         first_column: A column that every header has; a first line without it is data with `default_columns`.
         default_columns: Columns of a file without a header.
+        faults: List to which malformed lines are added, instead of an error; they are then left out.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -48,11 +50,13 @@ def read_csv_text(
             mark or another number of fields; the message names the lines.
     """
     text = read_text(path, error)
-    if '"' in text:
-        marked = [number for number, line in enumerate(text.split("\n"), 1) if '"' in line]
-        reason = "holds a quotation mark; quoted fields are not supported: remove it"
-        raise error(list_problems(path, [(number, reason) for number in marked], "malformed line"))
     lines = text.split("\n")
+    if '"' in text:
+        marked = [number for number, line in enumerate(lines, 1) if '"' in line]
+        reason = "holds a quotation mark; quoted fields are not supported: remove it"
+        raise_or_collect(path, [(number, reason) for number in marked], error, faults)
+        for number in marked:
+            lines[number - 1] = ""
     del text
     first = next((number for number, line in enumerate(lines) if line.strip(", \t")), 0)
     columns = [name.strip() for name in lines[first].split(",")]
@@ -75,7 +79,8 @@ def read_csv_text(
     if (bad := np.flatnonzero(kept & wrong)).size:
         reason = "{} fields, expected {}"
         problems = [(int(row) + 1, reason.format(commas[row] + 1, len(columns))) for row in bad]
-        raise error(list_problems(path, problems, "malformed line"))
+        raise_or_collect(path, problems, error, faults)
+        kept &= ~wrong
     numbers = np.flatnonzero(kept)
     rows = lines if len(numbers) == len(lines) else [lines[number] for number in numbers]
     return CsvText(columns, rows, numbers + 1)

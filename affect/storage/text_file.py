@@ -5,7 +5,7 @@ import math
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -120,6 +120,40 @@ def _number(text: str) -> float:
         return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         return math.nan
+
+
+class Fault(NamedTuple):
+    """Something wrong with a file that a user provides.
+
+    Attributes:
+        file: Path of the file or folder.
+        line: 1-based number of the line; 0 if it concerns the whole file.
+        reason: What is wrong. Names and values that were found are quoted; all else is the same for every such fault.
+    """
+
+    file: str
+    line: int
+    reason: str
+
+
+def raise_or_collect(
+    path: str | Path, problems: Sequence[tuple[int, str]], error: type[UserError], faults: list[Fault] | None
+) -> None:
+    """Raise one error for all malformed lines of a file, or only collect them.
+
+    Args:
+        path: The file.
+        problems: 1-based line numbers and reasons.
+        error: Class of the error.
+        faults: List to which the problems are added, in the order of the lines, instead of being raised.
+
+    Raises:
+        UserError: An `error`, if there is any problem and no list.
+    """
+    if faults is not None:
+        faults += [Fault(str(path), line, reason) for line, reason in sorted(problems)]
+    elif problems:
+        raise error(list_problems(path, problems, "malformed line"))
 
 
 def list_problems(path: str | Path, problems: Sequence[tuple[int, str]], title: str, shown: int = 20) -> str:

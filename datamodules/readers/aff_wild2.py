@@ -13,7 +13,7 @@ import numpy as np
 
 from affect.frame_names import name_fault, video_of
 from affect.labels import ACTION_UNITS, AFFWILD2_EXPRESSIONS, MISSING_EXPRESSION
-from affect.storage.text_file import parse_numbers, read_text
+from affect.storage.text_file import Fault, parse_numbers, read_text
 from datamodules.readers.annotation_errors import AnnotationError, raise_for_problems
 
 MISSING_VALENCE_AROUSAL: Final = -5.0
@@ -88,52 +88,62 @@ class Annotations:
         }
 
 
-def read_annotations(path: str | Path) -> Annotations:
+def read_annotations(path: str | Path, faults: list[Fault] | None = None) -> Annotations:
     """Read a training or validation list: a header line, then `video/00001.jpg` and 15 values per line.
 
     The header is skipped by position, since its five names do not match the 16 values. Trailing commas, CRLF, blank
     lines and a byte-order mark are accepted. Rows without any label are dropped and counted; duplicates are kept.
+
+    Args:
+        path: The file.
+        faults: List to which malformed lines are added, instead of an error; they are then left out.
 
     Raises:
         AnnotationError: If there is no such file, or any line is malformed; the message names file,
             line and reason of the first twenty.
     """
     path = Path(path)
-    rows, faults = _read_rows(path, width=1 + len(COLUMNS))
+    rows, problems = _read_rows(path, width=1 + len(COLUMNS))
     names = [row[0] for _, row in rows]
     values = _numbers([row[1:] for _, row in rows])
     lines = np.array([line for line, _ in rows], dtype=np.int64)
+    sound = np.ones(len(rows), bool)
     for fault, wrong in _value_faults(values):
+        sound &= ~wrong
         for position in np.flatnonzero(wrong):
             row = dict(zip(COLUMNS, rows[position][1][1:], strict=True))
-            faults.append((int(lines[position]), fault.format(**row)))
-    raise_for_problems(path, faults)
-    return _annotations(names, values)
+            problems.append((int(lines[position]), fault.format(**row)))
+    raise_for_problems(path, problems, faults)
+    return _annotations(list(itertools.compress(names, sound)), values[sound])
 
 
-def read_test_list(path: str | Path) -> list[str]:
+def read_test_list(path: str | Path, faults: list[Fault] | None = None) -> list[str]:
     """Read the image ids of a test list, in order, duplicates included: a header line, then one image per line.
 
     Trailing commas (the later edition has them), CRLF, blank lines and a byte-order mark are accepted.
+
+    Args:
+        path: The file.
+        faults: As in `read_annotations`.
 
     Raises:
         AnnotationError: If there is no such file, or any line is malformed.
     """
     path = Path(path)
-    rows, faults = _read_rows(path, width=1)
-    raise_for_problems(path, faults)
+    rows, problems = _read_rows(path, width=1)
+    raise_for_problems(path, problems, faults)
     return [row[0] for _, row in rows]
 
 
 def _read_rows(path: Path, width: int) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
-    """Split the lines after the header at commas; return valid rows and faults, each with its line number."""
+    """Split the lines after the header at commas; return valid rows and problems, each with its line number."""
     if not path.exists():
         raise AnnotationError(f"no annotation file at {path}; data.root must be the folder that holds the lists")
     lines = read_text(path, AnnotationError).split("\n")
     rows: list[tuple[int, list[str]]] = []
-    faults: list[tuple[int, str]] = []
+    problems: list[tuple[int, str]] = []
     if name_fault(lines[0].split(",")[0].strip()) is None:
-        faults.append((1, "an image instead of the header line; restore the header"))
+        problems.append((1, "an image instead of the header line; restore the header"))
     for number, line in enumerate(lines[1:], 2):
         if not line or line.isspace():
             continue
@@ -142,16 +152,16 @@ def _read_rows(path: Path, width: int) -> tuple[list[tuple[int, list[str]]], lis
             row.pop()
         row[0] = row[0].strip()
         if '"' in line:
-            faults.append((number, "holds a quotation mark; fields are not quoted here"))
+            problems.append((number, "holds a quotation mark; fields are not quoted here"))
         elif len(row) != width:
-            faults.append((number, f"{len(row)} values, expected {width}"))
+            problems.append((number, f"{len(row)} values, expected {width}"))
         elif fault := name_fault(row[0]):
-            faults.append((number, fault))
+            problems.append((number, fault))
         else:
             rows.append((number, row))
-    if not rows and not faults:
-        faults.append((1, "no rows; expected a header line and then one line per image"))
-    return rows, faults
+    if not rows and not problems:
+        problems.append((1, "no rows; expected a header line and then one line per image"))
+    return rows, problems
 
 
 def _numbers(texts: Sequence[Sequence[str]]) -> np.ndarray:

@@ -9,6 +9,7 @@ The table has one row per usable face: `split` (train, val), `path` relative to 
 and `valence`, `arousal` (NaN where missing).
 """
 
+import itertools
 import operator
 import posixpath
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from affect.errors import UserError
 from affect.labels import AFFECTNET_CODES, AFFECTNET_TO_BACKBONE, BACKBONE_EXPRESSIONS, MISSING_EXPRESSION
 from affect.storage.csv_table import read_csv_text
 from affect.storage.npy_number import read_number
-from affect.storage.text_file import parse_numbers
+from affect.storage.text_file import Fault, parse_numbers
 from datamodules.readers.annotation_errors import AnnotationError, leaves_root, raise_for_problems
 
 LAYOUTS: Final = ("csv", "npy")
@@ -78,20 +79,36 @@ def read_annotations(root: str | Path, layout: str) -> pd.DataFrame:
     Raises:
         AnnotationError: If a column or file is missing, or lines are malformed; the message lists them.
     """
-    reader = _read_csv if layout == "csv" else _read_npy
-    names = _CSV_FILES if layout == "csv" else _NPY_FOLDERS
-    tables = []
-    for split, name in names.items():
-        table = reader(Path(root), name)
-        table.insert(0, "split", split)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    tables = [read_split(root, layout, split) for split in _CSV_FILES]
+    rows = pd.concat(tables, ignore_index=True)
+    return rows[rows["usable"]].drop(columns="usable").reset_index(drop=True)
 
 
-def _read_csv(root: Path, name: str) -> pd.DataFrame:
+def read_split(root: str | Path, layout: str, split: str, faults: list[Fault] | None = None) -> pd.DataFrame:
+    """Read the annotations of a split, `train` or `val`, into the table described above, with a column `usable`.
+
+    Args:
+        root: Folder of the data set.
+        layout: `csv` or `npy`.
+        split: `train` or `val`.
+        faults: List to which malformed annotations are added, instead of an error; their rows are then left out.
+
+    Returns:
+        One row per face; not usable is one without an expression or without a valid face box.
+
+    Raises:
+        AnnotationError: As in `read_annotations`; with `faults` only if the split cannot be read at all.
+    """
+    reader, names = (_read_csv, _CSV_FILES) if layout == "csv" else (_read_npy, _NPY_FOLDERS)
+    table = reader(Path(root), names[split], faults)
+    table.insert(0, "split", split)
+    return table
+
+
+def _read_csv(root: Path, name: str, faults: list[Fault] | None) -> pd.DataFrame:
     path = root / name
     # Some copies of validation.csv come without a header line.
-    text = read_csv_text(path, AnnotationError, first_column=_COLUMNS[0], default_columns=_COLUMNS)
+    text = read_csv_text(path, AnnotationError, _COLUMNS[0], _COLUMNS, faults)
     absent = [column for column in _COLUMNS if column not in text.columns and column != "facial_landmarks"]
     if absent:
         raise AnnotationError(f"{path}: missing columns {absent}; it has {text.columns}")
@@ -146,9 +163,12 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
     check(np.array([not name for name in names]), "no image", _COLUMNS[0])
     check(np.array([leaves_root(name) for name in names]), "path leaves the image folder", _COLUMNS[0])
     check(np.array([not name.isprintable() for name in names]), "unprintable character", _COLUMNS[0])
-    raise_for_problems(path, problems)
+    raise_for_problems(path, problems, faults)
+    sound = ~np.isin(text.lines, [line for line, _ in problems])
+    names = list(itertools.compress(names, sound))
+    numbers = {column: values[sound] for column, values in numbers.items()}
 
-    expression = AFFECTNET_TO_BACKBONE[codes.astype(np.int64)]
+    expression = AFFECTNET_TO_BACKBONE[numbers["expression"].astype(np.int64)]
     # Its corner may lie outside the image: crops are clipped.
     has_box = (numbers["face_width"] > 0) & (numbers["face_height"] > 0)
     table = pd.DataFrame({"path": [posixpath.normpath(f"{IMAGE_FOLDER}/{name}") for name in names]})
@@ -158,10 +178,11 @@ def _read_csv(root: Path, name: str) -> pd.DataFrame:
     for key in ("valence", "arousal"):
         values = numbers[key]
         table[key] = np.where(values == _NOT_ANNOTATED, np.nan, values).astype(np.float32)
-    return table[(expression != MISSING_EXPRESSION) & has_box].reset_index(drop=True)
+    table["usable"] = (expression != MISSING_EXPRESSION) & has_box
+    return table
 
 
-def _read_npy(root: Path, name: str) -> pd.DataFrame:
+def _read_npy(root: Path, name: str, faults: list[Fault] | None) -> pd.DataFrame:
     annotations, images = root / name / "annotations", root / name / "images"
     for folder in (annotations, images):
         if not folder.is_dir():
@@ -174,39 +195,46 @@ def _read_npy(root: Path, name: str) -> pd.DataFrame:
     )  # fmt: skip
     if not identifiers:
         raise AnnotationError(f"{annotations} holds no <id>_exp.npy")
-    problems: list[str] = []
+    problems: list[Fault] = []
     rows = []
     for identifier in identifiers:
         values = []
         for kind in _KINDS:
             path = annotations / f"{identifier}_{kind}.npy"
-            value = np.nan
+            reason: str | None
             try:
                 value = read_number(path, AnnotationError)
-                if reason := _value_fault(kind, value):
-                    problems.append(f"{path}: {reason}")
+                reason = _value_fault(kind, value)
             except UserError as error:
-                problems.append(str(error))
-            values.append(value)
-        rows.append((f"{name}/images/{identifier}.jpg", *values))
-    if problems:
+                reason = str(error).removeprefix(f"{path}: ")
+            if reason:
+                problems.append(Fault(str(path), 0, reason))
+            else:
+                values.append(value)
+        if len(values) == len(_KINDS):
+            rows.append((f"{name}/images/{identifier}.jpg", *values))
+    if faults is not None:
+        faults += problems
+    elif problems:
+        shown = "".join(f"\n{problem.file}: {problem.reason}" for problem in problems[:20])
         more = f"\n... and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise AnnotationError(f"{len(problems)} malformed annotations\n" + "\n".join(problems[:20]) + more)
+        raise AnnotationError(f"{len(problems)} malformed annotations{shown}{more}")
     table = pd.DataFrame(rows, columns=["path", "expression", "valence", "arousal"])
     table["expression"] = AFFECTNET_TO_BACKBONE[table["expression"].to_numpy(np.int64)]
     for key in ("valence", "arousal"):
         table[key] = table[key].where(table[key] != _NOT_ANNOTATED).astype(np.float32)
     for position, key in enumerate(("left", "top", "width", "height")):
         table.insert(1 + position, key, np.int32(0))
-    return table[table["expression"] != MISSING_EXPRESSION].reset_index(drop=True)
+    table["usable"] = table["expression"] != MISSING_EXPRESSION
+    return table
 
 
 def _value_fault(kind: str, value: float) -> str | None:
     if kind == "exp":
         if value not in range(len(AFFECTNET_CODES)):
-            return f"{value:g} is not a code 0 to {len(AFFECTNET_CODES) - 1}"
+            return f"'{value:g}' is not a code 0 to {len(AFFECTNET_CODES) - 1}"
     elif not -1 <= value <= 1 and value != _NOT_ANNOTATED:
-        return f"{value:g} is neither in [-1, 1] nor -2"
+        return f"'{value:g}' is neither in [-1, 1] nor -2"
     return None
 
 

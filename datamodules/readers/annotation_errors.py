@@ -4,25 +4,27 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from affect.errors import UserError
-from affect.storage.text_file import list_problems
+from affect.storage.text_file import Fault, raise_or_collect
 
 
 class AnnotationError(UserError):
     """Annotations are missing or malformed; the message names files, lines and remedies."""
 
 
-def raise_for_problems(path: str | Path, problems: Sequence[tuple[int, str]]) -> None:
-    """Raise one error for all malformed lines of a file.
+def raise_for_problems(
+    path: str | Path, problems: Sequence[tuple[int, str]], faults: list[Fault] | None = None
+) -> None:
+    """Raise one error for all malformed lines of a file, or collect them.
 
     Args:
         path: The file.
         problems: 1-based line numbers and reasons.
+        faults: List to which they are added, instead of an error.
 
     Raises:
-        AnnotationError: If there is any problem.
+        AnnotationError: If there is any problem and no list.
     """
-    if problems:
-        raise AnnotationError(list_problems(path, problems, "malformed line"))
+    raise_or_collect(path, problems, AnnotationError, faults)
 
 
 def leaves_root(name: str) -> bool:

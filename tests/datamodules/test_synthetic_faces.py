@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from affect.labels import SYNTHETIC_EXPRESSIONS, SYNTHETIC_FOLDERS
+from affect.storage.text_file import Fault
 from datamodules.readers.annotation_errors import AnnotationError
 from datamodules.synthetic_faces import (
     OFFICIAL_COUNTS,
@@ -21,6 +22,7 @@ from datamodules.synthetic_faces import (
     read_people,
     read_test_list,
     read_truth,
+    scan_classes,
 )
 from demo_data.synthetic_faces import write_synthetic_faces
 from experiments.runtime.provenance import data_digest
@@ -130,7 +132,7 @@ def test_a_missing_class_folder_is_named(root: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("image,expression\n", "lists no image"),
-        ("image,expression\n0.jpg\n../1.jpg\n", r":3: \.\./1\.jpg leaves the folder"),
+        ("image,expression\n0.jpg\n../1.jpg\n", r":3: '\.\./1\.jpg' leaves the folder"),
         ("0.jpg,\n1.jpg\n", ":1: an image instead of the header"),
         ("image,expression\n0.jpg\n,1\n", ":3: no image name"),
         ("image,expression\n0.jpg,1,1.jpg\n", ":2: 3 fields, expected a name"),
@@ -138,7 +140,7 @@ def test_a_missing_class_folder_is_named(root: Path, tmp_path: Path) -> None:
         ("image,expression\n0.jpg\u2028x.jpg\n1.jpg\x0b\n", ":3: image name .* unprintable character"),
         ("image,expression\n\n0.jpg\0\n", ":3: holds a NUL byte"),
         ("", "lists no image"),
-        ("image,expression\n/etc/passwd\n", ":2: /etc/passwd leaves the folder"),
+        ("image,expression\n/etc/passwd\n", ":2: '/etc/passwd' leaves the folder"),
     ],
 )
 def test_a_malformed_test_list_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -192,7 +194,7 @@ def test_without_a_file_no_person_is_known(tmp_path: Path) -> None:
         ("", "the header must be"),
         ("name,who\nFEAR/1.jpg,1\n", "the header must be"),
         ("image,person\nFEAR/1.jpg\n", "2.*expected an image and its person"),
-        ("image,person\nFEAR/1.jpg,1\nFEAR/1.jpg,2\n", "3.*shows 1 and 2"),
+        ("image,person\nFEAR/1.jpg,1\nFEAR/1.jpg,2\n", "3.*shows '1' and '2'"),
         ("image,person\nFEAR/2.jpg,1\n", "lacks 1 of 1 validation images, for example FEAR/1.jpg"),
     ],
 )
@@ -227,3 +229,30 @@ def test_the_official_set_is_recognised_by_its_counts() -> None:
     assert not data.is_official
     data.datasets, counts = {"val": range(4_670)}, (*OFFICIAL_COUNTS[:5], 14_975)  # type: ignore[dict-item]
     assert not data.is_official
+
+
+def test_faults_are_collected_and_all_else_read(root: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(root / VALIDATION_FOLDER, tmp_path / "set"))
+    expected = {folder: len(list((copy / folder).iterdir())) for folder in SYNTHETIC_FOLDERS}
+    shutil.rmtree(copy / "FEAR")
+    for path in (copy / "SADNESS").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    faults: list[Fault] = []
+    paths, labels, ignored = scan_classes(copy, faults)
+    assert np.bincount(labels).tolist() == [expected[name] * (name not in ("FEAR", "SADNESS")) for name in expected]
+    assert len(paths) == len(labels)
+    assert len(ignored) == expected["SADNESS"]
+    assert [(Path(fault.file).name, fault.reason.split(";")[0]) for fault in faults] == [
+        ("FEAR", "is missing"), ("SADNESS", "holds no image"),
+    ]  # fmt: skip
+
+    (tmp_path / PEOPLE_FILE).write_text("image,person\nFEAR/1.jpg,1\nFEAR/1.jpg,2\nFEAR/2.jpg\n")
+    faults.clear()
+    read_people(tmp_path / PEOPLE_FILE, ["FEAR/1.jpg", "FEAR/3.jpg"], faults)
+    assert [(fault.line, fault.reason[:5]) for fault in faults] == [(3, "'FEAR"), (4, "expec"), (0, "lacks")]
+
+    path = tmp_path / "list.txt"
+    path.write_text("image,expression\n0.jpg\n../1.jpg\n2.jpg\n")
+    faults.clear()
+    assert read_test_list(path, faults) == ["0.jpg", "2.jpg"]
+    assert [fault.line for fault in faults] == [3]

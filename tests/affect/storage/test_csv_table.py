@@ -4,6 +4,7 @@ import pytest
 
 from affect.errors import InvalidFileError, UserError
 from affect.storage.csv_table import read_csv_text
+from affect.storage.text_file import Fault
 
 
 class AnnotationError(UserError):
@@ -113,3 +114,12 @@ def test_repeated_column_names_are_refused(tmp_path: Path, header: str) -> None:
 
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     assert read_csv_text(write(tmp_path, "")).rows == []
+
+
+def test_malformed_lines_are_collected_and_left_out(tmp_path: Path) -> None:
+    faults: list[Fault] = []
+    path = write(tmp_path, 'a,b\n1,2\n"3,4\n5\n6,7\n8,9,10\n')
+    text = read_csv_text(path, faults=faults)
+    assert (text.rows, text.lines.tolist()) == (["1,2", "6,7"], [2, 5])
+    assert [(fault.file, fault.line) for fault in faults] == [(str(path), line) for line in (3, 4, 6)]
+    assert [fault.reason[:8] for fault in faults] == ["holds a ", "1 fields", "3 fields"]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from affect.storage.text_file import Fault
 from datamodules.readers.aff_wild2 import read_annotations, read_test_list
 from datamodules.readers.annotation_errors import AnnotationError
 
@@ -152,3 +153,17 @@ def test_a_named_pipe_is_named(tmp_path: Path) -> None:
     for read in (read_annotations, read_test_list):
         with pytest.raises(AnnotationError, match=r"list\.txt: not a regular file but a named pipe"):
             read(tmp_path / "list.txt")
+
+
+def test_all_malformed_lines_are_collected_and_all_other_rows_read(write: Write) -> None:
+    malformed = [GOOD.replace("0.5", "7"), f"x{GOOD[5:]},9", "", "frame.jpg,1", GOOD.replace(",3,", ",9,")]
+    faults: list[Fault] = []
+    path = write("\n".join([HEADER, *malformed, GOOD]))
+    read = read_annotations(path, faults)
+    assert read.name == ["video/00001.jpg"]
+    assert read.report.rows == 1
+    assert [(fault.file, fault.line) for fault in faults] == [(str(path), line) for line in (2, 3, 5, 6)]
+    assert faults[3].reason == "expression is '9', expected a whole number from 0 to 7, or -1 for missing"
+    faults.clear()
+    assert read_test_list(write(f"{HEADER}\nv/1.jpg\n../2.jpg\nv/3.jpg\n"), faults) == ["v/1.jpg", "v/3.jpg"]
+    assert [fault.line for fault in faults] == [3]

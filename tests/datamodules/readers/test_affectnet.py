@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datamodules.readers.affectnet import annotation_sources, find_layout, read_annotations
+from affect.storage.text_file import Fault
+from datamodules.readers.affectnet import annotation_sources, find_layout, read_annotations, read_split
 from datamodules.readers.annotation_errors import AnnotationError
 
 # AffectNet's codes in the order of its paper, and the backbone's order: written out here once more.
@@ -206,11 +207,11 @@ def test_a_file_in_another_encoding_is_named(affectnet_csv: Path):
 @pytest.mark.parametrize(
     ("suffix", "content", "reason"),
     [
-        ("exp", np.array(11), "11 is not a code 0 to 10"),
+        ("exp", np.array(11), "'11' is not a code 0 to 10"),
         ("exp", np.array("nan"), "holds the text 'nan'"),
         ("exp", np.array("happy"), "holds the text 'happy'"),
-        ("val", np.array("1.5"), r"1\.5 is neither in \[-1, 1\] nor -2"),
-        ("aro", np.array(np.nan), r"nan is neither in \[-1, 1\] nor -2"),
+        ("val", np.array("1.5"), r"'1\.5' is neither in \[-1, 1\] nor -2"),
+        ("aro", np.array(np.nan), r"'nan' is neither in \[-1, 1\] nor -2"),
         ("aro", np.zeros(3), "an array of shape"),
         ("val", np.array({"a": 1}, dtype=object), "Python objects, which are never read"),
         ("exp", b"not an array", ""),
@@ -313,3 +314,39 @@ def test_the_sources_are_the_files_of_the_labels(affectnet_csv: Path, affectnet_
         "validation.csv",
     ]
     assert [path.parent.name for path in annotation_sources(affectnet_npy, "npy")] == ["train_set", "val_set"]
+
+
+def test_all_malformed_lines_are_collected_and_all_other_rows_read(affectnet_csv: Path):
+    expected = read_split(affectnet_csv, "csv", "train")
+    path = affectnet_csv / "training.csv"
+    lines = path.read_text().splitlines()
+    malformed = [line for line, _ in MALFORMED.values()]
+    path.write_text("\n".join([*lines[:5], *malformed, *lines[5:]]) + "\n")
+    faults: list[Fault] = []
+    found = read_split(affectnet_csv, "csv", "train", faults)
+    pd.testing.assert_frame_equal(found, expected)
+    for number, (_, reason) in enumerate(MALFORMED.values(), 6):
+        assert any(fault[:2] == (str(path), number) and reason in fault.reason for fault in faults)
+    assert {fault.line for fault in faults} == set(range(6, 6 + len(malformed)))
+
+
+def test_all_malformed_npy_files_are_collected_and_all_other_rows_read(affectnet_npy: Path):
+    expected = read_split(affectnet_npy, "npy", "train")
+    annotations = affectnet_npy / "train_set" / "annotations"
+    (annotations / "7_exp.npy").write_bytes(b"not an array")
+    (annotations / "7_val.npy").unlink()
+    np.save(annotations / "9_aro.npy", np.array("-3"))
+    faults: list[Fault] = []
+    found = read_split(affectnet_npy, "npy", "train", faults)
+    assert faults == [
+        Fault(f"{annotations}/7_exp.npy", 0, "not an npy file: other data"),
+        Fault(f"{annotations}/7_val.npy", 0, "no such file"),
+        Fault(f"{annotations}/9_aro.npy", 0, "'-3' is neither in [-1, 1] nor -2"),
+    ]
+    left_out = expected["path"].str.fullmatch(r".*/(7|9)\.jpg")
+    pd.testing.assert_frame_equal(found, expected[~left_out].reset_index(drop=True))
+
+
+def test_rows_that_are_not_usable_are_marked(affectnet_csv: Path):
+    rows = read_split(affectnet_csv, "csv", "train")
+    assert (len(rows), rows["usable"].sum()) == (44, 40)  # three codes without an expression, one without a box
