@@ -5,7 +5,6 @@
 On as many rows as s-Aff-Wild2's validation set has: 26,876 frames of 50 videos.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,7 +15,7 @@ from sklearn.metrics import f1_score
 from affect.calibration.calibrator import Predictions
 from affect.calibration.smoothing import Smoothing, smooth
 from affect.calibration.thresholds import GRID, f1_curves
-from benchmarks.timing import interleaved, ratio_table, write_results
+from benchmarks.timing import interleaved, parse_options, ratio_table, write_results
 from experiments.mtl.config import CalibrationConfig, SmoothingConfig
 from experiments.mtl.scores import score_steps
 
@@ -85,9 +84,7 @@ def time_pair(name: str, peer: Callable[[], object], ours: Callable[[], object],
 
 def main() -> None:
     """Check that both ways agree, then time them; write benchmarks/results/calibration.md."""
-    parser = argparse.ArgumentParser(description="Time thresholds and smoothing against loops.")
-    parser.add_argument("--repeats", type=int, default=8)
-    repeats = parser.parse_args().repeats
+    repeats = parse_options(__doc__, repeats=8).repeats
     preds, target, video, frame = simulate()
 
     assert np.array_equal(
@@ -113,7 +110,7 @@ def main() -> None:
     start = time.perf_counter()
     score_steps(preds, target, video, frame, config)
     whole = time.perf_counter() - start
-    path = write_results(
+    write_results(
         "calibration",
         [*rows, *smoothing],
         title="Thresholds and smoothing",
@@ -125,7 +122,6 @@ def main() -> None:
             f"cross-fitting of both): {whole:.2f} s.",
         ],
     )
-    print(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

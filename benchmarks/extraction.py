@@ -7,19 +7,15 @@ ONNX loop, as emotiefflib has it: PIL, one image at a time through one ONNX Runt
 Ours is the experiment's own predict pass into a feature store, with either engine. All take 112 px frames to 224 px.
 """
 
-import argparse
-import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -31,7 +27,7 @@ from affect.networks.batch_slices import in_slices
 from affect.networks.onnx_encoder import OnnxEncoder, export_encoder
 from affect.storage.feature_store import StorePlan
 from affect.storage.feature_store_writer import FeatureStoreWriter
-from benchmarks.timing import interleaved, ratio_table, write_results
+from benchmarks.timing import interleaved, parse_options, ratio_table, silent_trainer, write_results
 from callbacks.feature_prediction_writer import FeaturePredictionWriter
 from datamodules.frame_chunks import FrameChunksDataModule
 from datamodules.frame_survey import survey_frames
@@ -84,10 +80,7 @@ def predict_pass(
     shutil.rmtree(store, ignore_errors=True)
     columns = {"features": backbone.num_features, "outputs": backbone.num_outputs}
     writer = FeatureStoreWriter(store, StorePlan(names, columns, {}, chunk_rows=BATCH))
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        callbacks=[FeaturePredictionWriter(writer)],
-    )  # fmt: skip
+    trainer = silent_trainer(callbacks=[FeaturePredictionWriter(writer)])
     data = FrameChunksDataModule(survey_frames(folder, names), writer, SIZE, MEAN, STD)
     trainer.predict(FeatureExtraction(backbone, engine), data, return_predictions=False)
     return np.array(writer.merge().features)
@@ -107,12 +100,7 @@ def forward_passes(backbone: nn.Module, count: int) -> Callable[[], object]:
 
 def main() -> None:
     """Check that all ways agree, then time them; write benchmarks/results/extraction.md."""
-    parser = argparse.ArgumentParser(description="Time feature extraction.")
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=8)
-    arguments = parser.parse_args()
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    arguments = parse_options(__doc__, images=256, repeats=8)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as temporary:
         measure(Path(temporary), arguments.images, arguments.repeats)
@@ -148,7 +136,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
     assert engines < 1e-4, engines
     assert resizing < 0.1, resizing
     seconds = interleaved(candidates, repeats)
-    path = write_results(
+    write_results(
         "extraction",
         [
             {**row, "speed-up over the ONNX loop": other["speed-up over ONNX loop"]}
@@ -165,7 +153,6 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
             "Forward alone: the eager channels-last encoder on images that are ready.",
         ],
     )
-    print(path.read_text(encoding="utf-8"))
 
 
 @torch.no_grad()

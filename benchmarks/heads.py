@@ -6,22 +6,18 @@ All candidates train the same "slice" network with the same losses and optimiser
 each task. The limit is the same arithmetic on one batch that stays in the cache.
 """
 
-import argparse
-import logging
 import resource
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any, Final
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from affect.tasks import TASKS
-from benchmarks.timing import interleaved, ratio_table, write_results
+from benchmarks.timing import interleaved, parse_options, ratio_table, silent_trainer, write_results
 from callbacks.best_per_head import BestPerHead
 from datamodules.frozen_features.batches import TaskBatches
 from datamodules.frozen_features.datamodule import FeatureDataModule
@@ -61,11 +57,7 @@ def lightning_epoch(data: FeatureDataModule) -> Epoch:
 
     def call() -> HeadsModule:
         module = new_module()
-        trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
-            reload_dataloaders_every_n_epochs=1,
-        )  # fmt: skip
+        trainer = silent_trainer(max_epochs=1, limit_val_batches=0, reload_dataloaders_every_n_epochs=1)
         trainer.fit(module, data)
         return module
 
@@ -158,11 +150,8 @@ def full_trial(table: FeatureTable, epochs: int = 3) -> str:
     val = simulate(VALIDATION_ROWS, {"expression": 0.574}, seed=1)
     module = new_module()
     data = FeatureDataModule(table, val, dict.fromkeys(TASKS, epochs), 512)
-    trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, reload_dataloaders_every_n_epochs=1,
-        callbacks=[BestPerHead(module.monitors())],
-    )  # fmt: skip
+    keep_best = BestPerHead(module.monitors())
+    trainer = silent_trainer(max_epochs=epochs, reload_dataloaders_every_n_epochs=1, callbacks=[keep_best])
     start = time.perf_counter()
     trainer.fit(module, data)
     seconds = (time.perf_counter() - start) / epochs
@@ -176,16 +165,11 @@ def full_trial(table: FeatureTable, epochs: int = 3) -> str:
 
 def main() -> None:
     """Measure, and write benchmarks/results/heads.md."""
-    parser = argparse.ArgumentParser(description="Time the training of the heads.")
-    parser.add_argument("--repeats", type=int, default=8)
-    parser.add_argument("--rows", type=int, default=ROWS)
-    arguments = parser.parse_args()
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    arguments = parse_options(__doc__, repeats=8, rows=ROWS)
     table = simulate(arguments.rows, {task: count / ROWS for task, count in LABELLED.items()}, seed=0)
     trial = full_trial(table)
     measured = [benchmark(table, batch_size, arguments.repeats) for batch_size in (512, 4096)]
-    path = write_results(
+    write_results(
         "heads",
         [row for rows, _ in measured for row in rows],
         title="Training the three heads for an epoch",
@@ -196,7 +180,6 @@ def main() -> None:
             trial,
         ],
     )
-    print(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,8 @@ The peer does what the published notebooks do: PIL + torchvision, float32 NCHW, 
 there is a GPU, both step on it, ours in bfloat16 too.
 """
 
-import argparse
 import copy
-import logging
 import tempfile
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,7 +26,7 @@ from affect.labels import BACKBONE_EXPRESSIONS
 from affect.losses import MultiTaskLoss
 from affect.networks.backbone import DEFAULT_ARCHITECTURE, input_statistics
 from affect.sam import SAM
-from benchmarks.timing import interleaved, ratio_table, write_results
+from benchmarks.timing import interleaved, parse_options, ratio_table, silent_trainer, write_results
 from callbacks.stage_schedule import Stage, StageSchedule
 from datamodules.images.dataset import ImageDataset, collate_images
 from datamodules.transforms import DeviceTransform
@@ -96,11 +93,10 @@ def lightning_steps(
     module.configure_optimizers = keep_optimizer(module)  # type: ignore[method-assign]
 
     def call(steps: int) -> None:
-        trainer = pl.Trainer(
-            accelerator=DEVICE, devices=1, precision=precision, max_epochs=1, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            use_distributed_sampler=False,
-            callbacks=[StageSchedule([Stage("all", 1, RATE, encoder_frozen=False)], "none", seed=0)],
+        schedule = StageSchedule([Stage("all", 1, RATE, encoder_frozen=False)], "none", seed=0)
+        trainer = silent_trainer(
+            accelerator=DEVICE, devices=1, precision=precision, max_epochs=1, use_distributed_sampler=False,
+            callbacks=[schedule],
         )  # fmt: skip
         # Lightning takes a plain list for several loaders; this one yields ready batches.
         trainer.fit(module, DataLoader([batch] * steps, batch_size=None))  # type: ignore[arg-type]
@@ -193,26 +189,21 @@ def benchmark_data(folder: Path, repeats: int, num_images: int = 48) -> list[dic
 
 def main() -> None:
     """Run both comparisons and write their tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=8)
-    options = parser.parse_args()
+    options = parse_options(__doc__, batch=32, repeats=8)
     pl.seed_everything(0, verbose=False)
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
     steps = benchmark_steps(options.batch, options.repeats)
-    print(write_results(
+    write_results(
         "pretraining_step", steps, title="One SAM step of EfficientNet-B0 at 224 px",
         notes=[f"Batch {options.batch}, float32 unless said, {STEPS} steps a call on {DEVICE}, ours in Lightning's "
                "loop with all its overhead. Weights after the first steps were compared before timing."],
-    ).read_text())  # fmt: skip
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         data = benchmark_data(Path(folder), options.repeats)
-    print(write_results(
+    write_results(
         "data_path", data, title="From a JPEG to the network's input, 224 px, one core",
         notes=["A worker's part ends at a uint8 batch; normalisation follows on the training device. The mean "
                "difference, in units of the channels' standard deviations, comes from PIL's and OpenCV's resizing."],
-    ).read_text())  # fmt: skip
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,20 +1,49 @@
 """Interleaved timing of candidates on a noisy machine; only ratios within a run are comparable."""
 
+import argparse
+import logging
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import pytorch_lightning as pl
 import torch
 
 from affect.storage.atomic_write import write_json, write_text
+from experiments.runtime.provenance import processor_name
 
 RESULTS: Final = Path(__file__).parent / "results"
 PACKAGES: Final = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "opencv-python-headless")
+
+
+def parse_options(description: str | None, **options: Any) -> argparse.Namespace:
+    """Parse a benchmark's command line, and silence what Lightning has to say.
+
+    Args:
+        description: Docstring of the benchmark.
+        **options: Options with their defaults, from which their types follow.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    return parser.parse_args()
+
+
+def silent_trainer(**options: Any) -> pl.Trainer:
+    """Build a Trainer that writes and shows nothing, on the CPU unless `options`, which come last, say otherwise."""
+    silent: dict[str, Any] = {
+        "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+        "enable_model_summary": False, "num_sanity_val_steps": 0,
+    }  # fmt: skip
+    return pl.Trainer(**{**silent, **options})
 
 
 def interleaved(
@@ -95,7 +124,7 @@ def machine() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     facts = {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": f"{os.cpu_count()}, torch uses {torch.get_num_threads()}",
         "float32 matrix product": f"{matrix_rate():.0f} GFLOP/s",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -120,7 +149,7 @@ def matrix_rate(size: int = 2048, repeats: int = 5) -> float:
 def write_results(
     name: str, rows: Sequence[Mapping[str, Any]], *, title: str | None = None, notes: Sequence[str] = ()
 ) -> Path:
-    """Write a table and the machine's description to `benchmarks/results/<name>.md`, and as `.json`.
+    """Write a table and the machine's description to `benchmarks/results/<name>.md`, and as `.json`; print it.
 
     Args:
         name: File stem.
@@ -144,7 +173,9 @@ def write_results(
     lines += ["", *(f"- {key}: {value}" for key, value in facts.items()), ""]
     path = RESULTS / f"{name}.md"
     write_json(path.with_suffix(".json"), {"rows": [dict(row) for row in rows], "machine": facts})
-    write_text(path, "\n".join(lines))
+    text = "\n".join(lines)
+    write_text(path, text)
+    print(text)
     return path
 
 
@@ -155,12 +186,3 @@ def _line(cells: Sequence[str]) -> str:
 def _synchronise() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
-
-
-def _processor() -> str:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

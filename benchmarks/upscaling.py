@@ -5,7 +5,6 @@
 Before timing, the two pictures of every face are compared. Reading and writing files is left out on both sides.
 """
 
-import argparse
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +18,7 @@ from affect.super_resolution.batched import BatchedUpscaler
 from affect.super_resolution.load_network import load_network
 from affect.super_resolution.realesrgan_engine import RealESRGANUpscaler
 from affect.super_resolution.upscaler import Upscaler
-from benchmarks.timing import interleaved, ratio_table, write_results
+from benchmarks.timing import interleaved, parse_options, ratio_table, write_results
 from demo_data.renderer.face import render
 from demo_data.renderer.geometry import Pose
 from demo_data.renderer.identity import Identity
@@ -66,14 +65,9 @@ def in_turn(engine: Upscaler, parts: list[Tensor]) -> Callable[[], Tensor]:
 
 def main() -> None:
     """Compare, time, and write `results/upscaling_<weights>.md`."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--faces", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--size", type=int, default=112)
-    parser.add_argument("--outscale", type=float, default=2)
-    parser.add_argument("--weights", default="packaged:x4plus")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
-    arguments = parser.parse_args()
+    arguments = parse_options(
+        __doc__, faces=16, rounds=8, size=112, outscale=2.0, weights="packaged:x4plus", threads=torch.get_num_threads()
+    )
     torch.set_num_threads(arguments.threads)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -94,7 +88,7 @@ def main() -> None:
     for row in rows:
         row |= compared[row["candidate"]]
     name = arguments.weights.split(":")[-1]
-    path = write_results(
+    write_results(
         f"upscaling_{name}",
         rows,
         title=f"Upscaling with {arguments.weights}, {arguments.size} px faces, output scale {arguments.outscale:g}",
@@ -104,7 +98,6 @@ def main() -> None:
             "Differences are grey levels from the peer's picture. bfloat16 is an approximation, chosen explicitly.",
         ],
     )
-    print(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,13 @@ class FeaturePredictionWriter(BasePredictionWriter):
         self.writer = writer
 
     def write_on_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: Any, batch_indices: Any, batch: Any,
-        batch_idx: int, dataloader_idx: int,
-    ) -> None:  # fmt: skip
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Any,
+        batch_indices: Any,
+        batch: Any,
+        *_: Any,
+    ) -> None:
         """Write a chunk."""
         self.writer.write(batch["chunk"], prediction.float().cpu().numpy(), batch["missing"])

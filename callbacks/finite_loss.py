@@ -29,12 +29,10 @@ class FiniteLoss(Callback):
         self._pending = (torch.isfinite(loss), trainer.global_step, batch["name"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check the epoch's last step before anything is saved."""
+        """Check the last step before validation, and before anything is saved."""
         self._check()
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check the last step before validation."""
-        self._check()
+    on_validation_start = on_train_epoch_end
 
     def _check(self) -> None:
         pending, self._pending = self._pending, None

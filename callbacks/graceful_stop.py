@@ -27,38 +27,25 @@ class GracefulStop(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Install the handlers again after Lightning has replaced them."""
-        self._take_signals()
+        if STOP_SIGNALS.is_listening:
+            STOP_SIGNALS.install()
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Install the handlers again after Lightning has replaced them."""
-        self._take_signals()
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Install the handlers again after Lightning has replaced them."""
-        self._take_signals()
+    on_validation_start = on_predict_start = on_train_start
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop right after the checkpoint of the epoch before."""
         self._stop_together(trainer)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Stop after a step."""
         self._stop_together(trainer)
 
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Stop after a batch; not with several processes, which may have different numbers of batches."""
         if trainer.world_size == 1:
             STOP_SIGNALS.check()
 
-    def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+    def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Stop after a batch has been written; no process waits for another here."""
         STOP_SIGNALS.check()
 
@@ -68,13 +55,9 @@ class GracefulStop(Callback):
         if STOP_SIGNALS.is_listening:
             STOP_SIGNALS.check()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
         """Handle signals at once again."""
         STOP_SIGNALS.undefer()
-
-    def _take_signals(self) -> None:
-        if STOP_SIGNALS.is_listening:
-            STOP_SIGNALS.install()
 
     def _stop_together(self, trainer: pl.Trainer) -> None:
         number = STOP_SIGNALS.number or 0

@@ -50,14 +50,7 @@ class ImagePredictionWriter(BasePredictionWriter):
         self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="image-writer")
 
     def write_on_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        prediction: dict[str, Any],
-        batch_indices: Sequence[int] | None,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: dict[str, Any], *args: Any
     ) -> None:
         """Submit the images to the threads; errors of earlier images are raised here."""
         assert self._pool is not None

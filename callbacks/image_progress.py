@@ -38,17 +38,11 @@ class ImageProgressBar(RichProgressBar):
         return min(super().total_predict_batches_current_dataloader * self.batch_size, self.num_images)
 
     def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
         """Advance the bar by a batch of images."""
         done = min((batch_idx + 1) * self.batch_size, self.num_images)
-        super().on_predict_batch_end(trainer, pl_module, outputs, batch, done - 1, dataloader_idx)
+        super().on_predict_batch_end(trainer, pl_module, outputs, batch, done - 1, *args)
 
 
 class PaceColumn(ProgressColumn):

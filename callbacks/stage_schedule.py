@@ -133,13 +133,7 @@ class StageSchedule(Callback):
         self._num_validated = 0
 
     def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Count the validated images."""
         names = batch.get("name") if isinstance(batch, dict) else None

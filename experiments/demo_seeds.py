@@ -8,7 +8,6 @@ stopped series. Writes `results.csv` (a row per metric and seed) and `results.md
 """
 
 import logging
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from affect.storage.atomic_write import write_text
 from affect.storage.json_file import read_json
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError, option
-from experiments.runtime.provenance import git_state
+from experiments.runtime.provenance import git_state, processor_name
 
 STAGES: Final = ("pretrain", "mtl", "mtl_submit", "synthetic", "synthetic_submit")
 ABLATIONS: Final = ("mtl_baseline", "mtl_ablation", "synthetic_ablation")
@@ -150,20 +149,5 @@ def as_markdown(table: pd.DataFrame, seeds: Sequence[int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def processor_name() -> str:
-    """Return the processor's model name, or its architecture if the system does not provide it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def main() -> None:
-    """Run from the command line."""
-    run_experiment(DemoSeedsConfig, "demo_seeds", run_series, default_recipe=None)
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment(DemoSeedsConfig, "demo_seeds", run_series, default_recipe=None)

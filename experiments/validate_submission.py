@@ -46,10 +46,5 @@ def validate(config: ValidationConfig) -> None:
     _log.info("%s: %d lines, valid", config.submission, len(names))
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_experiment(ValidationConfig, "validate_submission", validate, default_recipe=None)
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment(ValidationConfig, "validate_submission", validate, default_recipe=None)

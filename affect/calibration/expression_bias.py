@@ -13,6 +13,8 @@ from affect.f1 import f1_from_counts
 from affect.labels import MISSING_EXPRESSION
 
 BIASES: Final = np.linspace(-4, 4, 161)
+"""Biases to choose from, increasing, shape (G,), with 0 among them."""
+_MAX_SWEEPS: Final = 20
 
 
 def log_scores(probabilities: np.ndarray) -> np.ndarray:
@@ -20,16 +22,12 @@ def log_scores(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
 
 
-def fit_log_bias(
-    probabilities: np.ndarray, target: np.ndarray, grid: np.ndarray = BIASES, max_sweeps: int = 20
-) -> np.ndarray:
+def fit_log_bias(probabilities: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Choose biases for the best macro F1 of argmax(log p + bias) on these predictions.
 
     Args:
         probabilities: Expression probabilities, shape (N, C).
         target: Class indices, shape (N,); -1 is missing.
-        grid: Increasing biases to choose from, shape (G,), with 0 among them.
-        max_sweeps: Most passes over the classes; it stops earlier when a pass changes nothing.
 
     Returns:
         Biases, shape (C,), float64; all 0 without labels. A class without labels keeps 0: nothing speaks for another.
@@ -38,14 +36,14 @@ def fit_log_bias(
     scores, target = log_scores(probabilities[labelled]), target[labelled]
     bias = np.zeros(probabilities.shape[1])
     present = np.unique(target)
-    for _ in range(max_sweeps):
+    for _ in range(_MAX_SWEEPS):
         before = bias.copy()
         for column in present:
-            f1 = _macro_f1_along(column, scores + bias, scores[:, column], target, grid)
-            current = f1[np.abs(grid - bias[column]).argmin()]
+            f1 = _macro_f1_along(column, scores + bias, scores[:, column], target)
+            current = f1[np.abs(BIASES - bias[column]).argmin()]
             if f1.max() > current + 1e-12:  # strictly better only, so that the ascent ends
                 best = np.flatnonzero(f1 >= f1.max())
-                bias[column] = grid[best[np.abs(grid[best]).argmin()]]
+                bias[column] = BIASES[best[np.abs(BIASES[best]).argmin()]]
         if np.array_equal(before, bias):
             break
     return bias
@@ -58,23 +56,21 @@ def apply_log_bias(probabilities: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return (weights / weights.sum(1, keepdims=True)).astype(probabilities.dtype)
 
 
-def _macro_f1_along(
-    column: np.integer, biased: np.ndarray, unbiased: np.ndarray, target: np.ndarray, grid: np.ndarray
-) -> np.ndarray:
-    """Compute macro F1 for every bias of one class, shape (G,), the other biases being fixed."""
+def _macro_f1_along(column: np.integer, biased: np.ndarray, unbiased: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Compute macro F1 for every bias of one class in BIASES, shape (G,), the other biases being fixed."""
     size = biased.shape[1]
     others = biased.copy()
     others[:, column] = -np.inf
     rival = others.argmax(1)
     margin = others.max(1) - unbiased  # the class wins once its bias reaches this
-    # Bin k holds the frames won from grid[k] on; the last bin those never won.
-    won_from = np.searchsorted(grid, margin, side="left")
-    cells = (len(grid) + 1) * size
+    # Bin k holds the frames won from BIASES[k] on; the last bin those never won.
+    won_from = np.searchsorted(BIASES, margin, side="left")
+    cells = (len(BIASES) + 1) * size
     lost = np.bincount(won_from * size + rival, minlength=cells).reshape(-1, size)
     right = rival == target
     lost_right = np.bincount((won_from * size + rival)[right], minlength=cells).reshape(-1, size)
-    gained = np.cumsum(np.bincount(won_from, minlength=len(grid) + 1))[:-1]
-    gained_right = np.cumsum(np.bincount(won_from[target == column], minlength=len(grid) + 1))[:-1]
+    gained = np.cumsum(np.bincount(won_from, minlength=len(BIASES) + 1))[:-1]
+    gained_right = np.cumsum(np.bincount(won_from[target == column], minlength=len(BIASES) + 1))[:-1]
     predicted = lost.sum(0) - np.cumsum(lost, axis=0)[:-1]
     hits = lost_right.sum(0) - np.cumsum(lost_right, axis=0)[:-1]
     predicted[:, column], hits[:, column] = gained, gained_right

@@ -56,10 +56,6 @@ class HeadNetwork(nn.Module, ABC):
     groups: ClassVar[Mapping[str, tuple[str, ...]]]
     key_prefix: ClassVar[str] = ""
 
-    @abstractmethod
-    def __init__(self, num_features: int, num_outputs: int, inputs: str, num_hidden: int) -> None:
-        super().__init__()
-
     def forward(self, feature: Tensor) -> dict[str, Tensor]:
         """Compute all tasks' outputs of feature rows, shape (B, num_features + num_outputs).
 
@@ -91,7 +87,7 @@ class SeparateHeads(HeadNetwork):
     groups: ClassVar = {task: (task,) for task in TASKS}
 
     def __init__(self, num_features: int, num_outputs: int, inputs: str, num_hidden: int) -> None:
-        super().__init__(num_features, num_outputs, inputs, num_hidden)
+        super().__init__()
         self.columns = {task: input_columns(self.inputs_of(task, inputs), num_features, num_outputs) for task in TASKS}
         self.heads = nn.ModuleDict({
             task: _head(TASKS[task], columns.stop - columns.start, num_hidden)
@@ -131,7 +127,7 @@ class JointHeads(HeadNetwork):
     key_prefix = "joint_"
 
     def __init__(self, num_features: int, num_outputs: int, inputs: str, num_hidden: int) -> None:
-        super().__init__(num_features, num_outputs, inputs, num_hidden)
+        super().__init__()
         self.columns = input_columns(inputs, num_features, num_outputs)
         width = self.columns.stop - self.columns.start
         values = TASKS["valence_arousal"].width

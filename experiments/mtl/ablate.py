@@ -226,10 +226,5 @@ def terminal_table(table: pd.DataFrame) -> Table:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Run from the command line; the recipes are those of `experiments.mtl`."""
-    run_experiment(MtlConfig, "mtl_ablation", ablate, recipes="mtl")
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment(MtlConfig, "mtl_ablation", ablate, recipes="mtl")

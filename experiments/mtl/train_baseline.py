@@ -116,10 +116,5 @@ def build_module(model: ModelConfig, optimizer: OptimizerConfig, data: AffWild2D
     return module
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_experiment(MtlBaselineConfig, "mtl_baseline", mtl_baseline)
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment(MtlBaselineConfig, "mtl_baseline", mtl_baseline)

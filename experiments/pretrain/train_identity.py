@@ -116,10 +116,5 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     return metrics
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_experiment(FacesConfig, "faces", train_faces)
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment(FacesConfig, "faces", train_faces)

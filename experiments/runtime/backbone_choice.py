@@ -9,7 +9,6 @@ from affect.storage.json_file import read_json
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.words_and_recipes import read_saved_text
 
-
 BACKBONE_NAME: Final = "backbone.safetensors"
 """Name of the backbone file in a run folder of stage 1."""
 

@@ -234,10 +234,5 @@ def terminal_table(table: pd.DataFrame, folds: str) -> Table:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Run from the command line; the recipes are those of `experiments.synthetic`."""
-    run_experiment(AblationConfig, "synthetic_ablation", ablate, recipes="synthetic")
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment(AblationConfig, "synthetic_ablation", ablate, recipes="synthetic")

@@ -218,10 +218,5 @@ def in_list_order(listed: Sequence[str], names: Sequence[str], scores: np.ndarra
     return np.stack([scores[rows[name]] if name in rows else mean for name in listed])
 
 
-def main() -> None:
-    """Run from the command line; the run's own configuration takes the recipe's place."""
-    run_on_finished_run(SubmitConfig, "synthetic_submit", submit, "synthetic", TRAINING_KEYS)
-
-
 if __name__ == "__main__":
-    main()
+    run_on_finished_run(SubmitConfig, "synthetic_submit", submit, "synthetic", TRAINING_KEYS)

@@ -37,11 +37,6 @@ class Limits:
     choices: tuple[str, ...] = ()
     length: int | None = None
 
-    @property
-    def has_range(self) -> bool:
-        """Whether a number is limited on at least one side."""
-        return any(bound is not None for bound in (self.ge, self.gt, self.le, self.lt))
-
     def allows(self, value: Any) -> bool:
         """Return whether a single value lies within the limits; NaN and infinity never do."""
         if isinstance(value, str):
@@ -159,9 +154,3 @@ def one_of(key: str, value: str, choices: Sequence[str]) -> None:
     """Raise a ConfigError that names the key unless its value is one of the choices."""
     if value not in choices:
         raise ConfigError(f"{key} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def at_least(key: str, value: float, lowest: float) -> None:
-    """Raise a ConfigError that names the key if its value is too low."""
-    if value < lowest:
-        raise ConfigError(f"{key} must be at least {lowest}, not {value}")
