@@ -36,7 +36,7 @@ def test_a_run_records_the_file_and_not_the_link_that_moves(backbones: list[Path
 
 def test_a_run_folder_stands_for_its_backbone(backbones: list[Path], tmp_path: Path) -> None:
     assert resolve_backbone(str(tmp_path / "pretrain/latest")) == str(backbones[1])
-    with pytest.raises(MissingFileError, match="pretrain: the folder holds no backbone.safetensors"):
+    with pytest.raises(MissingFileError, match=r"pretrain: the folder holds no backbone\.safetensors"):
         resolve_backbone(str(tmp_path / "pretrain"))
 
 
