@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -25,7 +25,7 @@ from experiments.runtime.config.words_and_recipes import read_recipe, read_words
 from experiments.runtime.config.yaml_nodes import dump_yaml
 
 __all__ = [
-    "CORES", "RECIPES", "ConfigT", "LoaderConfig", "RunConfig", "TrainerConfig", "WandbConfig", "iterate_keys",
+    "CORES", "RECIPES", "ConfigT", "LoaderConfig", "RunConfig", "TrainerConfig", "WandbConfig",
     "load_config", "parse_command_line", "recipe_path", "resumed_folder", "save_config", "stop",
 ]  # fmt: skip
 
@@ -192,12 +192,6 @@ def save_config(config: Any, path: Path) -> None:
     if "resume" in values:
         values["resume"] = None
     write_text(path, dump_yaml(values))
-
-
-def iterate_keys(schema: type) -> Iterator[tuple[str, dataclasses.Field]]:
-    """Yield every dotted key of a schema with its field."""
-    for entry in iterate_options(schema):
-        yield entry.key, entry.field
 
 
 def _print_help(schema: type, experiment: str, argv: Sequence[str], default_recipe: str | None, folder: str) -> None:

@@ -30,7 +30,7 @@ def test_a_line_of_biases_equals_scikit_learn() -> None:
     known = target >= 0
     scores = log_scores(probabilities[known])
     others = np.linspace(0.3, -0.4, 8)
-    found = _macro_f1_along(np.int64(3), scores + others, scores[:, 3], target[known], BIASES)
+    found = _macro_f1_along(np.int64(3), scores + others, scores[:, 3], target[known])
     for value, bias in zip(found, BIASES, strict=True):
         tried = others.copy()
         tried[3] = bias

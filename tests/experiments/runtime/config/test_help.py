@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import experiments.runtime.config.load
-from experiments.runtime.config.load import RunConfig, iterate_keys, parse_command_line
-from experiments.runtime.config.options import option
+from experiments.runtime.config.load import RunConfig, parse_command_line
+from experiments.runtime.config.options import iterate_options, option
 
 
 @dataclass
@@ -63,7 +63,7 @@ def test_help_shows_the_values_that_the_command_would_use(show) -> None:
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_no_key_is_cut_and_meanings_are_wrapped(show, columns: int) -> None:
     lines = show(columns=columns)
-    for key, entry in iterate_keys(Schema):
+    for key, _, entry in iterate_options(Schema):
         (place,) = [number for number, line in enumerate(lines) if line.startswith(f"{key}=")]
         stop = next(number for number in range(place, len(lines) + 1) if number == len(lines) or not lines[number])
         text = " ".join(line.strip() for line in lines[place:stop])

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from experiments.mtl.config import MtlConfig
-from experiments.runtime.config.load import RECIPES, RunConfig, iterate_keys, load_config, save_config
-from experiments.runtime.config.options import REQUIRED
+from experiments.runtime.config.load import RECIPES, RunConfig, load_config, save_config
+from experiments.runtime.config.options import REQUIRED, iterate_options
 from experiments.synthetic.config import SyntheticConfig
 
 MODULES = {
@@ -38,7 +38,7 @@ def schema_of(experiment: str) -> type:
 def test_the_recipe_fits_its_schema_and_survives_being_saved(path: Path, tmp_path: Path):
     experiment = path.parent.name
     schema = schema_of(experiment)
-    required = [f"{key}=x" for key, entry in iterate_keys(schema) if entry.default == REQUIRED and key != "recipe"]
+    required = [f"{key}=x" for key, _, entry in iterate_options(schema) if entry.default == REQUIRED and key != "recipe"]
     config = load_config(schema, experiment, [f"recipe={path.stem}", *required], None)
     assert config.recipe == path.stem
     save_config(config, tmp_path / "config.yaml")
@@ -53,7 +53,7 @@ def test_the_recipe_begins_with_its_source(path: Path):
 
 @pytest.mark.parametrize("experiment", sorted({path.parent.name for path in FILES}))
 def test_every_key_of_an_experiment_has_a_help_line(experiment: str):
-    assert not [key for key, entry in iterate_keys(schema_of(experiment)) if not entry.metadata.get("help")]
+    assert not [key for key, _, entry in iterate_options(schema_of(experiment)) if not entry.metadata.get("help")]
 
 
 def test_the_papers_recipe_holds_the_papers_values():
