@@ -9,7 +9,7 @@ import yaml
 
 from experiments.mtl.config import MtlConfig
 from experiments.runtime.config.load import RECIPES, RunConfig, load_config, save_config
-from experiments.runtime.config.options import REQUIRED, iterate_options
+from experiments.runtime.config.options import iterate_options
 from experiments.synthetic.config import SyntheticConfig
 
 MODULES = {
@@ -38,7 +38,7 @@ def schema_of(experiment: str) -> type:
 def test_the_recipe_fits_its_schema_and_survives_being_saved(path: Path, tmp_path: Path):
     experiment = path.parent.name
     schema = schema_of(experiment)
-    required = [f"{key}=x" for key, _, entry in iterate_options(schema) if entry.default == REQUIRED and key != "recipe"]
+    required = [f"{entry.key}=x" for entry in iterate_options(schema) if entry.required and entry.key != "recipe"]
     config = load_config(schema, experiment, [f"recipe={path.stem}", *required], None)
     assert config.recipe == path.stem
     save_config(config, tmp_path / "config.yaml")
