@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 
-from affect.labels import VALENCE_AROUSAL
+from affect.labels import VALENCE_AROUSAL, index_map
 from affect.losses import inverse_frequency_weights
 from affect.networks.backbone import input_statistics
 from affect.networks.backbone_file import BackboneSpec, save_backbone
@@ -19,6 +19,7 @@ from affect.storage.fingerprint import file_digest
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
+from datamodules.labelled_faces import LabelledFacesDataModule
 from datamodules.readers.affectnet import LAYOUTS
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
@@ -75,15 +76,14 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     log_class_counts(data.expressions, data.class_counts())
 
     module = build_module(config.model, config.optimizer, data)
-    panels = WandbPanels(data.expressions, mean, std, run.log_images)
-    stages = config.stages.build()
-    fit = fit_in_stages(run.fit_settings, module, data, stages, "val/expression_accuracy", [panels])
+    panels = [WandbPanels(data.expressions, mean, std, run.log_images)] if data.expressions else []
+    fit = fit_in_stages(run.fit_settings, module, data, config.stages.build(), module.monitor, panels)
 
     fingerprint = data_digest(data.datasets)
     if is_rank_zero():
         spec = BackboneSpec(
             module.backbone.architecture, config.data.image_size, mean, std, tuple(data.expressions),
-            (*data.expressions, *VALENCE_AROUSAL), {"recipe": config.recipe, "data": fingerprint},
+            (*data.expressions, *data.dimensions), {"recipe": config.recipe, "data": fingerprint},
         )  # fmt: skip
         save_backbone(run.folder / "backbone.safetensors", module.backbone, spec)
     run.save_figures(draw_figures(data, fit), showing_images=["worst_mistakes"])
@@ -100,46 +100,49 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
 
 
 def build_module(
-    model: ModelConfig, optimizer: ExpressionOptimizerConfig, data: AffectNetDataModule
+    model: ModelConfig, optimizer: ExpressionOptimizerConfig, data: LabelledFacesDataModule
 ) -> PretrainingModule:
     """Build the network, with class weights from the training labels, and load its encoder's initial weights."""
     options = asdict(optimizer)
-    weigh = options.pop("class_weights")
+    weigh = options.pop("class_weights") and data.expressions
     module = PretrainingModule(
         model.architecture,
         data.expressions,
         class_weights=inverse_frequency_weights(data.class_counts()).tolist() if weigh else None,
         hub_weights=model.weights == "hub",
+        dimensions=data.dimensions,
         **options,
     )
     load_initial_weights(module.backbone, model.weights)
     return module
 
 
-def draw_figures(data: AffectNetDataModule, fit: FitResult) -> dict[str, Figure]:
-    """Draw confusion matrix, valence/arousal scatter, training curves and the worst mistakes."""
+def draw_figures(data: LabelledFacesDataModule, fit: FitResult) -> dict[str, Figure]:
+    """Draw training curves and, where there are labels, a confusion matrix, the worst mistakes and valence/arousal."""
     outputs = fit.outputs
-    target = outputs.labels["expression"]
-    preds = outputs.outputs[:, : len(data.expressions)].argmax(1)
-    accuracy = fit.metrics["val/expression_accuracy"]
     drawn = {
-        "confusion_matrix": figures.confusion_matrix(target, preds, data.expressions, f"accuracy {accuracy:.3f}"),
         "training_curves": figures.training_curves(fit.history, {
             "loss": ["train/loss", "train/expression", "train/valence", "train/arousal"],
             "expression": ["val/expression_accuracy", "val/expression_f1"],
             "valence and arousal": ["val/valence_ccc", "val/arousal_ccc"],
         }),
-        "worst_mistakes": worst_mistakes(data, outputs),
     }  # fmt: skip
-    names = [name for name in ("valence", "arousal") if f"val/{name}_ccc" in fit.metrics]
-    if names:
-        values = outputs.outputs[:, len(data.expressions) :]
-        ccc = {name: fit.metrics[f"val/{name}_ccc"] for name in names}
+    if data.expressions:
+        preds = outputs.outputs[:, : len(data.expressions)].argmax(1)
+        title = f"accuracy {fit.metrics['val/expression_accuracy']:.3f}"
+        target = outputs.labels["expression"]
+        drawn["confusion_matrix"] = figures.confusion_matrix(target, preds, data.expressions, title)
+        drawn["worst_mistakes"] = worst_mistakes(data, outputs)
+    measured = [name for name in data.dimensions if f"val/{name.lower()}_ccc" in fit.metrics]
+    if measured:
+        values = np.full_like(outputs.labels["valence_arousal"], np.nan)
+        values[:, index_map(data.dimensions, VALENCE_AROUSAL)] = outputs.outputs[:, len(data.expressions) :]
+        ccc = {name.lower(): fit.metrics[f"val/{name.lower()}_ccc"] for name in measured}
         drawn["valence_arousal"] = figures.valence_arousal_scatter(outputs.labels["valence_arousal"], values, ccc)
     return drawn
 
 
-def worst_mistakes(data: AffectNetDataModule, outputs: ValidationOutputs, num_images: int = 24) -> Figure:
+def worst_mistakes(data: LabelledFacesDataModule, outputs: ValidationOutputs, num_images: int = 24) -> Figure:
     """Draw the wrong predictions whose logit is furthest above the true class's."""
     logits = outputs.outputs[:, : len(data.expressions)]
     target = outputs.labels["expression"]

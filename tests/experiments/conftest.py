@@ -72,6 +72,7 @@ def run_pretrain(shared_affectnet_csv: Path) -> Runner:
 @pytest.fixture(scope="session")
 def through(run_pretrain: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing disturbed; for reading only."""
+    show_messages()  # session fixtures come before `messages`
     out = tmp_path_factory.mktemp("through")
     run_pretrain(out)
     return out / "pretrain" / "latest"

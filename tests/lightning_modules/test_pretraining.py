@@ -119,3 +119,36 @@ def test_a_checkpoint_loads_safely_with_its_hyper_parameters(tiny_architecture: 
     assert loaded.sam_rho == 0.1
     assert loaded.loss.class_weights.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("dimensions", [(), ("Arousal",), ("Valence", "Arousal")])
+@pytest.mark.parametrize("expressions", [(), ("a", "b", "c")])
+def test_a_network_has_only_the_outputs_that_it_is_asked_for(
+    tiny_architecture: str, expressions: tuple[str, ...], dimensions: tuple[str, ...]
+):
+    if not expressions and not dimensions:
+        return
+    torch.manual_seed(0)
+    module, data = PretrainingModule(tiny_architecture, expressions, dimensions=dimensions), batches()[:2]
+    for batch in data:
+        batch["expression"] = batch["expression"].clamp(max=len(expressions) - 1)
+    scores = validate(module, data)
+    assert module.backbone.num_outputs == len(expressions) + len(dimensions)
+    assert ("val/expression_accuracy" in scores) == bool(expressions)
+    assert module.monitor in scores
+    with torch.no_grad():
+        outputs = torch.cat([module.eval()(batch["image"]) for batch in data])
+    target = torch.cat([batch["valence_arousal"] for batch in data])
+    terms = module.compute_losses(outputs[:7], data[0])
+    assert set(terms) == {"loss", *(["expression"] if expressions else []), *(name.lower() for name in dimensions)}
+    for column, name in enumerate(("Valence", "Arousal")):
+        if name not in dimensions:
+            assert f"val/{name.lower()}_rmse" not in scores
+            continue
+        found = outputs[:, len(expressions) + dimensions.index(name)].double()
+        known = ~target[:, column].isnan()
+        rmse = (found - target[:, column])[known].square().mean().sqrt()
+        assert scores[f"val/{name.lower()}_rmse"] == pytest.approx(rmse.item(), rel=1e-5)
+    if not expressions:
+        ccc = [scores[f"val/{name.lower()}_ccc"] for name in dimensions]
+        assert scores["val/ccc"] == pytest.approx(np.mean(ccc))
