@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-TOLERANCE: Final = 1e-3
+TOLERANCE: Final = 1e-4
 """Largest deviation of folded features, relative to the largest feature; more means that the network was misread."""
 
 

@@ -3,6 +3,7 @@
 Every core takes a few images at a time, by itself: that beats sharing each layer among the cores.
 """
 
+import copy
 import importlib.util
 import logging
 import os
@@ -16,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from affect.errors import InvalidFileError
 from affect.networks.batch_slices import cut_to_cache
 from affect.storage.atomic_write import atomic_path, write_text
 from affect.storage.fingerprint import file_digest
@@ -37,21 +37,20 @@ def export_encoder(encoder: nn.Module, image_size: int, path: str | Path) -> Pat
         path: File to write, `.onnx`.
     """
     example = torch.zeros(2, 3, image_size, image_size)
+    encoder = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with atomic_path(path) as temporary, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            encoder.to(memory_format=torch.contiguous_format), (example,), temporary, dynamo=True, external_data=False,
+            encoder, (example,), temporary, dynamo=True, external_data=False,
             input_names=["image"], output_names=["feature"], dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )  # fmt: skip
     return Path(path)
 
 
-def cached_encoder(
-    encoder: nn.Module, image_size: int, path: str | Path, on_export: Callable[[str], None]
-) -> "OnnxEncoder":
-    """Open an exported encoder, exporting it first where the file is absent or damaged.
+def cached_export(encoder: nn.Module, image_size: int, path: str | Path, on_message: Callable[[str], None]) -> Path:
+    """Export an encoder to a cache, unless it is there and intact.
 
     The file's SHA-256 is stored beside it: ONNX Runtime notices few of the bytes that may change in a file.
 
@@ -59,29 +58,26 @@ def cached_encoder(
         encoder: As in `export_encoder`.
         image_size: Side of the square images in pixels.
         path: File of the cache, `.onnx`.
-        on_export: Called with a message before the encoder is exported.
+        on_message: Called with a message before the encoder is exported.
+
+    Returns:
+        The path.
 
     Raises:
-        InvalidFileError: If ONNX Runtime cannot open what was exported.
         StorageError: If the file cannot be written.
     """
     path = Path(path)
     digest_file = path.with_suffix(".sha256")
     with exclusive_lock(path.with_suffix(".lock")):  # the processes of one run come here at the same time
         if not _is_intact(path, digest_file):
-            on_export(
+            on_message(
                 f"{path} is damaged or has no digest beside it; exporting the encoder again"
                 if path.exists()
-                else "exporting the encoder for ONNX Runtime"
+                else "exporting the encoder to ONNX"
             )
             export_encoder(encoder, image_size, path)
             write_text(digest_file, file_digest(path) + "\n")
-        try:
-            return OnnxEncoder(path)
-        except Exception as error:  # onnxruntime's errors have no base class of their own
-            raise InvalidFileError(
-                f"{path}: ONNX Runtime cannot open it ({error}); choose features.engine=torch"
-            ) from error
+    return path
 
 
 def _is_intact(path: Path, digest_file: Path) -> bool:

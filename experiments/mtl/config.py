@@ -8,6 +8,7 @@ import numpy as np
 
 from affect.calibration.smoothing import KERNELS, Smoothing
 from affect.calibration.thresholds import GRID
+from affect.networks.engines import ENGINES, PRECISIONS
 from affect.networks.heads import HEAD_INPUTS, NETWORKS
 from affect.storage.feature_store import DTYPES
 from affect.tasks import TASKS
@@ -15,9 +16,6 @@ from experiments.runtime.config.load import CORES, RunConfig
 from experiments.runtime.config.options import ConfigError, one_of, option
 
 DEFAULT_BACKBONE = "runs/pretrain/latest/backbone.safetensors"
-
-ENGINES: Final = ("auto", "torch", "onnx")
-"""Programs that can run the encoder on a CPU."""
 
 PUBLISHED: Final = {
     "val/va_ccc": 0.4471, "val/expression_f1": 0.3351, "val/au_f1": 0.4943, "val/mtl_score": 1.2765,
@@ -49,8 +47,15 @@ class FeaturesConfig:
     batch_size: int = option(64, "number of images per batch, and of rows per chunk of the store", ge=1)
     engine: str = option(
         "auto",
-        "program that runs the encoder; auto: onnx (ONNX Runtime, CPU) where it is installed and faster",
-        choices=ENGINES,
+        "program that runs the encoder on a CPU: torch (PyTorch), onnx (ONNX Runtime) or openvino; auto: the fastest "
+        "that is installed and agrees with PyTorch to 1e-4, for few images torch",
+        choices=("auto", *ENGINES),
+    )
+    precision: str = option(
+        "float32",
+        "number format that the encoder computes in on a CPU; bfloat16 changes features by about 1 % and pays on "
+        "processors that have it",
+        choices=PRECISIONS,
     )
 
 

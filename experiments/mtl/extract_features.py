@@ -5,19 +5,15 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from affect.networks.backbone import channels_last
 from affect.networks.backbone_file import load_backbone
-from affect.networks.batch_norm_folding import fold_batch_norm
-from affect.networks.batch_slices import in_slices
+from affect.networks.engines import open_engine
 from affect.networks.head_file import HeadsSpec
-from affect.networks.onnx_encoder import cached_encoder, onnx_is_installed
 from affect.storage.atomic_write import write_text
 from affect.storage.feature_store import FeatureStore, FeatureStoreError, StorePlan
 from affect.storage.feature_store_writer import FeatureStoreWriter, lock_path, remove_leftovers
@@ -38,9 +34,6 @@ from experiments.runtime.trainer import build_trainer
 from lightning_modules.feature_extraction import FeatureExtraction
 
 _log = logging.getLogger(__name__)
-
-ONNX_PAYS_FROM: Final = 2000
-"""Images from which ONNX Runtime's gain exceeds the ten seconds that the export takes."""
 
 
 def leave_process_group() -> bool:
@@ -135,7 +128,7 @@ class FeatureExtractor:
                 "backbone": self.digest,
                 "transform": self._transform(),
                 "images": survey.digest,
-                "precision": self.trainer.precision,
+                "precision": self._precision,
             },
             dtype=self.features.dtype,
             chunk_rows=self.features.batch_size,
@@ -196,6 +189,8 @@ class FeatureExtractor:
             self.trainer, [FeaturePredictionWriter(writer), bar], logger=False, enable_checkpointing=False
         )
         on_cpu = trainer.strategy.root_device.type == "cpu"
+        if not on_cpu and self.features.precision != "float32":
+            raise ConfigError("features.precision is that of a CPU; on a GPU set trainer.precision=bf16-mixed")
         engine = self._cpu_engine(len(writer.plan.names)) if on_cpu else None
         module = FeatureExtraction(channels_last(self.backbone), engine)
         with warnings.catch_warnings():
@@ -216,25 +211,25 @@ class FeatureExtractor:
         trainer.strategy.barrier("features merged")
 
     def _cpu_engine(self, num_images: int) -> Callable[[Tensor], Tensor]:
-        """Choose the fastest way through the encoder on a CPU."""
-        wanted = self.features.engine
-        size = self.spec.image_size
-        folded = fold_batch_norm(
-            self.backbone.encoder, torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        )
-        if wanted == "torch" or (wanted == "auto" and not (onnx_is_installed() and num_images >= ONNX_PAYS_FROM)):
-            return in_slices(folded)
-        if not onnx_is_installed():
-            raise ConfigError("features.engine=onnx needs the extra packages: pip install '.[export]'")
-        path = Path(self.features.cache_dir, "onnx", f"{self.digest[:16]}-{size}-{torch.__version__}.onnx")
-        return cached_encoder(folded, size, path, _log.info)
+        """Open the engine that runs the encoder on a CPU."""
+        engine = open_engine(
+            self.backbone, self.spec.image_size, Path(self.features.cache_dir, "onnx"),
+            self.features.engine, self.features.precision, num_images, _log.info,
+        )  # fmt: skip
+        _log.info("engine %s in %s", engine.name, engine.precision)
+        return engine
 
     def _store_path(self, split: str) -> Path:
         """Keep stores of different sets, backbones and number formats apart, so that going back to one finds it."""
         root = content_digest([str(Path(self.data.root).resolve()).encode()])
         name = f"{Path(self.data.root).resolve().name}-{root[:8]}"
-        made = f"{self.digest[:12]}-{self.features.dtype}-{self.trainer.precision}"
+        made = f"{self.digest[:12]}-{self.features.dtype}-{self._precision}"
         return Path(self.features.cache_dir, name, made, split)
+
+    @property
+    def _precision(self) -> str:
+        """Number format that features are computed in, as stores record it; engines of one precision are equal."""
+        return self.trainer.precision if self.features.precision == "float32" else self.features.precision
 
     def _transform(self) -> dict[str, object]:
         spec = self.spec

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from affect.errors import InvalidFileError
 from affect.networks.backbone import Backbone
-from affect.networks.onnx_encoder import OnnxEncoder, cached_encoder, export_encoder, onnx_is_installed
+from affect.networks.onnx_encoder import OnnxEncoder, cached_export, export_encoder, onnx_is_installed
 
 pytestmark = pytest.mark.skipif(not onnx_is_installed(), reason="needs the extra `export`")
 
@@ -52,7 +51,7 @@ def test_the_number_of_threads_does_not_change_a_bit(file: Path) -> None:
     assert torch.equal(OnnxEncoder(file, 1)(image), OnnxEncoder(file, 4)(image))
 
 
-def test_a_cached_encoder_is_exported_anew_only_if_absent_or_damaged(
+def test_a_cached_export_is_exported_anew_only_if_absent_or_damaged(
     encoder: torch.nn.Module, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -67,10 +66,10 @@ def test_a_cached_encoder_is_exported_anew_only_if_absent_or_damaged(
     expected = OnnxEncoder(file)(image)
 
     def open_cache() -> str:
-        assert torch.equal(cached_encoder(encoder, 64, path, said.append)(image), expected)
+        assert torch.equal(OnnxEncoder(cached_export(encoder, 64, path, said.append))(image), expected)
         return said.pop() if said else ""
 
-    assert open_cache() == "exporting the encoder for ONNX Runtime"
+    assert open_cache() == "exporting the encoder to ONNX"
     assert open_cache() == ""
     flipped = bytearray(path.read_bytes())
     flipped[len(flipped) // 2] ^= 0x40  # within the weights: ONNX Runtime would take it
@@ -80,17 +79,6 @@ def test_a_cached_encoder_is_exported_anew_only_if_absent_or_damaged(
         assert open_cache() == ""
     path.with_suffix(".sha256").unlink()
     assert "is damaged or has no digest" in open_cache()
-
-
-def test_what_onnx_runtime_cannot_open_is_named(
-    encoder: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "affect.networks.onnx_encoder.export_encoder",
-        lambda network, size, path: Path(path).write_bytes(b"no model"),
-    )
-    with pytest.raises(InvalidFileError, match=r"ONNX Runtime cannot open it.*engine=torch"):
-        cached_encoder(encoder, 64, tmp_path / "encoder.onnx", lambda message: None)
 
 
 def test_each_thread_of_the_pool_computes_alone_and_quietly(file: Path) -> None:

@@ -56,7 +56,7 @@ def whole(aff_wild2: Path, tiny_backbone: Path, tmp_path: Path) -> dict[str, byt
     return content(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("engine", ["torch", "onnx"])
+@pytest.mark.parametrize("engine", ["torch", "onnx", "openvino"])
 def test_rows_are_the_backbones_features_and_outputs(
     aff_wild2: Path, tiny_backbone: Path, tmp_path: Path, engine: str
 ) -> None:
@@ -88,7 +88,10 @@ def test_features_of_other_precisions_are_kept_apart(aff_wild2: Path, tiny_backb
     assert coarse.metadata["sources"]["precision"] == "bf16-mixed"
     fine = make_extractor(aff_wild2, tiny_backbone, tmp_path).store("train", names)
     assert fine.metadata["sources"]["precision"] == "32-true"
-    assert len(list((tmp_path / "cache").rglob("features.npy"))) == 2
+    by_engine = make_extractor(aff_wild2, tiny_backbone, tmp_path)
+    by_engine.features.precision = "bfloat16"
+    assert by_engine.store("train", names).metadata["sources"]["precision"] == "bfloat16"
+    assert len(list((tmp_path / "cache").rglob("features.npy"))) == 3
 
 
 def test_a_backbone_trained_on_drawn_faces_gives_a_warning(
