@@ -1,5 +1,6 @@
 """Encoders are filled from weights files of other projects and tasks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,9 +58,12 @@ def load_encoder_weights(encoder: nn.Module, path: str | Path) -> ImportReport:
         InvalidFileError: If any tensor of the encoder would stay unfilled, or be filled from integers, NaN or
             infinity; the report is in the message.
     """
-    found = read_state_dict(path)
+    return fill_encoder(encoder, _strip_wrapper(read_state_dict(path), set(encoder.state_dict())), path)
+
+
+def fill_encoder(encoder: nn.Module, found: Mapping[str, Tensor], path: str | Path) -> ImportReport:
+    """Fill an encoder from tensors under its names; arguments, result and errors as for `load_encoder_weights`."""
     wanted = encoder.state_dict()
-    found = _strip_wrapper(found, set(wanted))
     report = ImportReport()
     usable: dict[str, Tensor] = {}
     for key, value in found.items():

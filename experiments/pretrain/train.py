@@ -15,7 +15,6 @@ from affect.labels import VALENCE_AROUSAL, index_map
 from affect.losses import inverse_frequency_weights
 from affect.networks.backbone import input_statistics
 from affect.networks.backbone_file import BackboneSpec, save_backbone
-from affect.storage.fingerprint import file_digest
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
 from datamodules.affectnet import AffectNetDataModule
@@ -26,7 +25,7 @@ from experiments.runtime.config.load import LoaderConfig, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.config.training import ExpressionOptimizerConfig, ModelConfig, StagesConfig
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
-from experiments.runtime.fit import FitResult, fit_in_stages, load_initial_weights, log_class_counts
+from experiments.runtime.fit import FitResult, fit_in_stages, load_initial_weights, log_class_counts, weights_digest
 from experiments.runtime.provenance import data_digest
 from experiments.runtime.reports import figures
 from experiments.runtime.reports.messages import is_rank_zero
@@ -91,8 +90,8 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         "data_root": str(data.root), "data_fingerprint": fingerprint, "official_set": data.is_official,
         "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
     }  # fmt: skip
-    if config.model.weights not in ("none", "hub"):
-        provenance["weights_sha256"] = file_digest(config.model.weights)
+    if digest := weights_digest(config.model.weights):
+        provenance["weights_sha256"] = digest
     files = (run.folder / "backbone.safetensors", run.folder / "checkpoints" / "best.ckpt")
     metrics = run.finish(fit.metrics, provenance, *files)
     _log.info(results_table("Validation", metrics, published_if_official(config.published, data.is_official)))

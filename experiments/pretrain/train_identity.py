@@ -25,7 +25,7 @@ from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.load import LoaderConfig, RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.demo_set import ensure_demo_data
-from experiments.runtime.fit import fit_in_stages, load_initial_weights
+from experiments.runtime.fit import fit_in_stages, load_initial_weights, weights_digest
 from experiments.runtime.provenance import data_digest
 from experiments.runtime.reports import figures
 from experiments.runtime.reports.messages import is_rank_zero
@@ -62,7 +62,7 @@ class FacesConfig(RunConfig):
     architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
     weights: str = option(
         "none",
-        "initial weights of the encoder: none (random), or a state dict or safetensors file",
+        "initial weights of the encoder: none (random), a state dict or safetensors file, or packaged:efficientnet-lite0",
         path=True,
     )
     epochs: int = option(12, "length of the training in epochs", ge=1)
@@ -99,7 +99,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         notes = {
             "task": "identity and landmarks", "people": len(data.people), "images": len(data.datasets["train"]),
             "epochs": config.epochs, "seed": config.seed, "landmark_weight": config.landmark_weight,
-            "started_from": "chance" if config.weights == "none" else file_digest(config.weights),
+            "started_from": weights_digest(config.weights) or "chance",
             "metrics": fit.metrics,
         }  # fmt: skip
         spec = BackboneSpec(encoder.architecture, config.data.image_size, mean, std, notes=notes)

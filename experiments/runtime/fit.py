@@ -11,7 +11,10 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
 from affect.networks.backbone import Backbone
+from affect.networks.packaged_weights import find_packaged_weights, load_packaged_weights
 from affect.networks.weight_import import load_encoder_weights
+from affect.storage.fingerprint import file_digest
+from affect.storage.packaged_file import PACKAGED_PREFIX
 from callbacks.finite_loss import FiniteLoss
 from callbacks.history import History
 from callbacks.stage_checkpoints import StageCheckpoints
@@ -190,11 +193,21 @@ def load_initial_weights(backbone: Backbone, weights: str) -> None:
 
     Args:
         backbone: Network whose encoder is filled.
-        weights: A weights file; `none` (random) and `hub` (loaded already) change nothing.
+        weights: A weights file, or `packaged:` with a name; `none` (random) and `hub` (loaded already) change nothing.
     """
     if weights not in ("none", "hub"):
-        report = load_encoder_weights(backbone.encoder, weights)
+        packaged = weights.startswith(PACKAGED_PREFIX)
+        report = (
+            load_packaged_weights(backbone, weights) if packaged else load_encoder_weights(backbone.encoder, weights)
+        )
         _log.info("encoder from %s: %s", weights, report)
+
+
+def weights_digest(weights: str) -> str | None:
+    """Return the SHA-256 of the file of initial weights, as `load_initial_weights` takes them; None without a file."""
+    if weights in ("none", "hub"):
+        return None
+    return file_digest(find_packaged_weights(weights) if weights.startswith(PACKAGED_PREFIX) else weights)
 
 
 def log_class_counts(classes: Sequence[str], counts: Sequence[int]) -> None:

