@@ -9,8 +9,8 @@ from torch import Tensor
 from affect.errors import InvalidFileError, InvalidOptionError
 from affect.networks.backbone import Backbone
 from affect.networks.weight_import import ImportReport, fill_encoder
+from affect.storage.checkpoints.read_weights import read_weights
 from affect.storage.packaged_file import PACKAGED_PREFIX, PackagedFile, find_packaged_file
-from affect.storage.state_dict import read_state_dict
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def load_packaged_weights(backbone: Backbone, weights: str) -> ImportReport:
             f"model.architecture={packaged.architecture}"
         )
     path = find_packaged_weights(weights)
-    found = rename_in_order(read_state_dict(path), [*backbone.encoder.state_dict(), *_CLASSIFIER], path)
+    found = rename_in_order(read_weights(path).tensors, [*backbone.encoder.state_dict(), *_CLASSIFIER], path)
     return fill_encoder(backbone.encoder, found, path)
 
 

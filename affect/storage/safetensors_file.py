@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from affect.errors import InvalidFileError, MissingFileError
 from affect.storage.atomic_write import write_bytes
 from affect.storage.json_file import parse_json
-from affect.storage.state_dict import unusable_tensors
+from affect.storage.unusable_tensors import unusable_tensors
 
 Spec = TypeVar("Spec")
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from affect.errors import InvalidFileError
+from affect.storage.checkpoints.read_weights import read_weights
 from affect.storage.fingerprint import content_digest
-from affect.storage.state_dict import read_state_dict, unusable_tensors
+from affect.storage.unusable_tensors import unusable_tensors
 from affect.super_resolution.networks import RRDBNet, SRVGGNetCompact, SuperResolutionNetwork
 
 _FOLD_BY_CHANNELS = {3: 4, 12: 2, 48: 1}
@@ -22,9 +23,9 @@ def read_network(path: str | Path) -> SuperResolutionNetwork:
 
     Raises:
         MissingFileError: If there is no such file.
-        InvalidFileError: If it is damaged, holds pickled objects, or is neither RRDBNet nor SRVGGNetCompact.
+        InvalidFileError: If it is damaged or refused (see `read_weights`), or is neither RRDBNet nor SRVGGNetCompact.
     """
-    state = read_state_dict(path)
+    state = read_weights(path).tensors
     try:
         return build_network(state)
     except InvalidFileError as error:

@@ -150,8 +150,6 @@ UNUSABLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "NaN": (with_value(float("nan")), "NaN or infinity"),
     "infinity": (with_value(float("-inf")), "NaN or infinity"),
     "too large for float32": (lambda value: value.double() + 1e300, "NaN or infinity as float32"),
-    "sparse": (lambda value: value.to_sparse(), "not a plain tensor"),
-    "quantised": (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "not a plain tensor"),
 }
 
 

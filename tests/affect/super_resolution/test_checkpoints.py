@@ -66,10 +66,10 @@ def test_other_files_are_refused(small_rrdb, tmp_path):
         read_network(path)
 
 
-def test_pickled_objects_are_not_loaded(tmp_path):
+def test_pickled_objects_are_no_weights(tmp_path):
     path = tmp_path / "object.pth"
     torch.save({"params": argparse.Namespace(x=1)}, path)
-    with pytest.raises(InvalidFileError, match="pickled objects"):
+    with pytest.raises(InvalidFileError, match="holds no state dict"):
         read_network(path)
 
 
