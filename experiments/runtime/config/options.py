@@ -131,7 +131,7 @@ def check_options(config: Any, prefix: str = "") -> None:
     """
     for entry in iterate_options(type(config)):
         key, limits, value = prefix + entry.key, entry.limits, option_value(config, entry.key)
-        if limits.length is not None and len(value) != limits.length:
+        if value is not None and limits.length is not None and len(value) != limits.length:
             raise ConfigError(f"{key} must hold {limits.length} values, not {len(value)}: {value}")
         for name, element in _elements(key, value):
             if not limits.allows(element):
