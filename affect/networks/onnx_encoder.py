@@ -3,11 +3,8 @@
 Every core takes a few images at a time, by itself: that beats sharing each layer among the cores.
 """
 
-import copy
 import importlib.util
-import logging
 import os
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from affect.networks.batch_slices import cut_to_cache
+from affect.networks.onnx_file import write_onnx
 from affect.storage.atomic_write import atomic_path, write_text
 from affect.storage.fingerprint import file_digest
 from affect.storage.locks import exclusive_lock
@@ -36,16 +34,8 @@ def export_encoder(encoder: nn.Module, image_size: int, path: str | Path) -> Pat
         image_size: Side of the square images in pixels.
         path: File to write, `.onnx`.
     """
-    example = torch.zeros(2, 3, image_size, image_size)
-    encoder = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with atomic_path(path) as temporary, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            encoder, (example,), temporary, dynamo=True, external_data=False,
-            input_names=["image"], output_names=["feature"], dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )  # fmt: skip
+    with atomic_path(path) as temporary:
+        write_onnx(encoder, torch.zeros(2, 3, image_size, image_size), temporary, "image", ["feature"])
     return Path(path)
 
 

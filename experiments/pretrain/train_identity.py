@@ -62,7 +62,7 @@ class FacesConfig(RunConfig):
     architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
     weights: str = option(
         "none",
-        "initial weights of the encoder: none (random), a state dict or safetensors file, or packaged:efficientnet-lite0",
+        "initial weights of the encoder: none (random), a state dict or safetensors file, packaged:efficientnet-lite0",
         path=True,
     )
     epochs: int = option(12, "length of the training in epochs", ge=1)

@@ -1,0 +1,1 @@
+"""Networks for use elsewhere: ONNX files and model cards."""
