@@ -14,8 +14,8 @@ from affect.errors import InvalidFileError
 from affect.storage.checkpoints.known_names import call, checked_key, find
 from affect.storage.checkpoints.records import Name, Record
 
-MAX_INSTRUCTIONS: Final = 4_000_000
-"""A whole EfficientNet-B2 has about 100,000."""
+MAX_INSTRUCTIONS: Final = 1_000_000
+"""A whole EfficientNet-B0 has 47,000."""
 MAX_INTEGER_BYTES: Final = 16
 MAX_NAME: Final = 300
 
@@ -108,7 +108,7 @@ class _Machine:
         if not instruction:
             raise InvalidFileError("its pickle ends in the middle")
         name = next((name for name in pickle.__all__ if getattr(pickle, name) == instruction), None)
-        raise InvalidFileError(f"its pickle has the instruction {name or instruction!r}, which no weights need")
+        raise InvalidFileError(f"its pickle has the instruction {name or repr(instruction)}, which no weights need")
 
     def _exactly(self, count: int) -> bytes:
         if count > self.size:

@@ -22,7 +22,7 @@ WRAPPERS: Final = (
     "weights",
 )
 """Keys under which files keep weights beside other things, in order of preference."""
-MAX_MODULES: Final = 100_000
+MAX_MODULES: Final = 10_000
 MAX_TENSORS: Final = 100_000
 MAX_DEPTH: Final = 100
 MAX_NAME: Final = 200
