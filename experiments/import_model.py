@@ -2,7 +2,7 @@
 
     python -m experiments.import_model FILE [key=value ...]
 
-FILE is a whole network or a state dict of torch.save, a Lightning checkpoint, or safetensors.
+FILE is a whole network or a state dict of torch.save, a Lightning checkpoint, safetensors, or ONNX.
 """
 
 if __name__ == "__main__":  # before torch is imported
@@ -37,7 +37,7 @@ class ImportConfig:
     )
     overwrite: bool = option(False, "replace the output if it exists")
     architecture: str = option(
-        "auto", "timm name of the architecture, or mobilefacenet; auto: the one that the file's tensors fit"
+        "auto", "timm name of the architecture, or mobilefacenet; auto: the one that the tensors fit"
     )
     expressions: list[str] | None = option(
         None, "names of its expressions in order; null: AffectNet's in alphabetical order (8), without Contempt (7)"

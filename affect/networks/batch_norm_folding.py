@@ -36,7 +36,7 @@ def fold_batch_norm(encoder: nn.Module, example: Tensor) -> nn.Module:
         A network that computes the same features, for inference only.
     """
     folded = copy.deepcopy(encoder).eval().requires_grad_(False)
-    for convolution, norm_name in _pairs(folded, example):
+    for convolution, norm_name in norms_after(nn.Conv2d, folded, example):
         norm: Any = folded.get_submodule(norm_name)
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
             convolution.weight,
@@ -57,20 +57,19 @@ def fold_batch_norm(encoder: nn.Module, example: Tensor) -> nn.Module:
     return folded.to(memory_format=torch.channels_last)
 
 
-def _pairs(encoder: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, str]]:
-    """Find convolutions whose output goes straight into a BatchNorm, and that norm's name."""
-    source: dict[int, tuple[nn.Conv2d, Tensor]] = {}
-    pairs: list[tuple[nn.Conv2d, str]] = []
+def norms_after(kind: type[nn.Conv2d] | type[nn.Linear], encoder: nn.Module, example: Tensor) -> list[tuple[Any, str]]:
+    """Find layers of a kind whose output goes straight into a BatchNorm, and that norm's name."""
+    source: dict[int, tuple[nn.Module, Tensor]] = {}
+    pairs: list[tuple[Any, str]] = []
     handles = []
 
     def remember(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)
         source[id(output)] = module, output  # the tensor is kept, so that its id stays its own
 
     for name, module in encoder.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, kind):
             handles.append(module.register_forward_hook(remember))
-        elif isinstance(module, nn.BatchNorm2d) and module.track_running_stats and module.affine:
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d) and module.track_running_stats and module.affine:
 
             def match(norm: nn.Module, inputs: Any, name: str = name) -> None:
                 if id(inputs[0]) in source:

@@ -1,18 +1,20 @@
 """Finds the architecture whose parameters have the names and shapes of a file's tensors."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from affect.errors import InvalidFileError, InvalidOptionError
 from affect.networks.backbone import MOBILEFACENET, create_encoder, num_features, resolve_architecture
+from affect.networks.folded_weights import unfold
 from affect.networks.weight_import import ImportReport, match_tensors
-from affect.storage.checkpoints.weights import Layer, Weights
+from affect.storage.checkpoints.weights import Layer, Operation, Weights
 
 CANDIDATES: Final = (
     *((f"tf_efficientnet_b{size}", f"efficientnet_b{size}") for size in (0, 2)),
@@ -45,11 +47,13 @@ class Found:
         architecture: Its name.
         num_features: Width of its pooled features.
         report: What becomes of the file's tensors.
+        tensors: The tensors, as the report names them.
     """
 
     architecture: str
     num_features: int
     report: ImportReport
+    tensors: Mapping[str, Tensor]
 
 
 def find_architecture(weights: Weights, wanted: str, path: str | Path) -> Found:
@@ -112,7 +116,17 @@ def _try(architecture: str, weights: Weights) -> tuple[Found, list[str], bool]:
     has_shapes = not faults
     if has_shapes:
         faults = list(_differences(weights.layers, report.prefix, encoder))
-    return Found(architecture, num_features(encoder), report), faults, has_shapes
+    elif weights.operations and _shapes(weights.operations) >= _shapes(encoder.modules()):
+        state, faults = unfold(weights, architecture)
+        report, has_shapes = match_tensors(state, encoder.state_dict()), True
+        return Found(architecture, num_features(encoder), report, state), faults, has_shapes
+    return Found(architecture, num_features(encoder), report, weights.tensors), faults, has_shapes
+
+
+def _shapes(layers: Iterable[Operation | nn.Module]) -> Counter[tuple[int, ...]]:
+    """Count the shapes of convolutions."""
+    weights = [layer.weight for layer in layers if isinstance(layer, Operation | nn.Conv2d)]
+    return Counter(tuple(weight.shape) for weight in weights if weight.ndim == 4)
 
 
 def _differences(layers: Mapping[str, Layer], prefix: str, encoder: nn.Module) -> Iterator[str]:

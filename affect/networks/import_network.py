@@ -71,11 +71,11 @@ def import_network(
     weights = read_weights(path)
     weights = replace(weights, tensors=usual_names(weights.tensors))
     found = find_architecture(weights, architecture, path)
-    classifier = _classifier(weights.tensors, found.report, found.num_features, path) if outputs.keep else None
+    classifier = _classifier(found.tensors, found.report, found.num_features, path) if outputs.keep else None
     num_outputs = 0 if classifier is None else len(classifier[0])
     expressions, names = _output_names(num_outputs, outputs, path)
     backbone = Backbone(found.architecture, num_outputs)
-    fill_encoder(backbone.encoder, weights.tensors, path)
+    fill_encoder(backbone.encoder, found.tensors, path)
     if classifier is not None:
         assert isinstance(backbone.classifier, nn.Linear)
         _fill_classifier(backbone.classifier, *classifier, path)

@@ -43,18 +43,39 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Operation:
+    """A layer in the graph of an exported network.
+
+    Attributes:
+        kind: Conv, Gemm, MatMul or PRelu.
+        names: Names of its weight and bias in the file.
+        weight: Its weight in PyTorch's layout.
+        bias: Its bias, None without one.
+        settings: Its attributes in ONNX, such as `strides`.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    weight: Tensor
+    bias: Tensor | None
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Weights:
     """The weights in a file.
 
     Attributes:
         tensors: Parameters and persistent buffers by path.
         layers: Modules by path, if the file holds a whole network; the network itself has the path "".
+        operations: Layers in order of computation, if the file holds a graph (ONNX).
         architecture: What the network calls its architecture, None if it does not.
     """
 
     tensors: dict[str, Tensor]
     layers: Mapping[str, Layer] = field(default_factory=dict)
     architecture: str | None = None
+    operations: tuple[Operation, ...] = ()
 
 
 def weights_in(file: TorchFile) -> Weights:
