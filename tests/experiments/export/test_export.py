@@ -193,11 +193,7 @@ def test_thresholds_are_reached_by_the_same_float32_as_in_float64() -> None:
 @pytest.mark.parametrize(
     ("size", "names", "name"),
     [
-        (
-            112,
-            ("Anger", "Contempt", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise"),
-            "mbf_suite_8_mtl",
-        ),
+        (112, BACKBONE_EXPRESSIONS, "mbf_suite_8_mtl"),
         (224, ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise"), "suite_7"),
     ],
 )

@@ -58,7 +58,7 @@ def test_initial_weights_are_none_a_file_or_a_packages(tmp_path: Path, tiny_arch
     for network in (backbone, other):
         assert torch.equal(network.encoder.get_submodule("conv_head").weight, packaged["_conv_head.weight"])
     assert torch.equal(backbone.classifier.weight, before["classifier.weight"])
-    with pytest.raises(InvalidOptionError, match="model.architecture=tf_efficientnet_lite0"):
+    with pytest.raises(InvalidOptionError, match=r"model\.architecture=tf_efficientnet_lite0"):
         load_initial_weights(Backbone(tiny_architecture, 8), "packaged:efficientnet-lite0")
 
 
