@@ -4,13 +4,14 @@
 
 The notebook: PIL + torchvision, batches through a network without `no_grad`, results concatenated batch by batch. The
 ONNX loop, as emotiefflib has it: PIL, one image at a time through one ONNX Runtime session with its default threads.
-Ours is the experiment's own predict pass into a feature store, with either engine. All take 112 px frames to 224 px.
+Ours is the experiment's own predict pass into a feature store, with each engine. All take 112 px frames to 224 px.
 """
 
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from affect.networks.backbone import DEFAULT_ARCHITECTURE, Backbone, channels_la
 from affect.networks.batch_norm_folding import fold_batch_norm
 from affect.networks.batch_slices import in_slices
 from affect.networks.onnx_encoder import OnnxEncoder, export_encoder
+from affect.networks.openvino_encoder import OpenVinoEncoder, has_bfloat16, openvino_is_installed
 from affect.storage.feature_store import StorePlan
 from affect.storage.feature_store_writer import FeatureStoreWriter
 from benchmarks.timing import interleaved, parse_options, ratio_table, silent_trainer, write_results
@@ -121,17 +123,24 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
         fold_batch_norm(nchw.encoder, torch.randn(2, 3, SIZE, SIZE)), SIZE, temporary / "encoder.onnx"
     )
     session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
-    sessions = OnnxEncoder(file)
+    encoders: dict[str, Callable[[Tensor], Tensor]] = {"torch": in_slices(folded), "onnx": OnnxEncoder(file)}
+    if openvino_is_installed():
+        encoders["openvino"] = OpenVinoEncoder(file)
+        if has_bfloat16():
+            encoders["openvino bfloat16"] = OpenVinoEncoder(file, "bfloat16")
     candidates: dict[str, Callable[[], Any]] = {
         "notebook's loop": lambda: notebook_loop(folder, names, nchw),
         "ONNX loop": lambda: onnx_loop(folder, names, session, nchw),
-        "ours, torch": lambda: predict_pass(folder, names, ours, in_slices(folded), temporary / "store"),
-        "ours, onnx": lambda: predict_pass(folder, names, ours, sessions, temporary / "store"),
+        **{
+            f"ours, {name}": partial(predict_pass, folder, names, ours, encode, temporary / "store")
+            for name, encode in encoders.items()
+        },
         "forward alone": forward_passes(ours.encoder, count),
     }
     rows = {name: call() for name, call in candidates.items() if name != "forward alone"}
     scale = np.abs(rows["ours, torch"]).max()
-    engines = np.abs(rows["ours, torch"] - rows["ours, onnx"]).max() / scale
+    exact = [row for name, row in rows.items() if name.startswith("ours") and "bfloat16" not in name]
+    engines = max(np.abs(rows["ours, torch"] - row).max() for row in exact) / scale
     resizing = np.abs(rows["ours, torch"] - rows["notebook's loop"]).mean() / np.abs(rows["ours, torch"]).mean()
     assert engines < 1e-4, engines
     assert resizing < 0.1, resizing
@@ -148,7 +157,7 @@ def measure(temporary: Path, count: int, repeats: int) -> None:
         ],
         title="Feature extraction, JPEG to features and outputs",
         notes=[
-            f"{count} frames of 112 px, EfficientNet-B0 at {SIZE} px, batches of {BATCH}. Our two engines agree to "
+            f"{count} frames of 112 px, EfficientNet-B0 at {SIZE} px, batches of {BATCH}. Our float32 engines agree to "
             f"{engines:.1e} of the largest feature, and with the loops (PIL's resizing) to {resizing:.1e} in mean.",
             "Forward alone: the eager channels-last encoder on images that are ready.",
         ],

@@ -7,6 +7,7 @@ from typing import Any, Final
 from affect.storage.json_file import read_json
 from experiments.export.system import System
 from experiments.runtime.config.words_and_recipes import read_saved_text
+from experiments.runtime.demo_set import is_demo
 from experiments.runtime.run_folder import FINISHED
 
 NOT_RECORDED: Final = "not recorded"
@@ -15,9 +16,9 @@ CHOSEN: Final = {
     "": "the epoch was chosen on these images",
     "@thresholds": "epoch and thresholds were chosen on these images",
     "@thresholds_crossfit": "the epoch was chosen on these images, thresholds on other videos",
-    "@smoothed": "the epoch was chosen on these images; smoothed over time",
-    "@calibrated": "epoch, bias and thresholds were chosen on these images; smoothed over time",
-    "@calibrated_crossfit": "the epoch was chosen on these images, bias and thresholds on other videos; smoothed",
+    "@smoothed": "the epoch was chosen on these images; with the run's smoothing",
+    "@calibrated": "epoch, bias and thresholds were chosen on these images; with the run's smoothing",
+    "@calibrated_crossfit": "the epoch was chosen on these images, bias and thresholds on other videos; with smoothing",
     "@pretrained": "of the network that the training started from",
     "@classifier_only": "of an earlier stage of the training; the epoch was chosen on these images",
     "@finetuned": "the epoch was chosen on these images",
@@ -65,8 +66,8 @@ def describe_model(system: System, graph: Mapping[str, Any]) -> dict[str, Any]:
     limits = [*LIMITS, *(f"Not in the graph: {part}." for part in system.left_out)]
     if "heads_refit" in str(system.files.get("heads", "")):
         limits.append("The heads were trained again with the validation rows; the metrics are of those before.")
-    if "demo" in (recipe, notes.get("recipe")):
-        limits.append("Recipe demo: the network has learnt from drawn faces.")
+    if "demo" in (recipe, notes.get("recipe")) or ("data_root" in provenance and is_demo(provenance["data_root"])):
+        limits.append("It has learnt from drawn faces.")
     return {
         "format": "mt-emotieffnet-card/1",
         "graph": dict(graph),
@@ -103,7 +104,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("Origin", card["made_by"]),
         ("Data", card["data"]),
         ("Input", {**graph["input"], "mean": graph["mean"], "std": graph["std"]}),
-        ("Outputs", {name: _listed(columns) for name, columns in graph["outputs"].items()}),
+        ("Outputs", {name: columns or "pooled features" for name, columns in graph["outputs"].items()}),
         ("Thresholds of action units", graph.get("thresholds", {})),
         ("Bias of expressions (log-probability)", graph.get("log_bias", {})),
         ("Smoothing of the run, not in the graph", graph["smoothing"]),
@@ -112,16 +113,23 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("Licence", card["licence"]),
     ):
         if part:
-            lines += [f"## {heading}", "", *(f"- {name}: {value}" for name, value in part.items()), ""]
+            lines += [f"## {heading}", "", *(f"- {name}: {_shown(value)}" for name, value in part.items()), ""]
     lines += ["## Validation metrics", ""]
     if card["metrics"]:
         lines += ["| metric | value | chosen on |", "| --- | --- | --- |"]
-        lines += [f"| {row['name']} | {row['value']:.4f} | {row['chosen_on']} |" for row in card["metrics"]]
+        lines += [
+            f"| {row['name']} | {row['value']:.4f} | {row['chosen_on']} |"
+            for row in card["metrics"]
+            if row["name"].count("/") == 1
+        ]
+        lines += ["", "Values per class are in the JSON card."]
     else:
         lines.append(NOT_RECORDED)
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in card["limits"]), ""]
     return "\n".join(lines)
 
 
-def _listed(columns: Any) -> str:
-    return columns if isinstance(columns, str) else ", ".join(columns) or "pooled features"
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
