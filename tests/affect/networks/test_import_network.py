@@ -1,4 +1,6 @@
 import re
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,3 +191,32 @@ def test_a_face_identification_checkpoint_of_mobilefacenet_is_recognised(tmp_pat
     image = torch.randn(1, 3, 112, 112)
     assert same_results(backbone, network, image)
     assert (spec.architecture, spec.image_size, spec.outputs) == ("mobilefacenet", 112, ())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_a_whole_mobilefacenet_of_a_module_that_is_not_here_is_imported(
+    tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Emotions(MobileFaceNet):
+        """The network with a classifier, as its author's module defines it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.classifier = nn.Linear(512, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.classifier(super().forward(x))
+
+    author = types.ModuleType("mobilefacenet")
+    author.MobileFaceNet = Emotions  # type: ignore[attr-defined]
+    Emotions.__module__, Emotions.__qualname__ = "mobilefacenet", "MobileFaceNet"
+    monkeypatch.setitem(sys.modules, "mobilefacenet", author)
+    torch.manual_seed(0)
+    network = Emotions().eval()
+    torch.save(network, tmp_path / "mbf.pt", _use_new_zipfile_serialization=zipped)
+    monkeypatch.delitem(sys.modules, "mobilefacenet")
+    backbone, spec = import_network(tmp_path / "mbf.pt")
+    assert same_results(backbone, network, torch.randn(2, 3, 112, 112))
+    assert (spec.architecture, spec.outputs[-2:]) == ("mobilefacenet", ("Valence", "Arousal"))
+    assert (spec.image_size, spec.mean, spec.std) == (112, (0.5,) * 3, (0.5,) * 3)
