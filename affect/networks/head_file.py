@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from affect.errors import InvalidFileError
+from affect.errors import InvalidFileError, InvalidOptionError
 from affect.networks.heads import HEAD_INPUTS, NETWORKS, HeadNetwork, create_heads
 from affect.storage.json_file import json_content
 from affect.storage.safetensors_file import fill_module, read_description, save_tensors
@@ -65,7 +65,7 @@ def load_heads(path: str | Path) -> tuple[HeadNetwork, HeadsSpec]:
     spec = read_description(path, HeadsSpec, FORMAT, "`make mtl` writes one to runs/mtl/latest/")
     try:
         heads = create_heads(spec.network, spec.inputs, spec.num_features, spec.num_outputs, spec.num_hidden)
-    except ValueError as error:
+    except (ValueError, InvalidOptionError) as error:
         raise InvalidFileError(f"{path}: its description is damaged: {error}") from error
     fill_module(heads, path, "heads")
     return heads.eval(), spec

@@ -14,6 +14,7 @@ from typing import ClassVar, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from affect.errors import InvalidOptionError
 from affect.tasks import TASKS, Task
 
 HEAD_INPUTS: Final = ("features", "outputs", "both")
@@ -170,7 +171,8 @@ def create_heads(network: str, inputs: str, num_features: int, num_outputs: int,
         num_hidden: Width of the action units' hidden layer, for `separate` and `slice`.
 
     Raises:
-        ValueError: If the name or input is unknown, or a head would see nothing.
+        ValueError: If the name or input is unknown.
+        InvalidOptionError: If a head would see nothing.
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}; choose one of {tuple(NETWORKS)}")
@@ -181,7 +183,8 @@ def input_columns(inputs: str, num_features: int, num_outputs: int) -> slice:
     """Return the columns of a feature row that an input names.
 
     Raises:
-        ValueError: If the input is unknown or has no columns.
+        ValueError: If the input is unknown.
+        InvalidOptionError: If it has no columns.
     """
     spans = {
         "features": slice(0, num_features),
@@ -192,7 +195,10 @@ def input_columns(inputs: str, num_features: int, num_outputs: int) -> slice:
         raise ValueError(f"unknown head input {inputs!r}; choose one of {HEAD_INPUTS}")
     columns = spans[inputs]
     if columns.start == columns.stop:
-        raise ValueError(f"a head sees {inputs!r}, but there are {num_features} features, {num_outputs} outputs")
+        raise InvalidOptionError(
+            f"a head sees {inputs!r}, but there are {num_features} features, {num_outputs} outputs: set "
+            "heads.inputs=features and heads.network=separate or joint, or take a backbone with outputs"
+        )
     return columns
 
 

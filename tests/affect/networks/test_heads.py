@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from affect.errors import InvalidOptionError
 from affect.networks.heads import NETWORKS, create_heads, input_columns
 from affect.tasks import TASKS
 
@@ -116,7 +117,7 @@ def test_wrong_settings_are_named() -> None:
         create_heads("slices", "both", 20, 10)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown head input"):
         input_columns("all", 20, 10)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="0 outputs"):
+    with pytest.raises(InvalidOptionError, match=r"0 outputs: set heads\.inputs=features"):
         create_heads("slice", "both", 20, 0)
 
 
