@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # $(call key,NAME,VARIABLE): NAME='text' for the shell, if the variable is set. The text is taken as it was given, with
 # blanks, colons, quotes and dollar signs; the variables stay out of the environment, for which make would expand them.
 key = $(if $(value $(2)),$(1)='$(subst ','\'',$(value $(2)))')
-unexport DATA RECIPE BACKBONE WEIGHTS SR_WEIGHTS SOURCE RUN
+unexport DATA RECIPE BACKBONE WEIGHTS SR_WEIGHTS SOURCE RUN HEADS
 
 # DATA=/path/to/set runs the paper's recipe on it; without it, the demo recipe on the embedded drawn faces.
 DEFAULT_RECIPE = $(if $(value DATA),paper,demo)
@@ -24,7 +24,7 @@ ON_BACKBONE = $(OPTIONS) $(or $(call key,backbone,BACKBONE),backbone=$(DEFAULT_B
 without = $(if $(value $(1)),$(error $(1)= has no meaning for `make $@`; see `make help`))
 
 .PHONY: help setup lint format test test-slow mutation bench sheets dashboard clean demo demo-seeds faces pretrain
-.PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale import export
+.PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale import export predict
 
 help: ## list the commands
 	@echo "usage: make COMMAND [DATA=/path/to/set] [RECIPE=name] [ARGS=\"key=value ...\"]"; echo
@@ -102,6 +102,9 @@ synthetic-ablation: $(READY) $(BACKBONE_FILE) ## stage 3: the ablation table
 
 import: $(READY) ## make a backbone file of another project's network: SOURCE=network.pt [ARGS="architecture=..."]
 	$(call without,DATA)$(PYTHON) -m experiments.import_model $(call key,source,SOURCE) $(ARGS)
+
+predict: $(READY) ## predict a photograph, folder, video or camera: SOURCE=... [BACKBONE=...] [HEADS=run of stage 2]
+	$(call without,DATA)$(PYTHON) -m experiments.predict $(call key,source,SOURCE) $(call key,backbone,BACKBONE) $(call key,heads,HEADS) $(ARGS)
 
 upscale: $(READY) ## enlarge any folder of images with Real-ESRGAN: ARGS="source=FOLDER destination=FOLDER"
 	$(call without,DATA)$(PYTHON) -m experiments.upscale $(ARGS)

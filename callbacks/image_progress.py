@@ -46,10 +46,15 @@ class ImageProgressBar(RichProgressBar):
 
 
 class PaceColumn(ProgressColumn):
-    """Elapsed time, remaining time and images per second, averaged over the whole pass."""
+    """Elapsed time, remaining time and images per second, averaged over the whole pass.
 
-    def __init__(self) -> None:
+    Args:
+        unit: What is counted.
+    """
+
+    def __init__(self, unit: str = "images") -> None:
         super().__init__()
+        self.unit = unit
         self._measured = (0.0, 0.0)
 
     def render(self, task: Task) -> Text:
@@ -64,6 +69,6 @@ class PaceColumn(ProgressColumn):
             rate = done / seconds
             parts += [
                 f"{timedelta(seconds=round(left))} left",
-                f"{rate:.{2 if rate < 10 else 0}f} images/s",
+                f"{rate:.{2 if rate < 10 else 0}f} {self.unit}/s",
             ]
         return Text(" • ".join(parts), style="dim")

@@ -78,7 +78,7 @@ def read_image(
         on_read(status)
     image, orientation = (_decode_jpeg if content[:3] == SIGNATURE else _decode_other)(path, content)
     if box is not None:
-        image = _crop(path, image, box)
+        image = crop(image, box, str(path))
     return turn_upright(image, orientation)
 
 
@@ -221,12 +221,22 @@ def _load(image: Image.Image) -> tuple[NDArray[np.uint8], int]:
     return _to_rgb(image), orientation
 
 
-def _crop(path: str | Path, image: NDArray[np.uint8], box: Sequence[int]) -> NDArray[np.uint8]:
+def crop(image: NDArray[np.uint8], box: Sequence[int], name: str) -> NDArray[np.uint8]:
+    """Cut a box out of an image, without a copy.
+
+    Args:
+        image: Pixels, shape (H, W, 3).
+        box: Left, top, width and height in pixels; clipped to the image.
+        name: Of the image, for the error message.
+
+    Raises:
+        UnreadableImageError: If the box is outside the image.
+    """
     left, top, width, height = (int(value) for value in box)
     part = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
     if not part.size:
         size = "{1} x {0}".format(*image.shape)
-        raise UnreadableImageError(f"{path}: face box {left},{top} {width} x {height} is outside the image of {size}")
+        raise UnreadableImageError(f"{name}: face box {left},{top} {width} x {height} is outside the image of {size}")
     return part
 
 

@@ -29,7 +29,7 @@ from experiments.runtime.provenance import describe_environment
 from experiments.runtime.reports.figures import save_figure
 from experiments.runtime.reports.messages import RunLog, is_rank_zero
 from experiments.runtime.reports.wandb_run import choose_mode, start_wandb
-from experiments.runtime.run_folder import FINISHED, FOLDER_VARIABLE, RunFolder, link_latest
+from experiments.runtime.run_folder import FINISHED, FOLDER_VARIABLE, RunFolder, StoppableRun, link_latest
 from experiments.runtime.trainer import check_limits
 
 _RESUMES = "resumes.json"
@@ -69,7 +69,7 @@ class Run:
         StorageError: If the folder cannot be made.
     """
 
-    current: ClassVar["Run | None"] = None
+    current: ClassVar[StoppableRun | None] = None
 
     def __init__(self, experiment: str, config: RunConfig, data_root: str | Path) -> None:
         self.experiment = experiment

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from affect.storage.atomic_write import is_temporary
 from affect.storage.locks import LockedError, ProcessLock
@@ -26,6 +26,25 @@ _OF_NO_USE_ALONE: Final = ("config.yaml", "history.csv", "wandb_id", ".lock", LO
 
 _CLEARING_SECONDS: Final = 0.3
 """Seconds that another run may hold a folder's lock to remove temporary files there."""
+
+
+class StoppableRun(Protocol):
+    """What the command line needs of a run that has not finished, to end it and to say how it goes on.
+
+    Attributes:
+        folder: The run folder.
+    """
+
+    folder: Path
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether `resume=` continues it."""
+        ...
+
+    def close(self) -> bool:
+        """Release the folder, and remove it if it holds no result; return whether it still exists."""
+        ...
 
 
 class RunFolder:

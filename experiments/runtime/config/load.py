@@ -168,9 +168,9 @@ def parse_command_line(
 ) -> ConfigT:
     """Build the configuration from `sys.argv`; `--help` lists every key, a mistake ends the program with one line."""
     argv = [word for word in sys.argv[1:] if word not in (*HELP, QUIET)]
-    progress_bar = "trainer.progress_bar"
-    if QUIET in sys.argv and any(entry.key == progress_bar for entry in iterate_options(schema)):
-        argv.append(f"{progress_bar}=false")
+    if QUIET in sys.argv:
+        bars = (entry.key for entry in iterate_options(schema) if entry.key.rpartition(".")[2] == "progress_bar")
+        argv += [f"{key}=false" for key in bars]
     try:
         if set(HELP) & set(sys.argv):
             _print_help(schema, experiment, argv, default_recipe, recipes or experiment)

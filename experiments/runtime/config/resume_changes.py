@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any, Final
 
-from experiments.runtime.config.load import RunConfig
 from experiments.runtime.config.options import ConfigError, iterate_options, option_value
 from experiments.runtime.config.words_and_recipes import read_recipe
 
 _RESOURCES: Final = (
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_threads",
-    "trainer.progress_bar",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
 )  # fmt: skip
 """Keys of where and how fast a run computes."""
 
-_RESOURCE_NAMES: Final = ("num_workers", "cache_dir")
+_RESOURCE_NAMES: Final = ("num_workers", "cache_dir", "num_threads", "progress_bar")
 """The same in any group."""
 
 _UNRELATED: Final = ("output_dir", "resume")
@@ -23,7 +21,7 @@ EPOCHS: Final = "trainer.max_epochs"
 """Keys that may be raised: a run that stopped at such a limit continues beyond it."""
 
 
-def changes_on_resume(config: RunConfig, folder: Path, was_finished: bool) -> dict[str, list[Any]]:
+def changes_on_resume(config: Any, folder: Path, was_finished: bool) -> dict[str, list[Any]]:
     """Compare a configuration with that of the run it resumes.
 
     Args:

@@ -15,13 +15,13 @@ COMMANDS = {
     "pretrain.train_identity": "FacesConfig", "pretrain.train": "PretrainConfig", "mtl.train": "MtlConfig",
     "mtl.submit": "MtlSubmitConfig", "mtl.train_baseline": "MtlBaselineConfig", "synthetic.train": "SyntheticConfig",
     "synthetic.submit": "SubmitConfig", "synthetic.ablate": "AblationConfig", "upscale": "UpscalingConfig",
-    "validate_submission": "ValidationConfig", "demo_seeds": "DemoSeedsConfig",
+    "validate_submission": "ValidationConfig", "demo_seeds": "DemoSeedsConfig", "predict.predict": "PredictConfig",
     "import_model": "ImportConfig",
 }  # fmt: skip
 RECIPE = {
     "pretrain.train_identity": "faces", "pretrain.train": "pretrain", "mtl.train": "mtl", "mtl.submit": "mtl",
     "mtl.train_baseline": "mtl_baseline", "synthetic.train": "synthetic", "synthetic.submit": "synthetic",
-    "synthetic.ablate": "synthetic", "upscale": "upscaling", "validate_submission": None, "demo_seeds": None,
+    "synthetic.ablate": "synthetic", "upscale": "upscaling", "validate_submission": None, "demo_seeds": None, "predict.predict": None,
     "import_model": None,
 }  # fmt: skip
 """Folder of the recipes of each command."""

@@ -1,0 +1,1 @@
+"""Faces in pictures: detection, crop boxes, and tracking from frame to frame."""

@@ -1,0 +1,1 @@
+"""Pictures in order, from photographs, a video file or a camera."""
