@@ -24,7 +24,8 @@ ON_BACKBONE = $(OPTIONS) $(or $(call key,backbone,BACKBONE),backbone=$(DEFAULT_B
 without = $(if $(value $(1)),$(error $(1)= has no meaning for `make $@`; see `make help`))
 
 .PHONY: help setup lint format test test-slow mutation bench sheets dashboard clean demo demo-seeds faces pretrain
-.PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation upscale import export predict
+.PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation
+.PHONY: upscale import export predict
 
 help: ## list the commands
 	@echo "usage: make COMMAND [DATA=/path/to/set] [RECIPE=name] [ARGS=\"key=value ...\"]"; echo

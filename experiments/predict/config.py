@@ -44,7 +44,7 @@ class PredictConfig:
     )
     backbone: str | None = option(
         None,
-        "network of stage 1: a run folder, a backbone file or a published name; null: that of the heads",
+        "network of stage 1: a run folder, a backbone file or a published name; null: that of the heads, or the latest",
         path=True,
     )
     heads: str | None = option(

@@ -36,6 +36,7 @@ from experiments.predict.faces import Face, Faces, Predictions
 from experiments.runtime.backbone_choice import find_backbone, resolve_backbone
 from experiments.runtime.config.words_and_recipes import read_saved_text
 
+LATEST: Final = "runs/pretrain/latest"
 SECOND_STREAM: Final = "stream_heads.safetensors"
 
 
@@ -95,7 +96,8 @@ class Recognizer:
         """Load networks from their files.
 
         Args:
-            backbone: A run of stage 1, a backbone file or the name of a published network; may be left out with heads.
+            backbone: A run of stage 1, a backbone file or the name of a published network; None for
+                that of the heads, or of the latest run of stage 1.
             heads: A run of stage 2, for action units and its other heads and calibrator; None for none.
             min_face: Side of the smallest face to look for, in pixels.
             min_confidence: Detections of a lower confidence are left out.
@@ -115,11 +117,9 @@ class Recognizer:
             network, calibrator, digest = _load_heads(folder)
             wanted = backbone or read_saved_text(folder / "config.yaml", "backbone") or ""
             backbone = find_backbone(wanted, digest, folder)
-        if backbone is None:
-            raise InvalidOptionError("a backbone is needed: a run of stage 1, a backbone file or a published network")
         chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         detector = MtcnnDetector(min_face, min_confidence, chosen)
-        path = resolve_backbone(backbone)
+        path = resolve_backbone(backbone or LATEST)
         return cls(*load_backbone(path), detector, network, calibrator, margin=margin, square=square, device=chosen)
 
     def __call__(self, image: NDArray[np.uint8] | str | Path) -> list[Face]:

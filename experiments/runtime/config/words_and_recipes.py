@@ -15,7 +15,7 @@ from experiments.runtime.config.yaml_nodes import mapping_items, read_yaml
 
 MAKE_VARIABLES: Final = {
     "DATA": ("data.root",), "RECIPE": ("recipe",), "BACKBONE": ("backbone",), "WEIGHTS": ("model.weights", "weights"),
-    "SR_WEIGHTS": ("preparation.upscaling.weights",),
+    "SR_WEIGHTS": ("preparation.upscaling.weights",), "SOURCE": ("source",), "HEADS": ("heads",),
 }  # fmt: skip
 """Variables of the Makefile, and the keys that they set."""
 

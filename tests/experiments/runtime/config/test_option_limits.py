@@ -21,8 +21,8 @@ COMMANDS = {
 RECIPE = {
     "pretrain.train_identity": "faces", "pretrain.train": "pretrain", "mtl.train": "mtl", "mtl.submit": "mtl",
     "mtl.train_baseline": "mtl_baseline", "synthetic.train": "synthetic", "synthetic.submit": "synthetic",
-    "synthetic.ablate": "synthetic", "upscale": "upscaling", "validate_submission": None, "demo_seeds": None, "predict.predict": None,
-    "import_model": None,
+    "synthetic.ablate": "synthetic", "upscale": "upscaling", "validate_submission": None, "demo_seeds": None,
+    "predict.predict": None, "import_model": None,
 }  # fmt: skip
 """Folder of the recipes of each command."""
 
