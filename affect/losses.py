@@ -20,9 +20,6 @@ from affect.labels import MISSING_EXPRESSION
 def inverse_frequency_weights(counts: Sequence[int]) -> Tensor:
     """Weight classes by 1/count, divided by the smallest such weight (arXiv 2207.09508, section 3.1).
 
-    Args:
-        counts: Training samples per class.
-
     Returns:
         Weights, shape (C,): 1 for the most frequent class; 0 for a class without samples, which never occurs.
 
@@ -36,10 +33,7 @@ def inverse_frequency_weights(counts: Sequence[int]) -> Tensor:
 
 
 def mean_frequency_weights(counts: Sequence[int]) -> Tensor:
-    """Weight classes by mean(count)/count (arXiv 2207.09508, section 3.3).
-
-    Args:
-        counts: Training samples per class.
+    """Weight classes by mean(count)/count (arXiv 2207.09508, section 3.3), from the training samples of each.
 
     Returns:
         Weights, shape (C,): 1 for a class of average frequency; 0 for a class without samples.

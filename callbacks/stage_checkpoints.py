@@ -12,11 +12,7 @@ from callbacks.stage_schedule import StageSchedule
 class StageCheckpoints(Checkpoint):
     """Write `last.ckpt` after every epoch, and `best.ckpt` after one that is the best of its stage so far.
 
-    At the end `best.ckpt` is of the epoch whose weights StageSchedule restores.
-
-    Args:
-        folder: Folder of the checkpoints, created when training starts.
-        staged: Knows the best epoch.
+    At the end `best.ckpt` is of the epoch whose weights StageSchedule restores. Training's start creates the folder.
     """
 
     def __init__(self, folder: str | Path, staged: StageSchedule) -> None:

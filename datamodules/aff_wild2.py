@@ -50,10 +50,6 @@ def load_splits(root: str | Path, check_counts: bool = True) -> dict[str, Annota
 
     Warns of images that a list names twice and of videos that are in both lists.
 
-    Args:
-        root: Folder that holds the lists.
-        check_counts: As in `load_annotations`.
-
     Raises:
         AnnotationError: As in `load_annotations`, or if an image is in both lists.
     """

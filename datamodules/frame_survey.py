@@ -49,11 +49,7 @@ class FrameSurvey:
 
 
 def survey_frames(folder: str | Path, names: Sequence[str]) -> FrameSurvey:
-    """Survey the image files of a list.
-
-    Args:
-        folder: Folder that the names are relative to.
-        names: Image ids.
+    """Survey the image files of a list of ids below a folder.
 
     Raises:
         InaccessibleImageError: If a folder cannot be listed.

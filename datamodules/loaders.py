@@ -61,13 +61,7 @@ def build_loader(
 
 
 def check_shared_memory(num_workers: int, batch_bytes: int, sharing: int = 1, key: str = "data.num_workers") -> None:
-    """Reject more workers than the shared memory has room for, since they would hang.
-
-    Args:
-        num_workers: Decoding processes of each loader.
-        batch_bytes: Size of a batch.
-        sharing: Number of loaders at the same time.
-        key: The option that sets `num_workers`.
+    """Reject more workers than the shared memory has room for, since they would hang; arguments as in `build_loader`.
 
     Raises:
         InvalidOptionError: If there is too little room.

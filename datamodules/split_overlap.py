@@ -49,12 +49,7 @@ def find_repeats(names: Sequence[str], labels: np.ndarray) -> pd.Series:
 
 
 def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]]) -> None:
-    """Warn of videos, and thus people, that are in both splits.
-
-    Args:
-        source: The data set, for the message.
-        videos: Names of the videos by split, `train` and `val`.
-    """
+    """Warn of videos, and thus people, that are in both splits, `train` and `val`."""
     shared = sorted(find_shared(videos))
     if shared:
         rank_zero_warn(
@@ -64,11 +59,7 @@ def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]]) -> N
 
 
 def refuse_shared_images(source: str, names: Mapping[str, Sequence[str]]) -> None:
-    """Raise an error if images are in both splits.
-
-    Args:
-        source: The data set, for the message.
-        names: Images by split, `train` and `val`.
+    """Raise an error if images are in both splits, `train` and `val`.
 
     Raises:
         AnnotationError: If any image is in both.

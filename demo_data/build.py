@@ -115,7 +115,7 @@ def _read_stamp(root: Path) -> Any:
 def draw_all(
     draw: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int | None = None, description: str
 ) -> list[Result]:
-    """Run one function over many jobs, on several cores, under a progress bar.
+    """Run one function over many jobs, on several cores, under a progress bar; results are in the order of the jobs.
 
     Args:
         draw: A module-level function; it must depend on its job alone, so that the result is the same for any
@@ -123,9 +123,6 @@ def draw_all(
         jobs: Plain values.
         workers: Number of processes; by default one per core. 1 stays in this process.
         description: What is being drawn, for the progress bar.
-
-    Returns:
-        The results in the order of the jobs.
     """
     workers = min(default_workers() if workers is None else workers, len(jobs))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -20,12 +20,7 @@ _STREAM = "sheet"
 
 
 def write_sheets(root: str | Path, *, size: int = 128, seed: int = 0) -> list[Path]:
-    """Draw the contact sheets as PNG files.
-
-    Args:
-        root: Folder to put them in.
-        size: Side of each face in pixels.
-        seed: Which people and poses to show.
+    """Draw the contact sheets as PNG files, with faces of `size` pixels; the seed chooses people and poses.
 
     Returns:
         `people.png`, `expressions.png`, `action_units.png`, `videos.png`, `synthetic.png`.

@@ -86,12 +86,9 @@ def run_series(config: DemoSeedsConfig) -> pd.DataFrame:
 
 
 def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
-    """Run one experiment with its demo recipe, unless it finished here at this revision; return its metrics.
+    """Run one experiment with its demo recipe below `folder`, unless it finished there at this revision.
 
-    Args:
-        experiment: Name of the experiment.
-        seed: Random seed.
-        folder: `output_dir` of the experiments of this seed.
+    Returns its metrics.
 
     Raises:
         UserError: If it fails.

@@ -180,11 +180,7 @@ def _tell_left_out(output: UpscaledTree) -> None:
 
 
 def build_upscaler(options: UpscalingOptions, accelerator: str) -> Upscaler:
-    """Build the engine that the options describe.
-
-    Args:
-        options: What to build.
-        accelerator: As the Trainer names it: the precision `auto` depends on it.
+    """Build the engine that the options describe; the precision `auto` depends on the Trainer's accelerator.
 
     Raises:
         MissingFileError: If weights cannot be found or fetched.

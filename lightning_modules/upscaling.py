@@ -19,14 +19,9 @@ class UpscalingModule(pl.LightningModule):
         self.upscaler = upscaler
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Enlarge each group of equal-sized images.
+        """Enlarge each group of equal-sized images; the result has the same structure, on the CPU.
 
-        Args:
-            batch: `groups`, dicts of `image` (uint8 RGB, shape (B, 3, H, W)) and `name`; `unreadable` is passed on.
-            batch_idx: Not used.
-
-        Returns:
-            The same structure; images are on the CPU, enlarged.
+        `groups` are dicts of `image` (uint8 RGB, shape (B, 3, H, W)) and `name`; `unreadable` is passed on.
         """
         groups = [{"image": self.upscaler(group["image"]), "name": group["name"]} for group in batch["groups"]]
         return {"groups": groups, "unreadable": batch["unreadable"]}

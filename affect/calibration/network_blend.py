@@ -98,14 +98,9 @@ def sweep_weights(
     space: str = "logits",
     weights: np.ndarray = WEIGHTS,
 ) -> BlendCurve:
-    """Compute F1 at every weight.
+    """Compute F1 at every weight of the first network, shape (W,).
 
-    Args:
-        first: Logits, shape (N, C).
-        second: Logits of the same images and classes, shape (N, C).
-        target: Class of each image, 0 to C - 1, shape (N,); leave unlabelled images out.
-        space: As in `blend_scores`.
-        weights: Weights of the first, shape (W,).
+    `first`, `second` and `space` are those of `blend_scores`; `target` has the class of each image, 0 to C - 1.
 
     Raises:
         ValueError: As in `blend_scores`, or if a label is missing or out of range.

@@ -30,13 +30,9 @@ def is_hidden(name: str) -> bool:
 
 
 def list_images(folder: Path, known: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """List the images directly in a folder; hidden entries are skipped.
+    """List the images directly in a folder; hidden entries and `known` other files are skipped.
 
     A dead link and a pipe count as images by their suffix, so that they are reported when they are read.
-
-    Args:
-        folder: The folder.
-        known: Names of other files that are expected there, which are skipped.
 
     Returns:
         Sorted names of the images, and sorted names of other files and of folders.

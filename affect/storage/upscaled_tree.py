@@ -54,9 +54,6 @@ class UpscaledTree:
     def check(self, rebuild: bool = False) -> None:
         """Check that this tree may be written to its folder, without changing anything; any process may call it.
 
-        Args:
-            rebuild: Accept a folder with another tree.
-
         Raises:
             StaleTreeError: If the folder holds another tree (and `rebuild` is off), or other files without a manifest.
         """
@@ -84,10 +81,7 @@ class UpscaledTree:
         return [] if found is None else _differences(found, self._identity)
 
     def open(self, rebuild: bool = False) -> None:
-        """Begin or resume the tree; call it in one process, before any other uses the tree.
-
-        Args:
-            rebuild: Remove another tree from the folder instead of refusing it.
+        """Begin or resume the tree, or `rebuild` it; call it in one process, before any other uses the tree.
 
         Raises:
             StaleTreeError: As in `check`.

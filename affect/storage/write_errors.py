@@ -15,11 +15,7 @@ class StorageError(UserError):
 
 @contextlib.contextmanager
 def storage_errors(path: str | Path, num_bytes: int | None = None) -> Iterator[None]:
-    """Turn an OSError raised in the block into a StorageError that names the file.
-
-    Args:
-        path: The file or folder that the block writes.
-        num_bytes: Size of the file in bytes, for the message.
+    """Turn an OSError raised in the block into a StorageError that names the file, and its size if it is given.
 
     Raises:
         StorageError: Instead of an OSError.

@@ -14,13 +14,7 @@ class SubmissionError(UserError):
 
 
 def check_predictions(name: str, values: np.ndarray, images: Sequence[str], width: int) -> None:
-    """Check that predictions have one row of finite values per image.
-
-    Args:
-        name: What is predicted, for the message.
-        values: The predictions.
-        images: Images of the test list, N of them.
-        width: Number of values per image; the expected shape is (N, width).
+    """Check that predictions, which the message names, have a row of `width` finite values per image.
 
     Raises:
         SubmissionError: If the shape differs, or a value is NaN or infinite.

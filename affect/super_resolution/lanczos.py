@@ -30,17 +30,9 @@ class LanczosUpscaler(Upscaler):
 
 
 def resize_lanczos(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize a batch with OpenCV's Lanczos kernel over 8 x 8 pixels, as in Real-ESRGAN.
+    """Resize a batch, shape (B, H, W, 3), with OpenCV's Lanczos kernel over 8 x 8 pixels, as in Real-ESRGAN.
 
     The kernel is not widened when shrinking: pixels are skipped rather than averaged.
-
-    Args:
-        images: Shape (B, H, W, 3).
-        height: Rows of the result.
-        width: Columns of the result.
-
-    Returns:
-        Shape (B, height, width, 3).
     """
     resized = np.empty((len(images), height, width, images.shape[3]), np.uint8)
     for image, target in zip(images, resized, strict=True):

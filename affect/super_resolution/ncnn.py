@@ -67,14 +67,7 @@ def packaged_network(name: str) -> SuperResolutionNetwork:
 
 
 def convert_ncnn(param_path: str | Path, bin_path: str | Path) -> SuperResolutionNetwork:
-    """Build the network of a pair of ncnn files.
-
-    Args:
-        param_path: The list of layers.
-        bin_path: The weights.
-
-    Returns:
-        The network with its weights, in evaluation mode and without gradients.
+    """Build the network of a pair of ncnn files, layers and weights; in evaluation mode and without gradients.
 
     Raises:
         InvalidFileError: If the layers or their shapes differ from the architecture, the weights file is too short or

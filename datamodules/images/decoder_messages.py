@@ -11,12 +11,9 @@ _lock = threading.Lock()
 
 
 def with_messages(decode: Callable[[], _Result]) -> tuple[_Result, str]:
-    """Call a function of a C library, and capture what it prints to stderr.
+    """Call a function of a C library, and capture what it prints to stderr, at most a few lines.
 
     Stderr is redirected for the whole process, under a lock. This takes some microseconds.
-
-    Args:
-        decode: Prints at most a few lines.
 
     Returns:
         The function's result and the captured text, empty if stderr is closed.

@@ -14,12 +14,8 @@ NOT_REGULAR: Final = "not a regular file"
 def missing_images(root: str | Path, paths: Sequence[str]) -> dict[str, str]:
     """Find the listed images that cannot be opened as files, without reading any.
 
-    Args:
-        root: Folder that the paths are relative to.
-        paths: Paths of images; they may repeat.
-
     Returns:
-        The reason by path, in the order of the list.
+        The reason by path, in the order of the list, whose paths may repeat.
     """
     reasons = {
         path: reason

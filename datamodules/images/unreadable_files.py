@@ -13,15 +13,7 @@ _CHUNK: Final = 4096
 
 
 def unreadable_images(root: str | Path, names: Sequence[str]) -> dict[str, str]:
-    """Decode every image and report the failures.
-
-    Args:
-        root: Folder that the names are relative to.
-        names: Paths of images.
-
-    Returns:
-        Messages by name of images that cannot be decoded; each begins with the path.
-    """
+    """Decode every image, and return the messages of those that cannot be decoded; each begins with the path."""
     found: dict[str, str] = {}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), thread_name_prefix="image-check") as pool:
         for start in range(0, len(names), _CHUNK):

@@ -56,11 +56,7 @@ def looks_official(file_name: str, rows: int) -> bool:
 
 
 def check_official_counts(file_name: str, report: AnnotationReport) -> None:
-    """Compare an official list with the published counts.
-
-    Args:
-        file_name: Name of the list without its folder.
-        report: Counts of the list as read.
+    """Compare an official list, by its name without folder, with the published counts.
 
     Raises:
         UnexpectedCountsError: If it looks official and any count differs.

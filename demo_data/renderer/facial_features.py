@@ -21,15 +21,9 @@ def draw_eye(
     side: int,
     gaze: tuple[float, float],
 ) -> None:
-    """Draw one eye: white, iris, lids, lashes and the fold of the upper lid.
+    """Draw one eye (`side` 0 for the viewer's left): white, iris, lids, lashes and the fold of the upper lid.
 
-    Args:
-        canvas: Canvas to draw on.
-        identity: The person.
-        points: Moved landmarks, shape (68, 3).
-        project: From face coordinates to pixels.
-        side: 0 for the viewer's left, 1 for the right.
-        gaze: Shift of the iris to the right and downwards, in face units.
+    `points` are the moved landmarks, shape (68, 3); `gaze` shifts the iris to the right and downwards, in face units.
     """
     outer, upper, inner, lower = EYES[side]
     sign = (-1.0, 1.0)[side]
@@ -111,12 +105,7 @@ def draw_nostrils(canvas: Canvas, identity: Identity, points: np.ndarray, projec
 def draw_mouth(canvas: Canvas, identity: Identity, points: np.ndarray, project: Projector, pressed: float) -> None:
     """Draw lips, and between them the mouth's inside with teeth and tongue where it is open.
 
-    Args:
-        canvas: Canvas to draw on.
-        identity: The person.
-        points: Moved landmarks, shape (68, 3).
-        project: From face coordinates to pixels.
-        pressed: How far the lips are pressed together (AU24), 0 to 1.
+    `points` are the moved landmarks, shape (68, 3); lips are `pressed` together (AU24) by 0 to 1.
     """
     outer, inner = points[list(MOUTH_OUTER)], points[list(MOUTH_INNER)]
     roof, floor = smooth(inner[:5], steps=6), smooth(inner[[4, 5, 6, 7, 0]], steps=6)

@@ -7,16 +7,9 @@ from demo_data.renderer.landmarks import EYES, MOUTH_OUTER
 
 
 def generated_look(image: np.ndarray, landmarks: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Make a drawn face look like a generator's output.
+    """Make a drawn face, shape (S, S, 3), uint8, look like a generator's output of `side` pixels, at most S.
 
-    Args:
-        image: Shape (S, S, 3), uint8.
-        landmarks: Shape (68, 2), pixels of `image`.
-        side: Side of the result, at most S.
-        rng: Source of randomness; every artefact varies in strength.
-
-    Returns:
-        Shape (side, side, 3), uint8.
+    Every artefact varies in strength. `landmarks` are pixels of the image, shape (68, 2).
     """
     warped = _warp(image, landmarks, rng)
     patched = _mismatch(warped, landmarks, rng)

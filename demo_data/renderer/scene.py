@@ -88,16 +88,7 @@ def backdrop(scene: Scene, side: int) -> np.ndarray:
 
 
 def apply_light(pixels: np.ndarray, scene: Scene, project: Projector) -> np.ndarray:
-    """Light a picture as if the head were a smooth ball before a flat wall.
-
-    Args:
-        pixels: Shape (S, S, 3), uint8.
-        scene: Light, contrast, exposure and warmth.
-        project: Projection of the head.
-
-    Returns:
-        The lit picture, shape (S, S, 3), uint8.
-    """
+    """Light a picture, shape (S, S, 3), uint8, as if the head were a smooth ball before a flat wall."""
     side, small = pixels.shape[0], 28
     grid = (np.arange(small) + 0.5) * side / small
     x = (grid[None, :] - project.centre[0]) / (1.15 * project.unit)
@@ -113,16 +104,7 @@ def apply_light(pixels: np.ndarray, scene: Scene, project: Projector) -> np.ndar
 
 
 def expose(pixels: np.ndarray, scene: Scene, frame: int = 0) -> np.ndarray:
-    """Add the camera's blur and noise.
-
-    Args:
-        pixels: Shape (S, S, 3), uint8.
-        scene: Blur, noise and seed.
-        frame: Number of the picture within a video: each has different noise.
-
-    Returns:
-        Shape (S, S, 3), uint8.
-    """
+    """Add the camera's blur and noise to a picture, shape (S, S, 3), uint8; each `frame` of a video has other noise."""
     if scene.blur > 0.15:
         pixels = cv2.GaussianBlur(pixels, (0, 0), scene.blur * pixels.shape[0] / 112)
     if scene.noise > 0:

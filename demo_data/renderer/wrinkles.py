@@ -17,11 +17,7 @@ _RING = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE), 0 * _CIRCLE], axis=1)
 def shade_skin(shade: Shade, identity: Identity, points: np.ndarray, active: np.ndarray) -> None:
     """Shade the folds that the FACS manual lists as signs of each unit, over those of the person's age.
 
-    Args:
-        shade: Collects the folds.
-        identity: The person; age deepens every fold.
-        points: Moved landmarks, shape (68, 3).
-        active: Activation, shape (2, 19).
+    `points` are the moved landmarks, shape (68, 3); `active` is the activation, shape (2, 19).
     """
     for side, sign in enumerate((-1.0, 1.0)):
         units = by_name(active[side])

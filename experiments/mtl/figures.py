@@ -20,14 +20,9 @@ _GRID = np.linspace(0.01, 0.99, 99)
 def draw_figures(
     history: pd.DataFrame, scores: Scores, target: Predictions, videos: np.ndarray, frame: np.ndarray
 ) -> dict[str, Figure]:
-    """Draw all figures of a run; those of tasks without labels are left out.
+    """Draw all figures of a run from N validation rows; those of tasks without labels are left out.
 
-    Args:
-        history: The heads' metrics by epoch.
-        scores: Scores, calibrator and predictions of the validation rows.
-        target: Their labels.
-        videos: Name of each row's video, shape (N,).
-        frame: Frame number of each row, shape (N,).
+    `history` has the heads' metrics by epoch, `videos` the name of each row's video, `frame` its frame number.
     """
     metrics, preds = scores.metrics, scores.raw
     figures = {}
@@ -56,10 +51,7 @@ def draw_figures(
 def threshold_curves(probabilities: np.ndarray, target: np.ndarray, calibrator: Calibrator) -> Figure:
     """Draw F1 over the threshold for each action unit, with 0.5 and the calibrator's threshold marked.
 
-    Args:
-        probabilities: Smoothed, as the calibrator had them, shape (N, 12).
-        target: {0, 1}, NaN where missing, shape (N, 12).
-        calibrator: Its thresholds are marked.
+    `probabilities` are smoothed, as the calibrator had them; labels are in {0, 1}, NaN where missing; both (N, 12).
     """
     curves = f1_curves(probabilities, target, _GRID)
     figure = Figure(figsize=(11, 7), layout="constrained")
@@ -79,16 +71,7 @@ def time_lines(
     preds: Predictions, smoothed: Predictions, target: Predictions, videos: np.ndarray, frame: np.ndarray,
     num_videos: int = 2,
 ) -> Figure:  # fmt: skip
-    """Draw label against prediction, raw and smoothed, over the frames of the videos with most labels.
-
-    Args:
-        preds: Raw predictions by task, N rows.
-        smoothed: Smoothed predictions by task.
-        target: Labels by task.
-        videos: Name of each row's video, shape (N,).
-        frame: Frame number of each row, shape (N,).
-        num_videos: How many videos, side by side.
-    """
+    """Draw label against prediction, raw and smoothed, over the frames of the `num_videos` videos with most labels."""
     labelled = (target["expression"] != MISSING_EXPRESSION).astype(int) + ~np.isnan(target["valence_arousal"][:, 0])
     names, number = np.unique(videos, return_inverse=True)
     chosen = np.argsort(-np.bincount(number, weights=labelled), kind="stable")[:num_videos]

@@ -32,12 +32,8 @@ class BaselineRun:
 def identify_data(root: str | Path, names: Sequence[str]) -> dict[str, Any]:
     """Identify s-Aff-Wild2 by its content, independent of its path.
 
-    Args:
-        root: Its folder.
-        names: Ids of the labelled images of all lists.
-
     Returns:
-        `lists`, the SHA-256 of each list, and `images`, a digest of the images' names and sizes.
+        `lists`, the SHA-256 of each list, and `images`, a digest of the names and sizes of the images `names`.
     """
     lists = {split: file_digest(Path(root) / name) for split, name in LISTS.items()}
     return {"lists": lists, "images": sizes_digest(image_folder(root), names)}
@@ -46,10 +42,7 @@ def identify_data(root: str | Path, names: Sequence[str]) -> dict[str, Any]:
 def find_baseline(config: MtlConfig, data: Mapping[str, Any], schema: type) -> tuple[BaselineRun, str]:
     """Return the latest run of the baseline if it was made from the same data with the same settings.
 
-    Args:
-        config: The ablation's configuration.
-        data: The ablation's data, as `identify_data` describes them.
-        schema: Dataclass with the options of the baseline.
+    `data` is what `identify_data` returned for the ablation, `schema` the dataclass with the options of the baseline.
 
     Returns:
         The run, and the reason why its metrics are not used; empty if they are.

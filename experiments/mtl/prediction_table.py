@@ -19,13 +19,6 @@ def write_predictions(
     The columns are `name`, `video`, `frame`; labels `label/Valence`, `label/Arousal`, `label/expression` (code, -1
     missing), `label/AU1` and so on (NaN missing); and for `raw/` and `smoothed/` the two values, a probability per
     expression and one per action unit.
-
-    Args:
-        path: The file.
-        name: Image ids, N strings.
-        target: Labels by task.
-        preds: Predictions by task.
-        smoothed: The same after smoothing.
     """
     columns = {
         "name": name,

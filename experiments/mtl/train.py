@@ -109,13 +109,9 @@ def log_kept_steps(scores: Scores) -> None:
 
 
 def write_results(folder: Path, fitted: Mapping[str, Fitted], scores: Scores, names: list[str]) -> None:
-    """Write heads, calibrator and validation predictions.
+    """Write heads, calibrator and predictions of the validation images `names` to the run folder.
 
-    Args:
-        folder: Run folder.
-        fitted: Heads of each stream by the prefix of their file's name.
-        scores: Calibrator and predictions.
-        names: Image ids of the validation rows.
+    `fitted` has the heads of each stream by the prefix of their file's name.
     """
     for prefix, part in fitted.items():
         save_heads(folder / f"{prefix}heads.safetensors", part.heads.module.heads, part.heads.spec)

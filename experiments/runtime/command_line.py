@@ -68,11 +68,7 @@ def _prepare_libraries() -> None:
 
 @contextlib.contextmanager
 def ending_as_a_command(experiment: str) -> Iterator[None]:
-    """End the program as `run_experiment` describes when the block is stopped or fails.
-
-    Args:
-        experiment: Name of the experiment.
-    """
+    """End the program as `run_experiment` describes when the block is stopped or fails."""
     Run.current = None
     with STOP_SIGNALS.listen(), watch_processes(experiment, how_to_continue):
         try:

@@ -45,10 +45,7 @@ def is_drawn_weights(path: str | Path) -> bool:
 def warn_of_drawn_weights(weights: str, root: str | Path, key: str) -> None:
     """Warn if the encoder starts from weights learnt on drawn faces although the data set is not drawn.
 
-    Args:
-        weights: Initial weights of the encoder.
-        root: Folder of the data set.
-        key: The configuration key of the weights, with how else to set it.
+    `key` is the configuration key of the weights, with how else to set it.
     """
     if not is_demo(root) and is_drawn_weights(weights):
         _log.warning(
@@ -62,10 +59,7 @@ def warn_of_drawn_weights(weights: str, root: str | Path, key: str) -> None:
 def warn_of_drawn_backbone(path: str | Path, recipe: object, root: str | Path) -> None:
     """Warn if a network of stage 1 has learnt from drawn faces only although the data set is not drawn.
 
-    Args:
-        path: File of the network.
-        recipe: Recipe that it was trained with, as its file notes it.
-        root: Folder of the data set.
+    `recipe` is that of its training, as its file notes it.
     """
     if recipe == "demo" and not is_demo(root):
         _log.warning(
@@ -75,11 +69,6 @@ def warn_of_drawn_backbone(path: str | Path, recipe: object, root: str | Path) -
 
 
 def ensure_demo_data(kind: str, root: str | Path) -> None:
-    """Draw a demo set if `root` is its default place and it is missing, partial or of another version there.
-
-    Args:
-        kind: Name of the set and of its folder below data/demo.
-        root: The folder that the experiment reads.
-    """
+    """Draw a demo set if `root` is its default place and it is missing, partial or of another version there."""
     if Path(root) == DEMO_ROOT / kind:
         WRITERS[kind](root)

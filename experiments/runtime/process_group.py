@@ -27,13 +27,9 @@ def is_child_process() -> bool:
 
 @contextlib.contextmanager
 def watch_processes(experiment: str, how_to_continue: Callable[[str], str]) -> Iterator[None]:
-    """End this process when another one of the run is lost, within the block.
+    """End this process when another one of the run is lost, within the block; `how_to_continue` ends the message.
 
     Without this, Lightning kills the first process without a message, or the others wait for ever.
-
-    Args:
-        experiment: Name of the experiment.
-        how_to_continue: Gives the end of the message.
     """
     STOP_SIGNALS.is_child = is_child_process()
     done = threading.Event()

@@ -145,12 +145,7 @@ class Run:
         )  # fmt: skip
 
     def save_figures(self, figures: Mapping[str, Figure], showing_images: Collection[str] = ()) -> None:
-        """Write figures to `figures/<name>.png`, and to W&B.
-
-        Args:
-            figures: By name.
-            showing_images: Names of those that show images of the data set, which W&B gets only if `log_images`.
-        """
+        """Write figures to `figures/<name>.png`, and to W&B: those that show images of the set only if `log_images`."""
         if not is_rank_zero():
             return
         for name, figure in figures.items():

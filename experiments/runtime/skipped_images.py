@@ -42,11 +42,7 @@ def check_images(data: ImageDataModule, folder: Path) -> None:
 
 
 def report_skipped(data: ImageDataModule, folder: Path) -> dict[str, float]:
-    """List the images that were left out in `skipped_images.txt`, and count them.
-
-    Args:
-        data: Images; afterwards every process knows those that any has skipped.
-        folder: Folder of the list.
+    """Share the names of left-out images among the processes, list them in `skipped_images.txt`, and count them.
 
     Returns:
         `data/skipped_images`, if there is any.

@@ -172,12 +172,7 @@ def rows_of(variant: Variant, metrics: Mapping[str, float], official: bool) -> l
 
 
 def build_untrained(spec: BackboneSpec, weights: str, seed: int) -> Backbone:
-    """Build the network of stage 1 in its state before stage 1.
-
-    Args:
-        spec: The network of stage 1.
-        weights: Initial weights of the encoder: `none` (random), or a file.
-        seed: Seed of the random weights.
+    """Build the network of stage 1 as before stage 1, from weights of its encoder: `none` (random), or a file.
 
     Raises:
         ConfigError: If the weights do not fit the architecture.

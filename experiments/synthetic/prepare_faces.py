@@ -77,10 +77,7 @@ def prepare_faces(
 def choose_folder(parent: Path, stem: str, tree: ImageTree) -> Path:
     """Return the copy of the source's current state, or a new name for it; warn if only an older copy exists.
 
-    Args:
-        parent: Folder of all copies.
-        stem: Beginning of the copy's name, which identifies source and settings.
-        tree: The source.
+    The copy's name begins with `stem`, which identifies source and settings.
     """
     wanted = parent / f"{stem}-{tree.digest[:8]}"
     if wanted.exists():
@@ -124,12 +121,7 @@ def _change(copy: Path, manifest: Mapping[str, Any], tree: ImageTree) -> str:
 
 
 def refuse_unreadable(source: Path, listed: Sequence[str], folder: Path) -> None:
-    """Decode all listed faces, and stop if one cannot be read.
-
-    Args:
-        source: Folder of the faces.
-        listed: Their paths relative to it.
-        folder: Folder of the list of unreadable faces.
+    """Decode all listed faces below `source`, and stop if one cannot be read; a file in `folder` then lists them.
 
     Raises:
         UnreadableImageError: If there is one.

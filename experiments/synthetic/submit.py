@@ -203,16 +203,7 @@ def build_test_data(config: SubmitConfig, spec: BackboneSpec) -> SyntheticFacesD
 
 
 def in_list_order(listed: Sequence[str], names: Sequence[str], scores: np.ndarray) -> np.ndarray:
-    """Assign a row of scores to every listed image.
-
-    Args:
-        listed: Image names, N of them.
-        names: Images that have scores.
-        scores: Their scores, shape (len(names), C).
-
-    Returns:
-        Shape (N, C); an image without scores has the mean of the others'.
-    """
+    """Assign a row of scores, shape (C,), to every listed image; one without scores has the mean of the others'."""
     rows = {name: row for row, name in enumerate(names)}
     mean = scores.mean(0)
     return np.stack([scores[rows[name]] if name in rows else mean for name in listed])

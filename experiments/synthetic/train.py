@@ -213,13 +213,7 @@ def save_results(path: Path, parts: Parts, pretrained: Pretrained, data: Synthet
 
 
 def comparison_table(metrics: Mapping[str, float], published: Mapping[str, float], folds: str) -> Table:
-    """Build a table of the system's parts side by side.
-
-    Args:
-        metrics: Names and values of a run.
-        published: The same of the published system, if the set is the official one.
-        folds: What the folds of the cross-fitted blend consist of, people or images.
-    """
+    """Build a table of the system's parts side by side; `folds` says of what the cross-fitted blend's folds are."""
     names = [name.removesuffix("@blend") for name in metrics if name.endswith("@blend")]
     # Broken at hyphens for a terminal of 80 characters.
     columns = {f"@{part}": heading.replace("-", "-\n") for part, heading in PART_HEADINGS.items()}

@@ -14,12 +14,8 @@ def describe_options(
 ) -> str:
     """Format all options for the terminal; keys are never cut.
 
-    Args:
-        usage: How the command is called.
-        recipes: Names of its recipes.
-        options: Its options.
-        config: The configuration that the command would run with.
-        marks: By key, where its value comes from if it is not the default.
+    `config` is the configuration that the command would run with; `marks` says by key where a value comes from if it is
+    not the default.
     """
     width = max(40, shutil.get_terminal_size((100, 24)).columns)
     lines = [f"usage: {usage}"]

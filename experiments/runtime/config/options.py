@@ -122,9 +122,7 @@ def option_value(config: Any, key: str) -> Any:
 def check_options(config: Any, prefix: str = "") -> None:
     """Check every option of a configuration, or of a group of it, against its limits.
 
-    Args:
-        config: An instance of a configuration dataclass.
-        prefix: Of its keys in messages, for instance `trainer.`.
+    `prefix` is that of the keys in messages, for instance `trainer.`.
 
     Raises:
         ConfigError: If a value is out of its limits; the message names key, value and limits.

@@ -21,14 +21,7 @@ MAKE_VARIABLES: Final = {
 
 
 def read_words(options: Mapping[str, Option], words: Mapping[str, str]) -> dict[str, Any]:
-    """Read values from the command line; `key.name=` sets one entry of an option that is a dict.
-
-    Args:
-        options: The schema's options by key.
-        words: Texts by key.
-
-    Returns:
-        Values by key.
+    """Read values by key from the command line; `key.name=` sets one entry of an option that is a dict.
 
     Raises:
         ConfigError: On an unknown key, or a text that is no value of its type.

@@ -62,11 +62,7 @@ def read_yaml(path: Path) -> yaml.Node | None:
 
 
 def compose(text: str, source: str) -> yaml.Node | None:
-    """Parse one YAML document; None if it is empty.
-
-    Args:
-        text: The document.
-        source: Its name, for messages.
+    """Parse one YAML document; None if it is empty. Messages begin with `source`.
 
     Raises:
         ConfigError: If it is not YAML, nested too deeply, or holds an alias or a tag.
@@ -110,11 +106,7 @@ def dump_yaml(values: Mapping[str, object]) -> str:
 
 
 def mapping_items(node: yaml.MappingNode, where: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-    """Yield the keys and values of a mapping.
-
-    Args:
-        node: The mapping.
-        where: Beginning of messages.
+    """Yield the keys and values of a mapping. Messages begin with `where`.
 
     Raises:
         ConfigError: If a key is no text, or comes twice.

@@ -23,14 +23,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def confusion_matrix(target: NDArray[np.int64], preds: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
-    """Draw counts, shaded by the share of each true class.
-
-    Args:
-        target: True class indices, shape (N,); -1 (missing) is left out.
-        preds: Predicted class indices, shape (N,).
-        classes: Names in label order.
-        title: Heading.
-    """
+    """Draw counts, shaded by the share of each true class; rows whose `target` is -1 (missing) are left out."""
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (target[target >= 0], preds[target >= 0]), 1)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
@@ -68,12 +61,7 @@ def valence_arousal_scatter(target: NDArray, preds: NDArray, ccc: Mapping[str, f
 
 
 def training_curves(history: pd.DataFrame, panels: Mapping[str, Sequence[str]]) -> Figure:
-    """Draw metrics over epochs, a panel for each group of those that the history holds.
-
-    Args:
-        history: One row per epoch, with a column `epoch`.
-        panels: Metric names by panel title.
-    """
+    """Draw metrics over the epochs of `history`, a panel for each group of those that it holds."""
     panels = {title: [name for name in names if name in history] for title, names in panels.items()}
     panels = {title: names for title, names in panels.items() if names}
     figure = Figure(figsize=(4.6 * len(panels), 3.6), layout="constrained")
@@ -89,14 +77,7 @@ def training_curves(history: pd.DataFrame, panels: Mapping[str, Sequence[str]]) 
 
 
 def image_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], title: str, columns: int = 8) -> Figure:
-    """Draw images with a caption each.
-
-    Args:
-        images: RGB arrays, (H, W, 3) each.
-        captions: One per image.
-        title: Heading.
-        columns: Images per row.
-    """
+    """Draw RGB images, shape (H, W, 3), with a caption each."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.7 * columns, 0.5 + 2.1 * max(rows, 1)), layout="constrained")
     figure.suptitle(title)

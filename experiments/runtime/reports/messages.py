@@ -95,11 +95,7 @@ class RunLog(logging.FileHandler):
 
 
 def show_messages(quiet: bool = False) -> None:
-    """Show messages on the terminal from here on, replacing an earlier call.
-
-    Args:
-        quiet: Show warnings only.
-    """
+    """Show messages on the terminal from here on, replacing an earlier call; if `quiet`, warnings only."""
     for handler in [each for each in ROOT_LOGGER.handlers if isinstance(each, TerminalHandler)]:
         ROOT_LOGGER.removeHandler(handler)
     handler = TerminalHandler(logging.WARNING if quiet else logging.INFO)
