@@ -24,13 +24,13 @@ def save_tensors(
     spec: dict[str, Any],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a module's state with its description, JSON values from which it can be rebuilt, atomically.
+    """Write a module's state with its description, atomically.
 
     Args:
         path: File to write, `.safetensors`.
         module: The module.
         file_format: Name and version of the format.
-        spec: The description.
+        spec: Description from which the module can be rebuilt; JSON values.
         dtype: Type of the stored floating-point tensors; None keeps their own.
     """
     tensors: dict[str, Tensor] = {

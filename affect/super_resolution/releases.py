@@ -71,7 +71,11 @@ FACE_ENHANCERS: Final = {
 
 
 def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
-    """Return the path of a release's file in the cache, downloading it if it is not there.
+    """Return the path of a release's file, downloading it if the cache lacks it.
+
+    Args:
+        release: The release.
+        cache: Folder of the downloaded files.
 
     Raises:
         MissingFileError: If the file is not in the cache and cannot be downloaded.

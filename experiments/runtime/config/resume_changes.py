@@ -24,7 +24,13 @@ EPOCHS: Final = "trainer.max_epochs"
 def changes_on_resume(config: Any, folder: Path, was_finished: bool) -> dict[str, list[Any]]:
     """Compare a configuration with that of the run it resumes.
 
-    After a run that has finished, nothing may change, unless `trainer.max_epochs` is raised.
+    Args:
+        config: The run's configuration with what the command line changes.
+        folder: The run's folder.
+        was_finished: Whether the run has finished: then nothing may change, unless `trainer.max_epochs` is raised.
+
+    Returns:
+        Old and new value of each key that changes.
 
     Raises:
         ConfigError: If a key changes that must not.
