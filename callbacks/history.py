@@ -36,7 +36,7 @@ class History(Checkpoint):
         metrics = {
             name.removesuffix("_epoch"): float(value)
             for name, value in trainer.callback_metrics.items()
-            if not name.endswith("_step")
+            if name.startswith("val/") or not name.endswith("_step")  # a class may have such a name
         }
         self.rows.append({"epoch": trainer.current_epoch, **metrics})
         if trainer.is_global_zero:

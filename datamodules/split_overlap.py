@@ -5,16 +5,13 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_warn
 
 from affect.storage.fingerprint import file_digest
-from datamodules.readers.annotation_errors import AnnotationError
-
-_SHOWN: Final = 3
+from datamodules.readers.annotation_errors import AnnotationError, some_of
 
 
 def warn_of_repeats(source: str, names: Sequence[str], labels: np.ndarray) -> None:
@@ -28,9 +25,9 @@ def warn_of_repeats(source: str, names: Sequence[str], labels: np.ndarray) -> No
     differ = find_repeats(names, labels)
     if differ.empty:
         return
-    message = f"{source}: {len(differ):,} images are listed more than once, such as {_some(differ.index)}"
+    message = f"{source}: {len(differ):,} images are listed more than once, such as {some_of(differ.index)}"
     if differ.any():
-        examples = _some(differ[differ].index)
+        examples = some_of(differ[differ].index)
         message += f"; the labels of {int(differ.sum()):,} contradict each other, such as {examples}"
     rank_zero_warn(message)
 
@@ -48,13 +45,13 @@ def find_repeats(names: Sequence[str], labels: np.ndarray) -> pd.Series:
     return (groups.nunique(dropna=False) > 1).any(axis=1)
 
 
-def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]]) -> None:
-    """Warn of videos, and thus people, that are in both splits, `train` and `val`."""
+def warn_of_shared_videos(source: str, videos: Mapping[str, Iterable[str]], what: str = "videos") -> None:
+    """Warn of videos, and thus people, that are in both splits, `train` and `val`; `what` names them."""
     shared = sorted(find_shared(videos))
     if shared:
         rank_zero_warn(
-            f"{source}: {len(shared):,} videos are in both the training and the validation list, such as "
-            f"{_some(shared)}; scores on people known from training are too high"
+            f"{source}: {len(shared):,} {what} are in both the training and the validation list, such as "
+            f"{some_of(shared)}; scores on people known from training are too high"
         )
 
 
@@ -68,7 +65,7 @@ def refuse_shared_images(source: str, names: Mapping[str, Sequence[str]]) -> Non
     if shared:
         raise AnnotationError(
             f"{source}: {len(shared):,} images are in both the training and the validation set, such as "
-            f"{_some(shared)}; validation scores would be wrong: take them out of one of the two"
+            f"{some_of(shared)}; validation scores would be wrong: take them out of one of the two"
         )
 
 
@@ -106,11 +103,11 @@ def warn_of_copies(source: str, files: pd.DataFrame) -> None:
                 contradicting.append(" and ".join(same.drop_duplicates("label")["path"]))
     if shared:
         rank_zero_warn(
-            f"{source}: {len(shared):,} images are in both the training and the validation set: {_some(shared)}; "
+            f"{source}: {len(shared):,} images are in both the training and the validation set: {some_of(shared)}; "
             "validation scores are too high: take them out of one of the two"
         )
     if contradicting:
-        rank_zero_warn(f"{source}: {len(contradicting):,} images have more than one label: {_some(contradicting)}")
+        rank_zero_warn(f"{source}: {len(contradicting):,} images have more than one label: {some_of(contradicting)}")
 
 
 def _digest(path: str) -> str:
@@ -119,7 +116,3 @@ def _digest(path: str) -> str:
         return file_digest(path)
     except OSError:
         return path
-
-
-def _some(names: Iterable[str]) -> str:
-    return ", ".join(map(str, list(names)[:_SHOWN]))

@@ -1,6 +1,6 @@
 """Errors about annotation files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from affect.errors import UserError
@@ -33,3 +33,8 @@ def leaves_root(name: str) -> bool:
         return False  # fast path for nearly all names
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":")
+
+
+def some_of(names: Iterable[object], shown: int = 3) -> str:
+    """Return the first names as text for a message."""
+    return ", ".join(map(str, list(names)[:shown]))

@@ -17,11 +17,12 @@ from affect.networks.backbone import input_statistics
 from affect.networks.backbone_file import BackboneSpec, save_backbone
 from callbacks.validation_outputs import ValidationOutputs
 from callbacks.wandb_panels import WandbPanels
-from datamodules.affectnet import AffectNetDataModule
 from datamodules.labelled_faces import LabelledFacesDataModule
+from datamodules.own_faces import OWN_LAYOUTS
 from datamodules.readers.affectnet import LAYOUTS
+from experiments.pretrain.own_data import OwnDataConfig, build_data
 from experiments.runtime.command_line import run_experiment
-from experiments.runtime.config.load import LoaderConfig, RunConfig
+from experiments.runtime.config.load import RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.config.training import ExpressionOptimizerConfig, ModelConfig, StagesConfig
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
@@ -37,14 +38,17 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class DataConfig(LoaderConfig):
-    """AffectNet."""
+class DataConfig(OwnDataConfig):
+    """AffectNet, or own data."""
 
-    root: str = option("data/demo/affectnet", "folder of AffectNet; the demo set is drawn if it is missing", path=True)
+    root: str = option(
+        "data/demo/affectnet", "folder of AffectNet or own data; the demo set is drawn if it is missing", path=True
+    )
     layout: str = option(
         "auto",
-        "layout of the folder: csv (Manually_Annotated_Images) or npy (the 2021 release); auto: whichever is found",
-        choices=("auto", *LAYOUTS),
+        "layout of the folder: AffectNet's csv (Manually_Annotated_Images) or npy (the 2021 release), or own data in "
+        "folders of classes or a table; auto: whichever is found",
+        choices=("auto", *LAYOUTS, *OWN_LAYOUTS),
     )
     image_size: int = option(224, "side of the network's input, in pixels", ge=8, le=4096)
     flip: float = option(0.0, "probability of a horizontal flip in training", ge=0, le=1)
@@ -70,7 +74,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     run = Run("pretrain", config, config.data.root)
     warn_of_drawn_weights(config.model.weights, config.data.root, "model.weights (make: WEIGHTS=)")
     mean, std = input_statistics(config.model.architecture)
-    data = AffectNetDataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
+    data = build_data(config.data, mean, std, config.seed)
     data.setup()
     log_class_counts(data.expressions, data.class_counts())
 

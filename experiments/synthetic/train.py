@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from affect.labels import index_map
+from affect.labels import SYNTHETIC_EXPRESSIONS, index_map
 from affect.losses import mean_frequency_weights
 from affect.networks.backbone import Backbone
 from affect.networks.backbone_file import BackboneSpec, load_backbone, save_backbone
@@ -106,8 +106,18 @@ def synthetic(config: SyntheticConfig) -> dict[str, float]:
 
 
 def load_pretrained(config: SyntheticConfig) -> Pretrained:
-    """Load the network of stage 1, with a warning if it has learnt from drawn faces and the data set is not drawn."""
+    """Load the network of stage 1, with a warning if it has learnt from drawn faces and the data set is not drawn.
+
+    Raises:
+        ConfigError: If it has no logit of one of the set's classes.
+    """
     backbone, spec = load_backbone(config.backbone)
+    if lacking := [name for name in SYNTHETIC_EXPRESSIONS if name not in spec.expressions]:
+        raise ConfigError(
+            f"{config.backbone} has no logit of {', '.join(lacking)}, which stage 3 fine-tunes and blends; its "
+            f"expressions are {', '.join(spec.expressions) or 'none'}. Where these are other words for the same, train "
+            f"stage 1 with these names, for instance data.rename.{lacking[0].lower()}={lacking[0]}"
+        )
     warn_of_drawn_backbone(config.backbone, spec.notes.get("recipe"), config.data.root)
     return Pretrained(backbone, spec, Path(config.backbone))
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from affect.labels import VALENCE_AROUSAL
 from affect.storage.atomic_write import write_bytes
+
+_NAMED_CLASSES: Final = 40
+"""Largest number of classes whose names and counts are legible in a confusion matrix."""
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -23,18 +27,23 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def confusion_matrix(target: NDArray[np.int64], preds: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
-    """Draw counts, shaded by the share of each true class; rows whose `target` is -1 (missing) are left out."""
+    """Draw counts, shaded by the share of each true class; rows whose `target` is -1 (missing) are left out.
+
+    Of over 40 classes only the shades are drawn.
+    """
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (target[target >= 0], preds[target >= 0]), 1)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
-    figure = Figure(figsize=(1.5 + 0.62 * len(classes), 1.2 + 0.58 * len(classes)), layout="constrained")
+    size = min(len(classes), _NAMED_CLASSES)
+    figure = Figure(figsize=(1.5 + 0.62 * size, 1.2 + 0.58 * size), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    for row, column in np.ndindex(counts.shape):
-        colour = "white" if shares[row, column] > 0.55 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    if len(classes) <= _NAMED_CLASSES:
+        for row, column in np.ndindex(counts.shape):
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
+        axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", parse_math=False)
+        axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     return figure
 
@@ -84,6 +93,6 @@ def image_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], tit
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         axes = figure.add_subplot(rows, columns, position + 1)
         axes.imshow(image)
-        axes.set_title(caption, fontsize=7)
+        axes.set_title(caption, fontsize=7, parse_math=False)
         axes.axis("off")
     return figure

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -63,7 +64,7 @@ def metrics_table(
                 cells[-1] += f"\n[cyan]{text(published, key)}[/]"
             if suffix in beside:
                 cells.append(text(published, key))
-        table.add_row(label, *cells, style="bold" if name == bold else None)
+        table.add_row(escape(label), *cells, style="bold" if name == bold else None)
     return table
 
 

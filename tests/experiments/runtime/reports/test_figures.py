@@ -25,6 +25,15 @@ def test_the_confusion_matrix_shows_counts_of_labelled_samples():
     assert axes.get_xlabel() == "predicted"
 
 
+def test_a_confusion_matrix_of_many_or_oddly_named_classes_can_be_saved(tmp_path: Path):
+    many = figures.confusion_matrix(np.arange(500), np.arange(500), [str(name) for name in range(500)], "title")
+    assert not many.axes[0].texts
+    odd = figures.confusion_matrix(np.array([0, 1]), np.array([0, 1]), ["$\\frac$", "[b]"], "title")
+    for figure in (many, odd):
+        assert cv2.imread(str(figures.save_figure(figure, tmp_path / "a.png"))).shape[0] < 6000
+    assert [label.get_text() for label in odd.axes[0].get_xticklabels()] == ["$\\frac$", "[b]"]
+
+
 def points(axes) -> np.ndarray:
     return np.asarray(axes.collections[0].get_offsets())
 

@@ -42,3 +42,7 @@ def test_a_cell_is_the_metric_of_its_row_and_column() -> None:
 def test_published_values_are_given_for_the_official_set_alone():
     assert published_if_official({"a": 0.3}, True) == {"a": 0.3}
     assert published_if_official({"a": 0.3}, False) == {}
+
+
+def test_names_are_no_markup() -> None:
+    assert lines(results_table("T", {"f1/[bold]": 0.5}, {}))[3:] == [["f1/[bold]", "0.5000"]]
