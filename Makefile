@@ -25,7 +25,7 @@ without = $(if $(value $(1)),$(error $(1)= has no meaning for `make $@`; see `ma
 
 .PHONY: help setup lint format test test-slow mutation bench sheets dashboard clean demo demo-seeds faces pretrain
 .PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation
-.PHONY: upscale import export predict
+.PHONY: upscale models import export predict
 
 help: ## list the commands
 	@echo "usage: make COMMAND [DATA=/path/to/set] [RECIPE=name] [ARGS=\"key=value ...\"]"; echo
@@ -73,6 +73,9 @@ mutation: $(READY) ## change affect/ line by line and see which changes no test 
 
 faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
 	$(PYTHON) -m experiments.pretrain.train_identity $(OPTIONS) $(call key,weights,WEIGHTS)
+
+models: $(READY) ## list the published networks that BACKBONE= and WEIGHTS= take by name [ARGS="fetch=name"]
+	$(call without,DATA)$(PYTHON) -m experiments.models $(ARGS)
 
 pretrain: $(READY) ## stage 1: MT-EmotiEffNet on AffectNet [DATA=...] [WEIGHTS=face weights]
 	$(PYTHON) -m experiments.pretrain $(OPTIONS) $(call key,model.weights,WEIGHTS)

@@ -6,6 +6,7 @@ import os
 os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["MT_EMOTIEFFNET_MIRROR"] = "http://127.0.0.1:9"  # published networks are not fetched in tests
 
 import csv
 import shutil
@@ -17,6 +18,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+from tests.file_server import FileServer
 
 torch.set_num_threads(1)
 
@@ -123,6 +126,14 @@ def affectnet_npy(tmp_path: Path) -> Path:
             )
         np.save(folder / "annotations" / f"{face.identifier}_lnd.npy", np.zeros(136))
     return root
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    """A web server of this machine; fill its `answers`."""
+    server = FileServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

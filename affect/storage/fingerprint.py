@@ -8,6 +8,7 @@ Which one to use:
 - `states_digest` and `frame_states_digest`, names, sizes and modification times: notices within seconds that the files
   behind a cache have changed. A copy has another one, so it does not identify a result.
 - `content_digest`, bytes in memory.
+- `git_digest`, the bytes of one file as git names them: checks a file against another project's repository.
 
 Stores, manifests and run folders record these values: changing how one is computed invalidates what exists.
 """
@@ -36,6 +37,17 @@ def file_digest(path: str | Path) -> str:
     """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_digest(path: str | Path) -> str:
+    """Return the name that git gives to a file's content: the SHA-1 of `blob`, its size and the content.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        header = f"blob {os.fstat(file.fileno()).st_size}\0".encode()
+        return hashlib.file_digest(file, lambda: hashlib.sha1(header, usedforsecurity=False)).hexdigest()
 
 
 def arrays_digest(tables: Mapping[str, Mapping[str, NDArray | None]]) -> str:

@@ -24,7 +24,7 @@ def save_tensors(
     spec: dict[str, Any],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a module's state with its description, atomically.
+    """Write a module's state with its description, atomically; the same state and description give the same bytes.
 
     Args:
         path: File to write, `.safetensors`.
@@ -37,7 +37,17 @@ def save_tensors(
         key: (value.to(dtype) if dtype and value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in module.state_dict().items()
     }
-    write_bytes(path, save(tensors, metadata={"format": file_format, "spec": json.dumps(spec)}))
+    metadata = {"format": file_format, "spec": json.dumps(spec)}
+    write_bytes(path, _with_sorted_metadata(save(tensors, metadata=metadata)))
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """Sort the metadata in a file's header, which safetensors writes in an order that changes from run to run."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[8 + size :]))
 
 
 def read_description(path: str | Path, spec: type[Spec], file_format: str, made_by: str) -> Spec:

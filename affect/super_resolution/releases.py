@@ -1,14 +1,11 @@
 """Official weights by name: downloaded once, verified by a pinned SHA-256 and kept in a cache."""
 
-import http.client
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from affect.errors import InvalidFileError, MissingFileError
-from affect.storage.atomic_write import write_bytes
-from affect.storage.fingerprint import content_digest, file_digest
+from affect.storage.download import fetch_once
+from affect.storage.fingerprint import file_digest
 
 DEFAULT_CACHE: Final = Path(".cache/super_resolution")
 
@@ -78,27 +75,9 @@ def fetch(release: Release, cache: str | Path = DEFAULT_CACHE) -> Path:
         cache: Folder of the downloaded files.
 
     Raises:
-        MissingFileError: If the file is not in the cache and cannot be downloaded.
+        DownloadError: If the file is not in the cache and cannot be downloaded.
         InvalidFileError: If the file in the cache, or the downloaded file, has another SHA-256.
     """
     path = Path(cache) / release.file_name
-    if path.is_file():
-        if (found := file_digest(path)) != release.sha256:
-            raise InvalidFileError(
-                f"{path} has SHA-256 {found}, expected {release.sha256}; remove it to download it again"
-            )
-        return path
-    try:
-        with urllib.request.urlopen(release.url, timeout=30) as response:
-            content = response.read(release.num_bytes + 1)
-    except (OSError, http.client.HTTPException) as error:
-        raise MissingFileError(
-            f"{path} is missing and {release.url} cannot be downloaded ({error}); copy the file there from elsewhere"
-        ) from error
-    if (found := content_digest([content])) != release.sha256:
-        raise InvalidFileError(
-            f"{release.url} has {len(content)} bytes with SHA-256 {found}, expected {release.num_bytes} bytes with "
-            f"{release.sha256}; the download was not kept"
-        )
-    write_bytes(path, content)
+    fetch_once(release.url, path, file_digest, release.sha256, release.num_bytes)
     return path

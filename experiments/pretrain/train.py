@@ -6,7 +6,7 @@ Trains the classifier, then everything. The run folder's `backbone.safetensors` 
 """
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,6 +28,7 @@ from experiments.runtime.config.training import ExpressionOptimizerConfig, Model
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
 from experiments.runtime.fit import FitResult, fit_in_stages, load_initial_weights, log_class_counts, weights_digest
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.published_networks import resolve_weights
 from experiments.runtime.reports import figures
 from experiments.runtime.reports.messages import is_rank_zero
 from experiments.runtime.reports.tables import published_if_official, results_table
@@ -71,14 +72,15 @@ class PretrainConfig(RunConfig):
 def pretrain(config: PretrainConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("affectnet", config.data.root)
+    weights = resolve_weights(config.model.weights, config.model.architecture, "model.weights")
     run = Run("pretrain", config, config.data.root)
-    warn_of_drawn_weights(config.model.weights, config.data.root, "model.weights (make: WEIGHTS=)")
+    warn_of_drawn_weights(weights, config.data.root, "model.weights (make: WEIGHTS=)")
     mean, std = input_statistics(config.model.architecture)
     data = build_data(config.data, mean, std, config.seed)
     data.setup()
     log_class_counts(data.expressions, data.class_counts())
 
-    module = build_module(config.model, config.optimizer, data)
+    module = build_module(replace(config.model, weights=weights), config.optimizer, data)
     panels = [WandbPanels(data.expressions, mean, std, run.log_images)] if data.expressions else []
     fit = fit_in_stages(run.fit_settings, module, data, config.stages.build(), module.monitor, panels)
 
@@ -92,9 +94,9 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     run.save_figures(draw_figures(data, fit), showing_images=["worst_mistakes"])
     provenance = {
         "data_root": str(data.root), "data_fingerprint": fingerprint, "official_set": data.is_official,
-        "weights_from_drawn_faces": is_drawn_weights(config.model.weights),
+        "weights_from_drawn_faces": is_drawn_weights(weights),
     }  # fmt: skip
-    if digest := weights_digest(config.model.weights):
+    if digest := weights_digest(weights):
         provenance["weights_sha256"] = digest
     files = (run.folder / "backbone.safetensors", run.folder / "checkpoints" / "best.ckpt")
     metrics = run.finish(fit.metrics, provenance, *files)

@@ -27,6 +27,7 @@ from experiments.runtime.config.options import option
 from experiments.runtime.demo_set import ensure_demo_data
 from experiments.runtime.fit import fit_in_stages, load_initial_weights, weights_digest
 from experiments.runtime.provenance import data_digest
+from experiments.runtime.published_networks import resolve_weights
 from experiments.runtime.reports import figures
 from experiments.runtime.reports.messages import is_rank_zero
 from experiments.runtime.reports.tables import results_table
@@ -62,7 +63,8 @@ class FacesConfig(RunConfig):
     architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
     weights: str = option(
         "none",
-        "initial weights of the encoder: none (random), a state dict or safetensors file, packaged:efficientnet-lite0",
+        "initial weights of the encoder: none (random), a published name (`make models`), a state dict or safetensors "
+        "file, or packaged:efficientnet-lite0",
         path=True,
     )
     epochs: int = option(12, "length of the training in epochs", ge=1)
@@ -75,6 +77,7 @@ class FacesConfig(RunConfig):
 def train_faces(config: FacesConfig) -> dict[str, float]:
     """Run the experiment and return the metrics that it wrote."""
     ensure_demo_data("faces", config.data.root)
+    weights = resolve_weights(config.weights, config.architecture, "weights")
     run = Run("faces", config, config.data.root)
     mean, std = input_statistics(config.architecture)
     data = VGGFace2DataModule(**asdict(config.data), mean=mean, std=std, seed=config.seed)
@@ -87,7 +90,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
     )
 
     module = IdentityModule(config.architecture, len(data.people), data.num_landmarks, config.landmark_weight)
-    load_initial_weights(module.backbone, config.weights)
+    load_initial_weights(module.backbone, weights)
     stage = Stage("faces", config.epochs, config.learning_rate, encoder_frozen=False, schedule="cosine")
     fit = fit_in_stages(run.fit_settings, module, data, [stage], "val/identity_accuracy")
 
@@ -99,7 +102,7 @@ def train_faces(config: FacesConfig) -> dict[str, float]:
         notes = {
             "task": "identity and landmarks", "people": len(data.people), "images": len(data.datasets["train"]),
             "epochs": config.epochs, "seed": config.seed, "landmark_weight": config.landmark_weight,
-            "started_from": weights_digest(config.weights) or "chance",
+            "started_from": weights_digest(weights) or "chance",
             "metrics": fit.metrics,
         }  # fmt: skip
         spec = BackboneSpec(encoder.architecture, config.data.image_size, mean, std, notes=notes)

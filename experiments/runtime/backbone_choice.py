@@ -8,6 +8,7 @@ from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.words_and_recipes import read_saved_text
+from experiments.runtime.published_networks import check_word
 
 BACKBONE_NAME: Final = "backbone.safetensors"
 """Name of the backbone file in a run folder of stage 1."""
@@ -20,8 +21,10 @@ def resolve_backbone(wanted: str) -> str:
         wanted: A backbone file, or the run folder of stage 1 that holds one.
 
     Raises:
+        ConfigError: If it is a word that names neither a file or folder nor a published network.
         MissingFileError: If the run folder holds no backbone; a missing file is reported where it is read.
     """
+    check_word("backbone", wanted)
     path = Path(wanted).resolve()
     if path.is_dir():
         path /= BACKBONE_NAME

@@ -29,6 +29,7 @@ from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import ConfigError, option
 from experiments.runtime.demo_set import ensure_demo_data, is_drawn_weights, warn_of_drawn_weights
 from experiments.runtime.fit import load_initial_weights
+from experiments.runtime.published_networks import resolve_weights
 from experiments.runtime.reports.ablation import AblationRows
 from experiments.runtime.reports.messages import is_rank_zero
 from experiments.runtime.reports.tables import metrics_table
@@ -53,7 +54,8 @@ class AblationConfig(SyntheticConfig):
 
     baseline_weights: str = option(
         "demo_data/face_weights.safetensors",
-        "initial weights of the baseline's encoder, of the backbone's architecture: none (random), or a file",
+        "initial weights of the baseline's encoder, of the backbone's architecture: none (random), a published name "
+        "(`make models`), or a file",
         path=True,
     )
 
@@ -129,9 +131,10 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
     config = replace(config, backbone=resolve_backbone(config.backbone))
     pretrained = load_pretrained(config)
     # Built before anything trains: weights that do not fit would end hours of training.
-    baseline = replace(pretrained, backbone=build_untrained(pretrained.spec, config.baseline_weights, config.seed))
+    weights = resolve_weights(config.baseline_weights, pretrained.spec.architecture, "baseline_weights")
+    baseline = replace(pretrained, backbone=build_untrained(pretrained.spec, weights, config.seed))
     run = Run("synthetic_ablation", config, config.data.root)
-    warn_of_drawn_weights(config.baseline_weights, config.data.root, "baseline_weights")
+    warn_of_drawn_weights(weights, config.data.root, "baseline_weights")
     rows = AblationRows(run.folder / "ablation.csv", COLUMNS)
     faces = SameFaces(run.folder, config.trainer)
     for variant in VARIANTS:
@@ -153,7 +156,7 @@ def ablate(config: AblationConfig) -> pd.DataFrame:
     provenance = {
         "backbone_sha256": file_digest(pretrained.path), "data_root": str(config.data.root),
         "official_set": data.is_official, "blend_folds": folds,
-        "baseline_weights_from_drawn_faces": is_drawn_weights(config.baseline_weights), **faces.provenance,
+        "baseline_weights_from_drawn_faces": is_drawn_weights(weights), **faces.provenance,
     }  # fmt: skip
     run.finish(metrics | faces.report(), provenance)
     _log.info(terminal_table(table, folds))

@@ -38,6 +38,7 @@ from datamodules.synthetic_faces import (
     read_test_list,
     read_truth,
 )
+from experiments.runtime.backbone_choice import resolve_backbone
 from experiments.runtime.command_line import run_on_finished_run
 from experiments.runtime.config.load import TrainerConfig
 from experiments.runtime.config.options import ConfigError, option
@@ -181,7 +182,8 @@ def find_pretrained(config: SubmitConfig, blend: Blend) -> Path:
     Raises:
         ConfigError: If neither is that network.
     """
-    for path in (Path(blend.pretrained), Path(config.backbone)):
+    for wanted in (blend.pretrained, config.backbone):
+        path = Path(resolve_backbone(wanted))
         if path.is_file() and file_digest(path) == blend.pretrained_sha256:
             return path
     raise ConfigError(

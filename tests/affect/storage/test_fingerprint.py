@@ -11,6 +11,7 @@ from affect.storage.fingerprint import (
     content_digest,
     file_digest,
     frame_states_digest,
+    git_digest,
     sizes_digest,
     source_states,
     states_digest,
@@ -26,6 +27,15 @@ def test_a_files_digest_is_the_sha256_of_its_content(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "a") == sha256(b"abc" * 100_000)
     with pytest.raises(FileNotFoundError):
         file_digest(tmp_path / "b")
+
+
+def test_gits_digest_of_a_file_is_what_git_gives(tmp_path: Path) -> None:
+    for content, digest in (  # from `git hash-object`
+        (b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+        (b"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a"),
+    ):
+        (tmp_path / "a").write_bytes(content)
+        assert git_digest(tmp_path / "a") == digest
 
 
 def test_parts_are_joined() -> None:
