@@ -21,7 +21,7 @@ from affect.networks.published_files import CACHE_VARIABLE, cache_folder, publis
 from affect.storage.fingerprint import git_digest
 from experiments.runtime.command_line import run_experiment
 from experiments.runtime.config.options import option
-from experiments.runtime.published_networks import fetch
+from experiments.runtime.published_networks import fetch, import_published
 
 _log = logging.getLogger("experiments.models")
 
@@ -42,7 +42,7 @@ def models(config: ModelsConfig) -> None:
     """
     if config.fetch is not None:
         for name in PUBLISHED if config.fetch == "all" else [config.fetch]:
-            fetch(name)
+            import_published(name, "fetch") if PUBLISHED[name].outputs else fetch(name)
     _log.info(published_table())
     for name, network in PUBLISHED.items():
         if network.remark:

@@ -9,10 +9,13 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["MT_EMOTIEFFNET_MIRROR"] = "http://127.0.0.1:9"  # published networks are not fetched in tests
 
 import csv
+import hashlib
+import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -134,6 +137,25 @@ def file_server() -> Iterator[FileServer]:
     server = FileServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def publish(file_server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that publishes what torch.save writes under a published name; the cache is empty."""
+    from affect.networks.published import PUBLISHED
+
+    monkeypatch.setenv("MT_EMOTIEFFNET_CACHE", str(tmp_path / "user cache"))
+    monkeypatch.setenv("MT_EMOTIEFFNET_MIRROR", file_server.url)
+
+    def put(name: str, content: Any, **changes: Any) -> None:
+        file = io.BytesIO()
+        torch.save(content, file)
+        blob = file.getvalue()
+        digest = hashlib.sha1(f"blob {len(blob)}\0".encode() + blob).hexdigest()
+        monkeypatch.setitem(PUBLISHED, name, replace(PUBLISHED[name], git_digest=digest, **changes))
+        file_server.answers[PUBLISHED[name].path] = blob
+
+    return put
 
 
 @pytest.fixture

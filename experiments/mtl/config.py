@@ -194,7 +194,9 @@ class StreamConfig:
 class MtlConfig(RunConfig):
     """Options of the experiment."""
 
-    backbone: str = option(DEFAULT_BACKBONE, "file of the network that computes the features, from stage 1", path=True)
+    backbone: str = option(
+        DEFAULT_BACKBONE, "network that computes the features: a file or run of stage 1, or a published name", path=True
+    )
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)

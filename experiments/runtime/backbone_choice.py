@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from affect.errors import MissingFileError
+from affect.networks.published import PUBLISHED
 from affect.storage.fingerprint import file_digest
 from affect.storage.json_file import read_json
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.config.words_and_recipes import read_saved_text
-from experiments.runtime.published_networks import check_word
+from experiments.runtime.published_networks import check_word, import_published
 
 BACKBONE_NAME: Final = "backbone.safetensors"
 """Name of the backbone file in a run folder of stage 1."""
@@ -18,12 +19,17 @@ def resolve_backbone(wanted: str) -> str:
     """Return the path of the backbone file that an option names, without symbolic links, since `latest` moves on.
 
     Args:
-        wanted: A backbone file, or the run folder of stage 1 that holds one.
+        wanted: A published name, a backbone file, or the run folder of stage 1 that holds one. A file that is called
+            like a published network is named with its folder: `./enet_b2_8`.
 
     Raises:
-        ConfigError: If it is a word that names neither a file or folder nor a published network.
+        ConfigError: If it is a word that names neither a file or folder nor a published network with outputs.
+        DownloadError: If a published network cannot be fetched.
+        InvalidFileError: If a published network's file is not the published one.
         MissingFileError: If the run folder holds no backbone; a missing file is reported where it is read.
     """
+    if wanted in PUBLISHED:
+        return str(import_published(wanted, "backbone"))
     check_word("backbone", wanted)
     path = Path(wanted).resolve()
     if path.is_dir():

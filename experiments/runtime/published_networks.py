@@ -6,7 +6,7 @@ from pathlib import Path
 
 from affect.networks.backbone import resolve_architecture
 from affect.networks.published import PUBLISHED
-from affect.networks.published_files import address, fetch_published
+from affect.networks.published_files import address, fetch_published, published_backbone
 from affect.storage.download import DownloadError
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.reports.transfer_progress import TransferProgress
@@ -22,6 +22,34 @@ def fetch(name: str) -> Path:
     network = PUBLISHED[name]
     with TransferProgress(name, address(network)) as on_progress:
         return fetch_published(network, on_progress)
+
+
+def import_published(name: str, key: str) -> Path:
+    """Return the path of a published network's backbone file, fetching and importing it if the cache lacks it.
+
+    Args:
+        name: Its published name.
+        key: The option that names it, for messages.
+
+    Raises:
+        ConfigError: If it has no outputs.
+        DownloadError: If the file cannot be fetched; the message says which options need no network.
+        InvalidFileError: If the file has another digest than the published one, or holds another network.
+    """
+    network = PUBLISHED[name]
+    if not network.outputs:
+        raise ConfigError(
+            f"{key}={name} has features of face identities and no outputs; stage 1 starts from it: "
+            f"`make pretrain WEIGHTS={name}`"
+        )
+    try:
+        with TransferProgress(name, address(network)) as on_progress:
+            return published_backbone(network, on_progress)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{key}={name}: {error}. Without a network, {key}= takes the backbone file or the run folder of a run of "
+            "stage 1 (`make pretrain`), or what `make import` makes of a network's file"
+        ) from error
 
 
 def resolve_weights(wanted: str, architecture: str, key: str) -> str:
@@ -49,7 +77,8 @@ def resolve_weights(wanted: str, architecture: str, key: str) -> str:
     except DownloadError as error:
         raise DownloadError(
             f"{key}={wanted}: {error}. Without a network, {key}= takes a weights file, "
-            "demo_data/face_weights.safetensors (learnt from drawn faces) or none (random weights)"
+            "packaged:efficientnet-lite0 (of tf_efficientnet_lite0), demo_data/face_weights.safetensors (learnt from "
+            "drawn faces), or none (random weights)"
         ) from error
 
 

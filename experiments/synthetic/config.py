@@ -86,7 +86,7 @@ class SyntheticConfig(RunConfig):
 
     backbone: str = option(
         "runs/pretrain/latest/backbone.safetensors",
-        "file of the pre-trained network, from stage 1",
+        "pre-trained network: a file or run of stage 1, or a published name",
         path=True,
     )
     data: DataConfig = field(default_factory=DataConfig)

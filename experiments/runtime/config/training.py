@@ -14,8 +14,8 @@ class ModelConfig:
     architecture: str = option(DEFAULT_ARCHITECTURE, "name of the network in timm")
     weights: str = option(
         "none",
-        "initial weights of the encoder: none (random), hub (timm's), a published name (`make models`), a weights file, "
-        "or packaged:efficientnet-lite0 (ImageNet's, of tf_efficientnet_lite0, without network)",
+        "initial weights of the encoder: none (random), hub (timm's), a published name (`make models`), a weights "
+        "file, or packaged:efficientnet-lite0 (ImageNet's, of tf_efficientnet_lite0, without network)",
         path=True,
     )
 

@@ -1,21 +1,24 @@
 """Weights by their published name: fetched with a line in the log, or refused with advice."""
 
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 
+from affect.errors import UserError
 from affect.networks.backbone_file import load_backbone
 from affect.networks.published import PUBLISHED
 from affect.networks.published_files import published_path
 from affect.storage.download import DownloadError
+from experiments.mtl.config import MtlConfig
+from experiments.mtl.train import mtl
+from experiments.runtime.backbone_choice import find_backbone, resolve_backbone
+from experiments.runtime.config.load import load_config
 from experiments.runtime.config.options import ConfigError
 from experiments.runtime.published_networks import resolve_weights
 from tests.file_server import FileServer
@@ -24,21 +27,11 @@ B0 = "tf_efficientnet_b0.ns_jft_in1k"
 
 
 @pytest.fixture
-def identities(
-    file_server: FileServer, tiny_architecture: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> torch.nn.Module:
-    """A tiny network with a classifier of people, published as `vggface2`; the cache is empty."""
+def identities(publish: Callable[..., None], tiny_architecture: str) -> torch.nn.Module:
+    """A tiny network with a classifier of people, its state dict published as `vggface2`."""
     torch.manual_seed(5)
     network = timm.create_model(tiny_architecture, num_classes=7)
-    file = io.BytesIO()
-    torch.save(network.state_dict(), file)
-    content = file.getvalue()
-    digest = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-    published = replace(PUBLISHED["vggface2"], architecture=tiny_architecture, git_digest=digest)
-    monkeypatch.setitem(PUBLISHED, "vggface2", published)
-    monkeypatch.setenv("MT_EMOTIEFFNET_CACHE", str(tmp_path / "user cache"))
-    monkeypatch.setenv("MT_EMOTIEFFNET_MIRROR", file_server.url)
-    file_server.answers[published.path] = content
+    publish("vggface2", network.state_dict(), architecture=tiny_architecture)
     return network
 
 
@@ -77,8 +70,8 @@ def test_without_a_network_the_ways_out_are_named(tmp_path: Path, monkeypatch: p
         resolve_weights("vggface2", B0, "model.weights")
     message = str(error.value)
     assert message.startswith(f"model.weights=vggface2: {tmp_path}/published/state_vggface2_enet0_new.pt is missing")
-    assert "model.weights= takes a weights file, demo_data/face_weights.safetensors (learnt from drawn" in message
-    assert "none (random weights)" in message
+    assert "model.weights= takes a weights file, packaged:efficientnet-lite0" in message
+    assert "demo_data/face_weights.safetensors (learnt from drawn faces), or none (random weights)" in message
 
 
 def test_weights_of_another_architecture_are_refused_before_they_are_fetched() -> None:
@@ -105,3 +98,78 @@ def test_a_broken_transfer_is_not_reported_as_done(
     with pytest.raises(DownloadError, match="404"):
         resolve_weights("vggface2", tiny_architecture, "model.weights")
     assert "MB/s" not in caplog.text
+
+
+@pytest.fixture
+def whole_network(publish: Callable[..., None], tiny_architecture: str) -> Callable[[str, int], torch.nn.Module]:
+    """Return a function that publishes a tiny network as whole pickle, as the published ones are."""
+
+    def make(name: str, num_outputs: int) -> torch.nn.Module:
+        torch.manual_seed(num_outputs)
+        network = timm.create_model(tiny_architecture, num_classes=num_outputs)
+        publish(name, network, architecture=tiny_architecture, image_size=32)
+        return network.eval()
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "num_outputs"), [("enet_b0_8_va_mtl", 10), ("enet_b2_7", 7)])
+def test_a_backbone_by_name_computes_what_the_published_network_does(
+    whole_network: Callable[[str, int], torch.nn.Module], file_server: FileServer, name: str, num_outputs: int
+) -> None:
+    published = whole_network(name, num_outputs)
+    path = resolve_backbone(name)
+    backbone, spec = load_backbone(path)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(images), published(images), atol=1e-5, rtol=0)
+    assert spec.outputs == PUBLISHED[name].outputs
+    assert spec.expressions == PUBLISHED[name].expressions
+    assert (spec.image_size, spec.mean, spec.std) == (32, *PUBLISHED[name].statistics)
+    assert "Apache-2.0" in spec.notes["licence"]
+    assert "raw.githubusercontent.com" in spec.notes["published_at"], "the address, not that of a mirror"
+
+    content = Path(path).read_bytes()
+    assert resolve_backbone(name) == path
+    Path(path).write_bytes(content[:-1] + b"x")
+    assert resolve_backbone(name) == path
+    assert Path(path).read_bytes() == content, "what is made from the file is made again, with the same bytes"
+    assert len(file_server.requests) == 1
+
+
+def test_a_network_without_outputs_is_no_backbone() -> None:
+    with pytest.raises(ConfigError, match="no outputs; stage 1 starts from it: `make pretrain WEIGHTS=vggface2`"):
+        resolve_backbone("vggface2")
+
+
+def test_without_a_network_the_ways_to_a_backbone_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MT_EMOTIEFFNET_CACHE", str(tmp_path))
+    with pytest.raises(DownloadError, match=r"^backbone=enet_b2_8: .*/enet_b2_8\.pt is missing .*make import"):
+        resolve_backbone("enet_b2_8")
+    with pytest.raises(ConfigError, match=r"backbone=enet_b2: .*no published network.*nearest names are enet_b2_[78]"):
+        resolve_backbone("enet_b2")
+
+
+def test_a_published_file_that_holds_another_network_is_refused(
+    publish: Callable[..., None], tiny_architecture: str
+) -> None:
+    publish("enet_b2_8", timm.create_model(tiny_architecture, num_classes=5), architecture=tiny_architecture)
+    with pytest.raises(UserError, match="5 outputs, but 8 are named"):
+        resolve_backbone("enet_b2_8")
+
+
+@pytest.mark.parametrize(("name", "num_outputs"), [("enet_b0_8_va_mtl", 10), ("enet_b2_7", 7)])
+def test_stage_2_takes_a_published_network(
+    whole_network: Callable[[str, int], torch.nn.Module], words: Callable[..., list[str]], tmp_path: Path, name: str,
+    num_outputs: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("experiments.mtl.train.draw_figures", lambda *arguments: {})
+    whole_network(name, num_outputs)
+    more = "heads.epochs.expression=1", "heads.epochs.valence_arousal=1", "heads.epochs.action_units=1"
+    metrics = mtl(load_config(MtlConfig, "mtl", words(f"backbone={name}", *more), "demo"))
+    assert "val/mtl_score" in metrics
+    run = tmp_path / "runs" / "mtl" / "latest"
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["backbone"] == resolve_backbone(name)
+    digest = provenance["backbone_sha256"]
+    assert find_backbone(name, digest, run) == resolve_backbone(name), "a run is found again by the name"

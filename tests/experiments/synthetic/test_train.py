@@ -3,12 +3,14 @@
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -96,6 +98,19 @@ def test_the_pretrained_part_is_the_six_logits_by_name(folder: Path) -> None:
     image = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)["image"]
     expected = backbone(image)[:, [0, 2, 3, 4, 6, 7]]  # Anger, Disgust, Fear, Happiness, Sadness, Surprise
     np.testing.assert_allclose(module(image).detach(), expected.detach(), atol=1e-5)
+
+
+def test_a_published_network_without_contempt_is_blended(
+    publish: Callable[..., None], folder: Path, tmp_path: Path
+) -> None:
+    architecture = "test_efficientnet.r160_in1k"
+    publish("enet_b2_7", timm.create_model(architecture, num_classes=7), architecture=architecture, image_size=32)
+    more = "backbone=enet_b2_7", f"output_dir={tmp_path}", "preparation.method=none"
+    metrics = synthetic(load_config(SyntheticConfig, "synthetic", words(folder, *more), "demo"))
+    assert {f"val/expression_f1@{part}" for part in PARTS} <= set(metrics)
+    run = tmp_path / "synthetic" / "latest"
+    path = submit(submission(run, f"data.root={folder / 'set'}", f"output_dir={tmp_path}"))
+    assert len(labels(path)) == len(read_test_list(folder / "set" / TEST_LIST))
 
 
 def submission(run: Path, *more: str) -> SubmitConfig:
