@@ -215,6 +215,7 @@ def _fetch(url: str, path: Path, digest: str) -> None:
     fetch_once(url, path, file_digest, digest, LIMIT)
 
 
+@pytest.mark.slow
 def test_processes_that_ask_at_once_share_one_transfer(file_server: FileServer, tmp_path: Path, digest: str) -> None:
     def slow(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.3)
