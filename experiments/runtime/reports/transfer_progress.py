@@ -26,7 +26,7 @@ class TransferProgress:
         self._what = what
         self._source = source
         self._bar: Progress | None = None
-        self._start = 0.0
+        self._start = self._last = 0.0
         self._done = 0
 
     def __call__(self, done: int, total: int | None) -> None:
@@ -38,10 +38,11 @@ class TransferProgress:
             columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
             self._bar = Progress(
                 *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True,
-                disable=QUIET in sys.argv or not is_rank_zero(),
+                disable=QUIET in sys.argv or not is_rank_zero() or not sys.stderr.isatty(),
             )  # fmt: skip
             self._bar.add_task(self._what, total=total)
             self._bar.start()
+        self._last = time.monotonic()  # what is done with the file afterwards does not count
         self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
     def __enter__(self) -> "TransferProgress":
@@ -53,6 +54,6 @@ class TransferProgress:
         if self._bar is not None:
             self._bar.stop()
             if error is None:
-                seconds = max(time.monotonic() - self._start, 1e-3)
+                seconds = max(self._last - self._start, 1e-3)
                 megabytes = self._done / 1e6
                 _log.info("%s: %.1f MB in %.1f s (%.1f MB/s)", self._what, megabytes, seconds, megabytes / seconds)
