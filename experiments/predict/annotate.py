@@ -1,10 +1,10 @@
 """Pictures and videos with the boxes and predictions drawn into them."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import av
 import av.error
@@ -32,6 +32,8 @@ _FONT: Final = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"
 def draw_faces(image: NDArray[np.uint8], rows: pd.DataFrame) -> NDArray[np.uint8]:
     """Draw box, person, expression, valence and arousal, and active units of each face.
 
+    A caption stands below its face, or above or beside it where it would cover less of other faces and captions.
+
     Args:
         image: RGB, shape (H, W, 3).
         rows: The picture's rows of the final table.
@@ -41,24 +43,57 @@ def draw_faces(image: NDArray[np.uint8], rows: pd.DataFrame) -> NDArray[np.uint8
     """
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
-    size = max(11, round(min(image.shape[:2]) / 32))
+    faces = rows[rows["person"].notna()].to_dict("records")
+    boxes = [_Box(*(int(row[name]) for name in ("left", "top", "width", "height"))) for row in faces]
+    largest = min(image.shape[:2]) / 32
+    size = round(max(11, min([largest, *(box.width / 7 for box in boxes)])))
     font = ImageFont.truetype(str(_FONT), size)
-    for row in rows[rows["person"].notna()].to_dict("records"):
-        colour = _COLOURS[(int(row["person"]) - 1) % len(_COLOURS)]
-        left, top, width, height = (int(row[name]) for name in ("left", "top", "width", "height"))
-        pen.rectangle((left, top, left + width - 1, top + height - 1), outline=colour, width=max(1, size // 6))
+    captions: list[_Box] = []
+    for row, box in zip(faces, boxes, strict=True):
+        colour = _colour(row)
+        corner = (box.left + box.width - 1, box.top + box.height - 1)
+        pen.rectangle((box.left, box.top, *corner), outline=colour, width=max(1, size // 6))
         lines = caption(row)
-        text_width = max(pen.textlength(line, font) for line in lines) + size // 2
-        text_height = round(1.25 * size * len(lines)) + size // 4
-        below = top + height
-        # Below the box if there is room, otherwise above, and never outside the picture.
-        y = below if below + text_height <= image.shape[0] or top < text_height else top - text_height
-        x = max(0, min(left, image.shape[1] - round(text_width)))
-        y = max(0, min(y, image.shape[0] - text_height))
-        pen.rectangle((x, y, x + text_width, y + text_height), fill=colour)
-        for index, line in enumerate(lines):
-            pen.text((x + size // 4, y + size // 8 + round(1.25 * size * index)), line, "white", font)
+        width = round(max(pen.textlength(line, font) for line in lines)) + size // 2
+        height = round(1.25 * size * len(lines)) + size // 4
+        occupied = [other for other in boxes if other is not box] + captions
+        captions.append(_place(box, width, height, occupied, image.shape))
+    for row, place in zip(faces, captions, strict=True):
+        pen.rectangle((place.left, place.top, place.left + place.width, place.top + place.height), fill=_colour(row))
+        for index, line in enumerate(caption(row)):
+            pen.text((place.left + size // 4, place.top + size // 8 + round(1.25 * size * index)), line, "white", font)
     return np.asarray(picture)
+
+
+class _Box(NamedTuple):
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def overlap(self, other: "_Box") -> int:
+        """Return the pixels that both cover."""
+        width = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
+        height = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
+        return max(width, 0) * max(height, 0)
+
+
+def _colour(row: Mapping[Any, Any]) -> tuple[int, int, int]:
+    return _COLOURS[(int(row["person"]) - 1) % len(_COLOURS)]
+
+
+def _place(box: _Box, width: int, height: int, occupied: Sequence[_Box], shape: tuple[int, ...]) -> _Box:
+    """Choose the place of a caption within the picture that covers least of its face and of what is occupied."""
+    beside = box.top + box.height - height
+    corners = (
+        (box.left, box.top + box.height), (box.left, box.top - height),
+        (box.left + box.width, beside), (box.left - width, beside),
+    )  # fmt: skip
+    places = [
+        _Box(max(0, min(left, shape[1] - width)), max(0, min(top, shape[0] - height)), width, height)
+        for left, top in corners
+    ]
+    return min(places, key=lambda place: sum(place.overlap(other) for other in (box, *occupied)))
 
 
 def caption(row: Mapping[Any, Any]) -> list[str]:
