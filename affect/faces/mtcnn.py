@@ -7,6 +7,7 @@ pictures by itself, and a picture's faces do not depend on the batch.
 
 import importlib
 import importlib.util
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,10 +125,18 @@ def _load_networks() -> list[nn.Module]:
 
 def _single_threaded(num_threads: int) -> ThreadPoolExecutor:
     """Make a pool in whose threads PyTorch computes with one thread each; elsewhere nothing changes."""
+
+    def begin() -> None:
+        torch.get_num_threads()  # PyTorch settles a thread's number when first asked: before it is set here
+        torch.set_num_threads(1)
+
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(num_threads, "mtcnn", initializer=lambda: torch.set_num_threads(1))
-    pool.submit(lambda: None).result()
-    torch.set_num_threads(before)
+    pool = ThreadPoolExecutor(num_threads, "mtcnn", initializer=begin)
+    everyone = threading.Barrier(num_threads + 1)
+    for _ in range(num_threads):
+        pool.submit(everyone.wait)
+    everyone.wait()
+    torch.set_num_threads(before)  # the number is also the default of threads that are started later
     return pool
 
 

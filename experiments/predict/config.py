@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 from affect.faces.tracking import TrackingRules
+from affect.networks.engines import ENGINES, PRECISIONS
 from experiments.runtime.config.options import REQUIRED, option
 
 
@@ -23,14 +24,39 @@ class TrackingConfig:
     """Which faces of a video are one person's."""
 
     min_overlap: float = option(0.3, "least intersection over union with a person's last box", ge=0, le=1)
-    max_gap: int = option(15, "number of frames for which a person may be missed and is still found by overlap", ge=0)
-    different: float = option(0.5, "cosine of features below which overlapping faces are two persons'", ge=-1, le=1)
-    same: float = option(0.8, "cosine of features from which a face is a person's wherever it is", ge=-1, le=1)
+    max_gap: int = option(
+        15, "number of frames for which a person may be missed and is still found by overlap", ge=0, le=100_000
+    )
+    same: float = option(
+        3.0, "largest distance in appearance, as a multiple of the usual one between overlapping faces", ge=0, le=1000
+    )
+    cut: float = option(
+        20.0, "mean difference of two frames, in grey levels, from which the scene is another", ge=0, le=256
+    )
     remembered: int = option(100, "largest number of persons that are remembered", ge=1, le=10_000)
 
     def rules(self) -> TrackingRules:
         """Return the tracker's rules."""
         return TrackingRules(**asdict(self))
+
+
+@dataclass
+class NetworkConfig:
+    """Where and by what the networks are computed."""
+
+    device: str = option(
+        "auto", "kind of processor that computes; auto: a GPU if there is one", choices=("auto", "cpu", "cuda")
+    )
+    engine: str = option(
+        "auto",
+        "program that runs the encoder on a CPU: torch (PyTorch), onnx (ONNX Runtime) or openvino; auto: the fastest "
+        "that is installed and agrees with PyTorch to 1e-4, for few images torch",
+        choices=("auto", *ENGINES),
+    )
+    precision: str = option(
+        "float32", "number format of the encoder on a CPU; bfloat16 changes features by about 1 %", choices=PRECISIONS
+    )
+    cache_dir: str = option(".cache/features/onnx", "folder of exported encoders", path=True)
 
 
 @dataclass
@@ -57,9 +83,7 @@ class PredictConfig:
     )
     faces: FacesConfig = field(default_factory=FacesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    device: str = option(
-        "auto", "kind of processor that computes; auto: a GPU if there is one", choices=("auto", "cpu", "cuda")
-    )
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     num_threads: int | None = option(None, "number of CPU threads; null: PyTorch's choice", ge=1, le=1024)
     progress_bar: bool = option(True, "show a progress bar with frames per second and time left")
     output_dir: str = option("runs", "folder in which run folders are created", path=True)

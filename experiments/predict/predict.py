@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +27,12 @@ from experiments.predict.config import PredictConfig
 from experiments.predict.figures import draw_people
 from experiments.predict.progress import frame_progress
 from experiments.predict.recognizer import Recognizer
-from experiments.predict.rows import Parts, Progress, rows_of
+from experiments.predict.rows import Parts, Progress, Rows
 from experiments.predict.run import PredictionRun
 from experiments.predict.sources import open_source
 from experiments.predict.tables import treated, write_tables
 from experiments.runtime.command_line import run_experiment
+from experiments.runtime.demo_set import warn_of_drawn_backbone
 from experiments.runtime.reports.figures import save_figure
 
 _log = logging.getLogger(__name__)
@@ -46,14 +47,11 @@ BATCH: Final = 16
 def predict(config: PredictConfig) -> Path:
     """Run the command and return the run folder."""
     source = open_source(config.source)
-    recognizer = Recognizer.load(
-        config.backbone, config.heads, min_face=config.faces.min_face, min_confidence=config.faces.min_confidence,
-        margin=config.faces.margin, square=config.faces.square, device=config.device,
-    )  # fmt: skip
     run = PredictionRun(config)
     if run.was_finished:
         _log.info("%s has finished", run.folder)
         return run.folder
+    recognizer = load_recognizer(config, source)
     parts = Parts(run.folder / "parts")
     progress = read_source(source, recognizer, Tracker(config.tracking.rules()), parts, config)
 
@@ -69,6 +67,19 @@ def predict(config: PredictConfig) -> Path:
     run.finish(inputs, summary, progress.damage)
     _log.info("%d frames, %d faces, %d people: %s", *summary.values(), run.folder / "faces.csv")
     return run.folder
+
+
+def load_recognizer(config: PredictConfig, source: FrameSource) -> Recognizer:
+    """Load the networks, in an engine that pays for the number of pictures."""
+    count = total_frames(source, config.every)
+    network = config.network
+    recognizer = Recognizer.load(
+        config.backbone, config.heads, **asdict(config.faces), device=network.device, engine=network.engine,
+        precision=network.precision, cache_dir=network.cache_dir, num_images=count, on_message=_log.info,
+    )  # fmt: skip
+    _log.info("engine %s in %s on %s", recognizer.engine.name, network.precision, recognizer.device)
+    warn_of_drawn_backbone(recognizer.path, recognizer.spec.notes.get("recipe"), config.source)
+    return recognizer
 
 
 def read_source(
@@ -88,18 +99,17 @@ def read_source(
         frame_progress("reading", total_frames(source, config.every), count, config.progress_bar) as advance,
     ):
         for chunk in chunks(frames):
-            rows = []
+            rows = Rows(recognizer.labels)
             for batch in batches(chunk):
                 for frame, faces in zip(batch, recognizer.recognize([frame.image for frame in batch]), strict=True):
                     person = faces.boxes[:, 0].argsort().argsort() + 1  # of a photograph: from left to right
                     if source.moves:
-                        person = tracker.update(frame.number, faces.boxes, faces.features)
-                    rows.append(rows_of(frame, faces, person, recognizer.labels))
-                    position = frame.position + 1
-                count += len(batch)
+                        person = tracker.update(count, frame.image, faces.boxes, faces.features)
+                    rows.add(frame, faces, person)
+                    position, count = frame.position + 1, count + 1
                 advance(len(batch))
             progress = Progress(position, count, (*earlier, *source.damage), tracker.state())
-            parts.add(pd.concat(rows), progress)
+            parts.add(rows.table(), progress)
     return replace(progress, damage=(*earlier, *source.damage))
 
 

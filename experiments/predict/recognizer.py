@@ -24,8 +24,7 @@ from affect.faces.detection import Detector
 from affect.faces.mtcnn import MtcnnDetector
 from affect.networks.backbone import Backbone, channels_last
 from affect.networks.backbone_file import BackboneSpec, load_backbone
-from affect.networks.batch_norm_folding import fold_batch_norm
-from affect.networks.batch_slices import in_slices
+from affect.networks.engines import Engine, open_engine
 from affect.networks.head_file import load_heads
 from affect.networks.heads import HeadNetwork
 from affect.tasks import TASKS, predictions
@@ -44,23 +43,26 @@ class Recognizer:
     """Find the faces of pictures and predict what they show.
 
     Args:
-        backbone: Network from crops to features and outputs; on a CPU it is copied and rebuilt to be faster.
+        backbone: Network from crops to features and outputs, moved to the device of its engine.
+        engine: Runs its encoder.
         spec: Its inputs and outputs, by which it is used: any names of expressions will do.
         detector: Finds the faces.
         heads: Heads of stage 2 on the backbone; they replace its outputs and add action units.
         calibrator: Smoothing, bias and thresholds for the heads' predictions.
         margin: Added to the detected box on each side, as a share of its side.
         square: Widen the box to a square, as AffectNet's are.
-        device: Where the networks compute.
+        path: File of the backbone, for the record.
 
     Attributes:
         labels: Names of the columns of each task's predictions.
         calibrator: As given; without heads it changes nothing.
+        device: Where the networks compute.
     """
 
     def __init__(
         self,
         backbone: Backbone,
+        engine: Engine,
         spec: BackboneSpec,
         detector: Detector,
         heads: HeadNetwork | None = None,
@@ -68,17 +70,16 @@ class Recognizer:
         *,
         margin: float = 0.0,
         square: bool = True,
-        device: str = "cpu",
+        path: str = "",
     ) -> None:
-        self.spec = spec
+        self.engine, self.spec, self.path = engine, spec, path
         self.detector = detector
         self.calibrator = calibrator or Calibrator()
         self.labels: Mapping[str, tuple[str, ...]] = _labels(spec, heads)
         self.margin, self.square = margin, square
-        self.device = torch.device(device)
-        self._backbone = channels_last(backbone.eval().requires_grad_(False)).to(self.device)
+        self.device = next(backbone.parameters()).device
+        self._backbone = backbone
         self._heads = heads.eval().requires_grad_(False).to(self.device) if heads else None
-        self._encode = self._encoder()
         self._normalise = DeviceTransform(spec.mean, spec.std)
 
     @classmethod
@@ -92,6 +93,11 @@ class Recognizer:
         margin: float = 0.0,
         square: bool = True,
         device: str = "auto",
+        engine: str = "torch",
+        precision: str = "float32",
+        cache_dir: str = ".cache/features/onnx",
+        num_images: int | None = None,
+        on_message: Callable[[str], None] = lambda message: None,
     ) -> "Recognizer":
         """Load networks from their files.
 
@@ -104,6 +110,11 @@ class Recognizer:
             margin: As of the class.
             square: As of the class.
             device: `cpu`, `cuda`, or `auto`: a GPU if there is one.
+            engine: As in `open_engine`; engines other than `torch` write an exported encoder to `cache_dir`.
+            precision: As in `open_engine`.
+            cache_dir: As in `open_engine`.
+            num_images: As in `open_engine`.
+            on_message: As in `open_engine`.
 
         Raises:
             MissingFileError: If a file, or the detector's package, is missing.
@@ -120,7 +131,10 @@ class Recognizer:
         chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         detector = MtcnnDetector(min_face, min_confidence, chosen)
         path = resolve_backbone(backbone or LATEST)
-        return cls(*load_backbone(path), detector, network, calibrator, margin=margin, square=square, device=chosen)
+        loaded, spec = load_backbone(path)
+        loaded = channels_last(loaded.requires_grad_(False)).to(chosen)
+        opened = open_engine(loaded, spec.image_size, cache_dir, engine, precision, num_images, on_message)
+        return cls(loaded, opened, spec, detector, network, calibrator, margin=margin, square=square, path=path)
 
     def __call__(self, image: NDArray[np.uint8] | str | Path) -> list[Face]:
         """Find and judge the faces of one picture.
@@ -171,7 +185,7 @@ class Recognizer:
             empty = np.empty((0, self._backbone.num_features), np.float32)
             return empty, {task: np.empty((0, width), np.float32) for task, width in widths.items()}
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)
-        features = self._encode(self._normalise(pixels)).float()
+        features = self.engine(self._normalise(pixels))
         outputs = self._backbone.classifier(features)
         preds = (
             predictions(self._heads(torch.cat([features, outputs], 1)))
@@ -179,13 +193,6 @@ class Recognizer:
             else _outputs_by_task(outputs, len(self.spec.expressions))
         )
         return features.cpu().numpy(), {task: preds[task].float().cpu().numpy() for task in self.labels}
-
-    def _encoder(self) -> Callable[[Tensor], Tensor]:
-        if self.device.type != "cpu":
-            return self._backbone.forward_features
-        size = self.spec.image_size
-        example = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        return in_slices(fold_batch_norm(self._backbone.encoder, example))
 
     def _face(self, faces: Faces, treated: Predictions, row: int) -> Face:
         named = {

@@ -22,33 +22,45 @@ from experiments.predict.faces import Faces
 
 Labels = Mapping[str, Sequence[str]]
 BOX: Final = ("left", "top", "width", "height")
-_SEPARATOR: Final = "/"
+_NOBODY: Final = -1
 
 
-def rows_of(frame: Frame, faces: Faces, person: NDArray[np.int64], labels: Labels) -> pd.DataFrame:
-    """Make a row per face of a picture; one without values if it has none.
+class Rows:
+    """Gathers the rows of pictures: one per face, and one without values for a picture without faces.
 
-    Returns:
-        `file`, `position`, `frame`, `seconds`, `person`, the box, `confidence`, and `task/name` of each prediction.
+    Args:
+        labels: Names of each task's columns.
     """
-    columns: dict[str, Any] = {"person": person, **dict(zip(BOX, faces.crops.T, strict=True))}
-    columns["confidence"] = faces.confidence
-    for task, names in labels.items():
-        columns |= {f"{task}{_SEPARATOR}{name}": faces.predictions[task][:, place] for place, name in enumerate(names)}
-    if not len(faces):
-        columns = {name: [np.nan] for name in columns}
-    rows = pd.DataFrame(columns)
-    integers = dict.fromkeys(("person", *BOX), "Int64")
-    rows = rows.astype({**integers, **dict.fromkeys([n for n in columns if n not in integers], "float32")})
-    place: dict[str, Any] = {
-        "file": frame.file,
-        "position": frame.position,
-        "frame": frame.number,
-        "seconds": frame.seconds,
-    }
-    for index, (name, value) in enumerate(place.items()):
-        rows.insert(index, name, value)
-    return rows
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self._places: list[tuple[str, int, int, float]] = []
+        self._faces: list[NDArray] = []
+        self._persons: list[NDArray] = []
+
+    def add(self, frame: Frame, faces: Faces, person: NDArray[np.int64]) -> None:
+        """Add a picture, with the number of each face's person."""
+        count = max(1, len(faces))
+        self._places += [(frame.file, frame.position, frame.number, frame.seconds)] * count
+        parts = [faces.confidence[:, None], *(faces.predictions[task] for task in self.labels)]
+        values = np.hstack(parts) if len(faces) else np.full((1, sum(part.shape[1] for part in parts)), np.nan)
+        self._faces.append(values.astype(np.float32))
+        self._persons.append(
+            np.column_stack([person, faces.crops]) if len(faces) else np.full((1, 1 + len(BOX)), _NOBODY)
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows.
+
+        Returns:
+            `file`, `position`, `frame`, `seconds`, `person`, the box, `confidence`, and `task/name` of each prediction.
+        """
+        place = pd.DataFrame(self._places, columns=["file", "position", "frame", "seconds"])
+        persons = pd.DataFrame(np.vstack(self._persons), columns=["person", *BOX])
+        persons = persons.astype("Int64").where(persons["person"] != _NOBODY)
+        names = [f"{task}/{name}" for task, columns in self.labels.items() for name in columns]
+        values = pd.DataFrame(np.vstack(self._faces), columns=["confidence", *names])
+        return pd.concat([place, persons, values], axis=1)
 
 
 @dataclass(frozen=True)

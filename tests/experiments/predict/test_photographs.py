@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from affect.labels import BACKBONE_EXPRESSIONS
-from experiments.predict.config import PredictConfig
+from experiments.predict.config import NetworkConfig, PredictConfig
 from experiments.predict.predict import jpeg_name, predict
 from experiments.predict.recognizer import Recognizer
 
@@ -19,7 +19,11 @@ PORTRAIT = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
 @pytest.fixture
 def config(tiny_backbone: Path, tmp_path: Path) -> PredictConfig:
     return PredictConfig(
-        str(PORTRAIT), str(tiny_backbone), output_dir=str(tmp_path / "runs"), progress_bar=False, device="cpu"
+        str(PORTRAIT),
+        str(tiny_backbone),
+        output_dir=str(tmp_path / "runs"),
+        progress_bar=False,
+        network=NetworkConfig("cpu", "torch"),
     )
 
 
