@@ -16,6 +16,7 @@ from torch import Tensor
 from affect.errors import InvalidOptionError, UserError
 
 SCHEDULES: Final = ("constant", "cosine")
+KEEPS: Final = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Stage:
         encoder_frozen: Whether only the classifier trains.
         schedule: `constant`, or `cosine`: from the rate to 0 over the stage.
         with_sam: Whether SAM is used, if the module has a radius for it.
+        keep: Epoch whose weights the stage ends with: `best` in validation, or `last`, so that nothing is chosen there.
     """
 
     name: str
@@ -37,10 +39,17 @@ class Stage:
     encoder_frozen: bool
     schedule: str = "constant"
     with_sam: bool = True
+    keep: str = "best"
 
     def __post_init__(self) -> None:
+        if self.keep not in KEEPS:
+            raise InvalidOptionError(f"a stage must keep one of {KEEPS}, not {self.keep!r}")
         if self.schedule not in SCHEDULES:
             raise InvalidOptionError(f"the schedule must be one of {SCHEDULES}, not {self.schedule!r}")
+
+    def takes(self, score: float, kept: float | None) -> bool:
+        """Return whether an epoch with this validation score takes the place of the one kept so far, None at first."""
+        return kept is None or self.keep == "last" or score > kept
 
     def rate_at(self, progress: float) -> float:
         """Return the learning rate at a share, in [0, 1], of the stage."""
@@ -52,9 +61,9 @@ class Stage:
 class StageSchedule(Callback):
     """Train a SamTrainingModule in stages within one fit.
 
-    A stage starts from the best weights of the one before, with a fresh optimiser, as if fit had been called anew; the
-    fit ends with the best weights of the last. Everything needed is in the checkpoint, so that a run resumed in any
-    stage ends like an undisturbed one.
+    A stage starts from the weights that the one before keeps, its best or last, with a fresh optimiser, as if fit had
+    been called anew; the fit ends with those that the last one keeps. Everything needed is in the checkpoint, so that a
+    run resumed in any stage ends like an undisturbed one.
 
     Args:
         stages: Stages in order.
@@ -62,8 +71,8 @@ class StageSchedule(Callback):
         seed: Seed of each epoch's random numbers (flips, dropout), which thus do not depend on earlier epochs.
 
     Attributes:
-        best_score: Best value of the metric in the current stage, None before its first validation.
-        best_epoch: The epoch that reached it.
+        best_score: Value of the metric in the epoch kept, the current stage's best or last, None before the first.
+        best_epoch: The epoch kept.
     """
 
     def __init__(self, stages: Sequence[Stage], monitor: str, seed: int) -> None:
@@ -140,13 +149,13 @@ class StageSchedule(Callback):
         self._num_validated += 1 if names is None else len(names)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if they are the stage's best."""
+        """Keep the weights if they are the stage's best, or if it keeps the last."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         if self.monitor not in trainer.callback_metrics:
             raise UserError(self._reason_for_no_score(trainer))
         score = float(trainer.callback_metrics[self.monitor])
-        if self.best_score is None or score > self.best_score:
+        if self.stage_at(trainer.current_epoch).takes(score, self.best_score):
             self.best_score, self.best_epoch = score, trainer.current_epoch
             self._best_weights = {key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()}
 

@@ -19,7 +19,7 @@ class AffectNetDataModule(LabelledFacesDataModule):
         root: Folder of the data set.
         layout: `csv`, `npy`, or `auto` to detect it.
         cache_dir: Folder of the annotation cache.
-        **loader: The arguments of ImageDataModule.
+        **loader: `augment`, and the arguments of ImageDataModule.
 
     Attributes:
         fingerprint: Digest of the annotation files' states, by which the index cache notices changes.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from affect.labels import VALENCE_AROUSAL
+from datamodules.augmentation import SeededPipeline
 from datamodules.base import ImageDataModule
 from datamodules.images.dataset import ImageDataset
 from datamodules.readers.annotation_errors import AnnotationError
@@ -40,6 +41,7 @@ class LabelledFacesDataModule(ImageDataModule, ABC):
 
     Args:
         root: Folder of the data set.
+        augment: Changes each training image at random; None leaves them as they are.
         **loader: The arguments of ImageDataModule.
 
     Attributes:
@@ -52,9 +54,10 @@ class LabelledFacesDataModule(ImageDataModule, ABC):
         AnnotationError: If the annotations are malformed, or an image is in both splits.
     """
 
-    def __init__(self, root: str, **loader: Any) -> None:
+    def __init__(self, root: str, augment: SeededPipeline | None = None, **loader: Any) -> None:
         super().__init__(**loader)
         self.root = Path(root)
+        self.augment = augment
         self.expressions: Sequence[str] = ()
         self.dimensions: Sequence[str] = ()
         self.index = pd.DataFrame()
@@ -89,6 +92,7 @@ class LabelledFacesDataModule(ImageDataModule, ABC):
                     "valence_arousal": rows[["valence", "arousal"]].to_numpy(np.float32),
                 },
                 boxes=boxes if boxes[:, 2].any() else None,
+                augment=self.augment if split == "train" else None,
                 on_corrupt=self.on_corrupt,
             )
 

@@ -56,7 +56,7 @@ class OwnFacesDataModule(LabelledFacesDataModule):
     Args:
         root: Folder of the data set.
         form: How the images are labelled and split.
-        **loader: The arguments of ImageDataModule.
+        **loader: `augment`, and the arguments of ImageDataModule.
 
     Raises:
         AnnotationError: If labels or splits are malformed or cannot be learnt or scored; the message says what to do.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.affectnet import AffectNetDataModule
+from datamodules.augmentation import FaceAugmentation
 from datamodules.labelled_faces import LabelledFacesDataModule
 from datamodules.own_faces import OWN_LAYOUTS, SPLIT_BY, OwnDataFormat, OwnFacesDataModule, find_own_layout
 from datamodules.readers.affectnet import find_layout
@@ -68,7 +69,8 @@ def build_data(
     """Build the DataModule of AffectNet or of own data.
 
     Args:
-        config: Options of the data; beside those of own data `root`, `layout`, `cache_dir` and those of the loader.
+        config: Options of the data; beside those of own data `root`, `layout`, `cache_dir`, `augment` and those of the
+            loader.
         mean: Channel means for normalisation.
         std: Channel standard deviations.
         seed: Seed of the order of training samples.
@@ -77,6 +79,8 @@ def build_data(
         AnnotationError: If the folder has no known layout, or several.
     """
     options: dict[str, Any] = asdict(config) | {"mean": mean, "std": std, "seed": seed}
+    strengths = options.pop("augment")
+    options["augment"] = FaceAugmentation(options["image_size"], **strengths) if any(strengths.values()) else None
     own = {entry.name: options.pop(entry.name) for entry in fields(OwnDataConfig) if entry.name not in _LOADER}
     root, layout, cache_dir = (options.pop(name) for name in ("root", "layout", "cache_dir"))
     layout = choose_layout(Path(root), layout)

@@ -39,6 +39,19 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
+class AugmentationConfig:
+    """Random changes of training images, at the size of the network's input; 0 leaves a change out."""
+
+    rotation: float = option(0.0, "largest rotation, in degrees", ge=0, le=180)
+    scale: float = option(0.0, "largest relative change of the size", ge=0, le=0.9)
+    shift: float = option(0.0, "largest shift, as a share of the side", ge=0, le=1)
+    colour: float = option(0.0, "largest relative change of brightness, contrast and saturation", ge=0, le=1)
+    grey: float = option(0.0, "probability of a grey-scale image", ge=0, le=1)
+    blur: float = option(0.0, "probability of a Gaussian blur", ge=0, le=1)
+    erase: float = option(0.0, "probability that one or two rectangles hide parts of the face", ge=0, le=1)
+
+
+@dataclass
 class DataConfig(OwnDataConfig):
     """AffectNet, or own data."""
 
@@ -53,6 +66,7 @@ class DataConfig(OwnDataConfig):
     )
     image_size: int = option(224, "side of the network's input, in pixels", ge=8, le=4096)
     flip: float = option(0.0, "probability of a horizontal flip in training", ge=0, le=1)
+    augment: AugmentationConfig = field(default_factory=AugmentationConfig)
     cache_dir: str = option(".cache/index", "folder of the annotation cache", path=True)
 
 

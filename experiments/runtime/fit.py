@@ -73,7 +73,7 @@ class FitResult:
     Attributes:
         metrics: Scores of the weights kept, `train/images_per_second` of the last stage, `data/skipped_images`; what
             could not be measured is absent.
-        stage_scores: Validation scores of each stage's best epoch, by the stage's name.
+        stage_scores: Validation scores of the epoch that each stage keeps, by the stage's name.
         outputs: The network's outputs and the labels on the validation set, of the weights kept.
         history: One row per epoch.
     """
@@ -92,7 +92,7 @@ def fit_in_stages(
     monitor: str,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Train through the stages, from the last checkpoint if there is one, and validate the last stage's best weights.
+    """Train through the stages, from the last checkpoint if there is one, and validate the weights that the last keeps.
 
     All listed images are looked for first (see `check_images`).
 
@@ -136,7 +136,7 @@ def fit_in_stages(
 def scores_by_stage(
     rows: Sequence[Mapping[str, float]], staged: StageSchedule, monitor: str
 ) -> dict[str, dict[str, float]]:
-    """Pick the validation scores of each stage's best epoch, the first of several equally good ones.
+    """Pick the validation scores of the epoch that each stage keeps; of equally good ones the first.
 
     Args:
         rows: Metrics by epoch, with `epoch`.
@@ -148,9 +148,10 @@ def scores_by_stage(
     """
     best: dict[str, Mapping[str, float]] = {}
     for row in rows:
-        name = staged.stage_at(int(row["epoch"])).name
-        if name not in best or row[monitor] > best[name][monitor]:
-            best[name] = row
+        stage = staged.stage_at(int(row["epoch"]))
+        kept = best.get(stage.name)
+        if stage.takes(row[monitor], kept[monitor] if kept else None):
+            best[stage.name] = row
     return {name: {key: value for key, value in row.items() if key.startswith("val/")} for name, row in best.items()}
 
 

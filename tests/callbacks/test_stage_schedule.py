@@ -109,6 +109,16 @@ def test_each_stage_starts_from_and_the_fit_ends_with_the_best_weights_and_a_fre
     assert callback.best_score == 0.5
 
 
+def test_a_stage_that_keeps_its_last_epoch_asks_no_score():
+    module, callback = fit([0.9, 0.2, 0.3, 0.5, 0.4], keep="last")
+    assert module.weight_at_start == [0, 3, 3, 6, 9]  # the first stage keeps its best
+    assert module.weight.item() == 12
+    assert callback.best_epoch == 4
+    assert callback.best_score == pytest.approx(0.4)
+    with pytest.raises(InvalidOptionError, match=r"keep one of .*'first'"):
+        Stage("a", 1, 1.0, True, keep="first")
+
+
 def test_of_equal_scores_the_first_is_kept():
     module, _ = fit([0.5, 0.5, 0.3, 0.3, 0.3])
     assert module.weight_at_start[2] == 3

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 from affect.networks.backbone import DEFAULT_ARCHITECTURE
-from callbacks.stage_schedule import SCHEDULES, Stage
+from callbacks.stage_schedule import KEEPS, SCHEDULES, Stage
 from experiments.runtime.config.options import option
 
 
@@ -30,6 +30,11 @@ class StageConfig:
         "constant",
         "course of the learning rate; cosine: from its start to 0 over the stage",
         choices=SCHEDULES,
+    )
+    keep: str = option(
+        "best",
+        "epoch whose weights the stage ends with; best: in validation; last: nothing is chosen by validation scores",
+        choices=KEEPS,
     )
 
 

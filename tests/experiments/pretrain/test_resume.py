@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -92,6 +93,30 @@ def test_workers_do_not_change_the_result_nor_the_resume(
     interrupt_at(monkeypatch, -1, -1)
     resume(tmp_path)
     assert_same_result(tmp_path / "pretrain" / "latest", through)
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmented_images_are_the_same_in_a_resumed_run(
+    run_pretrain: Runner, through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+):
+    strong = ("rotation=15", "scale=0.15", "shift=0.06", "colour=0.3", "grey=0.3", "blur=0.2", "erase=0.4")
+    words = [f"data.num_workers={workers}", "stages.everything.keep=last", *(f"data.augment.{word}" for word in strong)]
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    run_pretrain(undisturbed, *words)
+    interrupt_at(monkeypatch, 3, 2)
+    with pytest.raises(Stop):
+        run_pretrain(stopped, *words)
+    interrupt_at(monkeypatch, -1, -1)
+    torch.rand(17)
+    resume(stopped)
+    found, expected = (folder / "pretrain" / "latest" for folder in (stopped, undisturbed))
+    assert_same_result(found, expected)
+    history = pd.read_csv(expected / "history.csv")
+    assert json.loads((found / "metrics.json").read_text())["val/expression_accuracy"] == pytest.approx(
+        history["val/expression_accuracy"].iloc[-1]
+    )
+    assert not np.allclose(history["train/loss"], pd.read_csv(through / "history.csv")["train/loss"], atol=1e-4)
 
 
 @pytest.mark.usefixtures("no_figures")

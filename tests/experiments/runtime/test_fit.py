@@ -28,6 +28,9 @@ def test_each_stage_has_the_scores_of_its_best_epoch_the_first_of_equals() -> No
     expected = {"a": {"val/f1": 0.3, "val/other": 1.0}, "b": {"val/f1": 0.9, "val/other": 3.0}}
     assert scores_by_stage(rows, staged, "val/f1") == expected
     assert scores_by_stage(rows[:2], staged, "val/f1") == {"a": expected["a"]}
+    staged = StageSchedule([Stage("a", 3, 1e-3, True, keep="last"), Stage("b", 4, 1e-4, False)], "val/f1", seed=0)
+    last = {"val/f1": 0.2, "val/other": 2.0}
+    assert scores_by_stage(rows, staged, "val/f1") == expected | {"a": last}
 
 
 def test_a_fit_without_record_leaves_no_file() -> None:
