@@ -1,4 +1,4 @@
-"""The demo with several seeds: mean and spread of every headline figure.
+"""The demo, or stage 1 on any data, with several seeds: mean and spread of every headline figure.
 
     python -m experiments.demo_seeds [key=value ...]
 
@@ -56,6 +56,9 @@ class DemoSeedsConfig:
     seeds: list[int] = option([42, 43, 44], "seeds of the random numbers, at least two", ge=0, le=2**32 - 1)
     output_dir: str = option("runs/demo_seeds", "folder of the series; each seed has a folder below it", path=True)
     ablations: bool = option(False, "run the baseline of stage 2 and both ablations too")
+    pretrain: list[str] = option(
+        [], "run stage 1 alone, with these options, for instance [recipe=photographs, data.root=/path/to/set]"
+    )
 
 
 def run_series(config: DemoSeedsConfig) -> pd.DataFrame:
@@ -69,24 +72,25 @@ def run_series(config: DemoSeedsConfig) -> pd.DataFrame:
     if len(seeds) < 2:
         raise ConfigError(f"seeds={config.seeds}: a spread needs at least two different seeds")
     rows: list[dict[str, Any]] = []
-    experiments = STAGES + (ABLATIONS if config.ablations else ())
+    experiments = ("pretrain",) if config.pretrain else STAGES + (ABLATIONS if config.ablations else ())
+    options = config.pretrain or ["recipe=demo"]
     for seed in seeds:
         for experiment in experiments:
-            metrics = run_step(experiment, seed, Path(config.output_dir) / str(seed))
+            metrics = run_step(experiment, seed, Path(config.output_dir) / str(seed), options)
             rows += [
                 {"experiment": experiment, "metric": metric, "seed": seed, "value": value}
                 for metric, value in metrics.items()
             ]
     table = pd.DataFrame(rows)
     write_text(Path(config.output_dir) / "results.csv", table.to_csv(index=False))
-    text = as_markdown(table, seeds)
+    text = as_markdown(table, seeds, options)
     write_text(Path(config.output_dir) / "results.md", text)
     _log.info(text)
     return table
 
 
-def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
-    """Run one experiment with its demo recipe below `folder`, unless it finished there at this revision.
+def run_step(experiment: str, seed: int, folder: Path, options: Sequence[str]) -> dict[str, float]:
+    """Run one experiment with these options below `folder`, unless it finished there with them at this revision.
 
     Returns its metrics.
 
@@ -94,11 +98,11 @@ def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
         UserError: If it fails.
     """
     latest = folder / experiment / "latest"
-    if is_current(latest):
+    words = list(words_of(experiment, seed, folder, options))
+    if is_current(latest, words):
         _log.info("seed %d: %s finished earlier at this revision: %s", seed, experiment, latest)
     else:
         _log.info("seed %d: %s", seed, experiment)
-        words = list(words_of(experiment, seed, folder))
         module = f"experiments.{MODULES.get(experiment, experiment)}"
         status = subprocess.run([sys.executable, "-m", module, *words]).returncode
         if status:
@@ -109,8 +113,8 @@ def run_step(experiment: str, seed: int, folder: Path) -> dict[str, float]:
     return read_json(latest / "metrics.json", dict[str, float], "remove the run and start again")
 
 
-def is_current(run: Path) -> bool:
-    """Return whether a run folder holds a finished run of the checked-out revision, without local changes."""
+def is_current(run: Path, words: Sequence[str]) -> bool:
+    """Return whether a folder holds a finished run with these words of the checked-out revision, unchanged."""
     try:
         provenance = read_json(run / "provenance.json", dict[str, Any], "make the run again")
         finished = (run / "metrics.json").is_file()
@@ -118,24 +122,25 @@ def is_current(run: Path) -> bool:
         return False
     revision, dirty = git_state()
     same = provenance.get("git_revision") == revision and provenance.get("git_dirty") is False
+    same = same and provenance.get("command", [])[-len(words) :] == list(words)
     return finished and revision is not None and not dirty and same
 
 
-def words_of(experiment: str, seed: int, folder: Path) -> Iterator[str]:
+def words_of(experiment: str, seed: int, folder: Path, options: Sequence[str]) -> Iterator[str]:
     """Yield the options of a step."""
     yield f"output_dir={folder}"
     if experiment.endswith("_submit"):
         yield f"run={folder / experiment.removesuffix('_submit') / 'latest'}"
         return
-    yield from ("recipe=demo", f"seed={seed}")
+    yield from (*options, f"seed={seed}")
     if experiment.startswith(("mtl", "synthetic")) and experiment != "mtl_baseline":
         yield f"backbone={folder / 'pretrain' / 'latest' / 'backbone.safetensors'}"
 
 
-def as_markdown(table: pd.DataFrame, seeds: Sequence[int]) -> str:
+def as_markdown(table: pd.DataFrame, seeds: Sequence[int], options: Sequence[str]) -> str:
     """Format the headline metrics as a Markdown table: mean, standard deviation (n - 1), smallest and largest."""
     lines = [
-        f"Demo data, seeds {', '.join(map(str, seeds))}, {processor_name()}.", "",
+        f"`{' '.join(options)}`, seeds {', '.join(map(str, seeds))}, {processor_name()}.", "",
         "| experiment | metric | mean | s.d. | smallest | largest |", "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for (experiment, metric), values in table.groupby(["experiment", "metric"], sort=False)["value"]:

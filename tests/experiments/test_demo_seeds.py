@@ -24,10 +24,11 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         words = dict(word.split("=", 1) for word in command[3:])
         folder = Path(words["output_dir"])
         latest = folder / experiment / "latest"
-        latest.mkdir(parents=True)
+        latest.mkdir(parents=True, exist_ok=True)
         value = {"42": 1.0, "43": 2.0, "44": 6.0}[folder.name]
         (latest / "metrics.json").write_text(json.dumps({"val/mtl_score": value, "test/mtl_score": -value}))
-        (latest / "provenance.json").write_text(json.dumps({"git_revision": "abc", "git_dirty": False}))
+        provenance = {"git_revision": "abc", "git_dirty": False, "command": ["python", *command[1:]]}
+        (latest / "provenance.json").write_text(json.dumps(provenance))
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(demo_seeds.subprocess, "run", run)
@@ -63,7 +64,22 @@ def test_finished_steps_of_this_revision_are_kept(
     run_series(config)
     assert len(commands) == 10
     monkeypatch.setattr(demo_seeds, "git_state", lambda: ("def", False))
-    assert not demo_seeds.is_current(tmp_path / "42" / "mtl" / "latest")
+    assert not demo_seeds.is_current(tmp_path / "42" / "pretrain" / "latest", commands[0][3:])
+
+
+def test_stage_1_alone_takes_other_options_and_is_made_again_with_yet_others(
+    tmp_path: Path, commands: list[list[str]]
+) -> None:
+    options = ["recipe=photographs", "data.root=/set"]
+    config = DemoSeedsConfig(seeds=[42, 43], output_dir=str(tmp_path), pretrain=options)
+    for _ in range(2):
+        run_series(config)
+    assert [command[2:] for command in commands] == [
+        ["experiments.pretrain", f"output_dir={tmp_path / seed}", *options, f"seed={seed}"] for seed in ("42", "43")
+    ]
+    assert (tmp_path / "results.md").read_text().startswith("`recipe=photographs data.root=/set`, seeds 42, 43, ")
+    run_series(DemoSeedsConfig(seeds=[42, 43], output_dir=str(tmp_path), pretrain=[options[0], "data.root=/other"]))
+    assert len(commands) == 4
 
 
 def test_a_failing_step_and_a_single_seed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +95,6 @@ def test_columns_without_a_headline_are_left_out() -> None:
         "experiment": ["mtl", "mtl_ablation"], "metric": ["val/au_f1/AU1", "val/mtl_score/joint"],
         "seed": [1, 1], "value": [0.5, 0.25],
     })  # fmt: skip
-    text = as_markdown(table, [1])
+    text = as_markdown(table, [1], ["recipe=demo"])
     assert "AU1" not in text
     assert "| mtl_ablation | val/mtl_score/joint | 0.250 |" in text
