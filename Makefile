@@ -25,7 +25,7 @@ without = $(if $(value $(1)),$(error $(1)= has no meaning for `make $@`; see `ma
 
 .PHONY: help setup lint format test test-slow mutation bench sheets dashboard clean demo demo-seeds faces pretrain
 .PHONY: mtl mtl-submit mtl-ablation mtl-baseline synthetic synthetic-submit synthetic-ablation
-.PHONY: upscale models import export predict
+.PHONY: upscale models import export predict check-data
 
 help: ## list the commands
 	@echo "usage: make COMMAND [DATA=/path/to/set] [RECIPE=name] [ARGS=\"key=value ...\"]"; echo
@@ -70,6 +70,9 @@ mutation: $(READY) ## change affect/ line by line and see which changes no test 
 	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable '.[mutation]'
 	OMP_WAIT_POLICY=passive nice -n 19 $(VENV)/bin/mutmut run --max-children 2 $(ARGS)
 	$(VENV)/bin/mutmut results
+
+check-data: $(READY) ## list all that is wrong with a data set, before a training [DATA=..., else the demo sets]
+	$(PYTHON) -m experiments.check_data $(call key,data.root,DATA) $(ARGS)
 
 faces: $(READY) ## stage 0: face weights from people and landmarks, no emotion label
 	$(PYTHON) -m experiments.pretrain.train_identity $(OPTIONS) $(call key,weights,WEIGHTS)

@@ -84,31 +84,37 @@ def read_image(
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Size and orientation of an image, read without decoding it.
+    """What an image file says of itself, read without decoding it.
 
     Attributes:
         width: Columns as stored.
         height: Rows as stored.
         orientation: EXIF orientation, 1 to 8.
+        is_deep: Whether samples have over 8 bits (PNG, TIFF and PPM).
+        is_transparent: Whether it has transparent pixels, or may have them.
     """
 
     width: int
     height: int
     orientation: int
+    is_deep: bool
+    is_transparent: bool
 
 
 def read_header(path: str | Path) -> ImageHeader:
-    """Read size and orientation of an image.
+    """Read the header of an image.
 
     Raises:
         UnreadableImageError: As `read_image` does, as far as the header shows.
         InaccessibleImageError: If the system refuses access.
     """
     with _opened(path) as image:
-        orientation = orientation_of(image)
+        deep, transparent = _is_deep(image), image.has_transparency_data
+        orientation = orientation_of(image)  # which may load it, after which nothing is left to be seen of its depth
         width, height = image.size
         swapped = image.format == "TIFF" and orientation >= 5  # Pillow returns the upright size
-        return ImageHeader(*((height, width) if swapped else (width, height)), orientation)
+        size = (height, width) if swapped else (width, height)
+        return ImageHeader(*size, orientation, deep, transparent)
 
 
 def is_deep(path: str | Path) -> bool:
@@ -118,8 +124,11 @@ def is_deep(path: str | Path) -> bool:
         UnreadableImageError: As `read_image` does, as far as the header shows.
         InaccessibleImageError: If the system refuses access.
     """
-    with _opened(path) as image:
-        decoders = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
+    return read_header(path).is_deep
+
+
+def _is_deep(image: ImageFile) -> bool:
+    decoders = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
     arguments = [argument for decoder in decoders for argument in decoder]
     largest = max((argument for argument in arguments if isinstance(argument, int)), default=0)
     layouts = [image.mode, *(argument for argument in arguments if isinstance(argument, str))]

@@ -87,12 +87,17 @@ def training_curves(history: pd.DataFrame, panels: Mapping[str, Sequence[str]]) 
 
 def image_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], title: str, columns: int = 8) -> Figure:
     """Draw RGB images, shape (H, W, 3), with a caption each."""
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.7 * columns, 0.5 + 2.1 * max(rows, 1)), layout="constrained")
+    width, height, side = 1.7, 2.1, 1.55  # of a cell and of the longer side of its image, in inches
+    rows = max(-(-len(images) // columns), 1)
+    figure = Figure(figsize=(width * columns, 0.5 + height * rows), layout="constrained")
     figure.suptitle(title)
+    axes = figure.add_subplot()  # one for all: the layout of one for each takes seconds
+    axes.axis("off")
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        axes = figure.add_subplot(rows, columns, position + 1)
-        axes.imshow(image)
-        axes.set_title(caption, fontsize=7, parse_math=False)
-        axes.axis("off")
+        row, column = divmod(position, columns)
+        centre, top = width * (column + 0.5), height * (row + 1) - side
+        down, across = side / max(image.shape[:2]) * np.array(image.shape[:2])
+        axes.imshow(image, extent=(centre - across / 2, centre + across / 2, top + down, top))
+        axes.text(centre, top - 0.06, caption, ha="center", va="bottom", fontsize=7, parse_math=False)
+    axes.set(xlim=(0, width * columns), ylim=(height * rows, 0), aspect="equal")
     return figure

@@ -73,7 +73,12 @@ def test_curves_show_the_metrics_that_there_are():
 def test_the_grid_holds_any_number_of_images(count: int, tmp_path: Path):
     images = [np.full((4, 4, 3), number, np.uint8) for number in range(count)]
     figure = figures.image_grid(images, [f"caption {number}" for number in range(count)], "title")
-    assert [axes.get_title() for axes in figure.axes] == [f"caption {number}" for number in range(count)]
-    shown = [axes.images[0].get_array() for axes in figure.axes]
-    assert all(np.array_equal(one, other) for one, other in zip(shown, images, strict=True))
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == [f"caption {number}" for number in range(count)]
+    assert all(np.array_equal(one.get_array(), other) for one, other in zip(axes.images, images, strict=True))
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for number, image in enumerate(axes.images):
+        first, last, low, high = image.get_extent()
+        assert left + 1.7 * (number % 8) < first < last < left + 1.7 * (number % 8 + 1) <= right + 1e-9
+        assert top + 2.1 * (number // 8) < high < low <= top + 2.1 * (number // 8 + 1) <= bottom + 1e-9
     figures.save_figure(figure, tmp_path / "grid.png")
