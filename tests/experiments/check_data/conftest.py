@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import experiments.check_data.check
 from demo_data.synthetic_faces import write_synthetic_faces
 from experiments.check_data.check import CheckConfig, DataConfig, check_set
 from experiments.check_data.report import Report
@@ -17,7 +18,13 @@ Check = Callable[..., set[Found]]
 
 
 @pytest.fixture
-def check(tmp_path: Path) -> Check:
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of a small check's time."""
+    monkeypatch.setattr(experiments.check_data.check, "_draw", lambda *arguments: [])
+
+
+@pytest.fixture
+def check(tmp_path: Path, no_pictures: None) -> Check:
     """Check a set, and return what the table of problems lists."""
 
     def run(root: Path, **options: Any) -> set[Found]:

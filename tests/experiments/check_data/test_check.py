@@ -41,6 +41,7 @@ def test_the_run_folder_holds_report_table_metrics_and_picture(affectnet_csv: Pa
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_worker_processes_find_the_same(affectnet_npy: Path, tmp_path: Path) -> None:
     image = affectnet_npy / "val_set/images/44.jpg"
     image.write_bytes(image.read_bytes()[:-100])
@@ -50,6 +51,7 @@ def test_worker_processes_find_the_same(affectnet_npy: Path, tmp_path: Path) -> 
     assert len(alone.problems) == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_headers_and_samples_open_all_and_decode_some(affectnet_npy: Path, tmp_path: Path) -> None:
     train = affectnet_npy / "train_set/images"
     for path in train.iterdir():
@@ -64,6 +66,7 @@ def test_headers_and_samples_open_all_and_decode_some(affectnet_npy: Path, tmp_p
     assert "a sample, seed 42" in report.coverage
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_counts_of_a_set_of_the_official_size_are_compared(affectnet_csv: Path, tmp_path: Path) -> None:
     rows = [f"1/{number}.jpg,4,4,24,24,1;2,1,0.5,0.5" for number in range(80_000)]
     with (affectnet_csv / "training.csv").open("a") as file:
@@ -77,6 +80,7 @@ def test_counts_of_a_set_of_the_official_size_are_compared(affectnet_csv: Path, 
     assert "| Happiness | 80,005 | 134,415 | 2 |" in text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_counts_of_an_official_list_are_compared(aff_wild2: Path, tmp_path: Path) -> None:
     units = ",".join(["0"] * 12)
     with (aff_wild2 / "validation_set_annotations.txt").open("a") as file:
@@ -111,6 +115,7 @@ def test_a_signal_ends_the_pass_and_the_report_covers_what_was_opened(
     assert not (folder / ".lock").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_command_ends_with_a_status(
     affectnet_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +140,7 @@ def test_the_command_ends_with_a_status(
     assert status(*wanted, "decode=some") == 2
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_without_a_folder_the_demo_sets_are_checked(
     affectnet_csv: Path, aff_wild2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
