@@ -1,8 +1,8 @@
-import importlib
 import logging
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from affect.storage.feature_store import FeatureStoreError
 from datamodules.images.dataset import UnreadableImageError
 from datamodules.readers.annotation_errors import AnnotationError
 from experiments.runtime.command_line import TRACEBACK_VARIABLE, run_experiment, run_on_finished_run
-from experiments.runtime.config.load import RECIPES, RunConfig
+from experiments.runtime.config.load import RunConfig
 from experiments.runtime.config.options import option
 from experiments.runtime.run import Run
 from experiments.synthetic.config import PreparationConfig
@@ -116,15 +116,11 @@ def test_another_experiments_recipes_but_its_own_runs_to_resume(
 
 
 @pytest.mark.parametrize("stage", ["mtl", "synthetic"])
-def test_an_ablation_resumes_its_own_runs(
-    stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    main = importlib.import_module(f"experiments.{stage}.ablate").main
-    monkeypatch.setattr(sys, "argv", ["ablate", "output_dir=nowhere", "resume=latest"])
-    monkeypatch.setattr(experiments.runtime.config.load, "RECIPES", RECIPES)
-    with pytest.raises(SystemExit):
-        main()
-    assert f"no run of {stage}_ablation below nowhere" in capsys.readouterr().err
+def test_an_ablation_resumes_its_own_runs(stage: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", f"experiments.{stage}.ablate", f"output_dir={tmp_path}", "resume=latest"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"no run of {stage}_ablation below {tmp_path}" in " ".join(done.stderr.split())
 
 
 def test_a_finished_runs_configuration_takes_the_recipes_place(
