@@ -21,6 +21,8 @@ from datamodules.media.frame import Frame
 
 END_TOLERANCE: Final = 1.0
 """Seconds that the last picture of a complete file may lie before the end that the file states."""
+MIN_SHARE: Final = 0.9
+"""Share of the pictures that a file states which a complete one has at least: editing may hide some."""
 _ORIENTATIONS: Final[dict[tuple[int, ...], int]] = {
     (1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0, -1): 4,
     (0, 1, 1, 0): 5, (0, 1, -1, 0): 6, (0, -1, -1, 0): 7, (0, -1, 1, 0): 8,
@@ -59,6 +61,7 @@ class Video:
         with self._opened() as (_, stream, seconds):
             rate = stream.average_rate or stream.guessed_rate
             self.rate: Fraction | None = rate or None
+            self._num_stated = stream.frames
             self._num_frames = stream.frames or (round(seconds * rate) if rate and seconds else None)
 
     @property
@@ -77,7 +80,7 @@ class Video:
         with self._opened() as (container, stream, stated):
             begin = (container.start_time or 0) / av.time_base
             for number, picture in enumerate(self._decoded(container, stream)):
-                time = math.nan if picture.time is None else picture.time - begin
+                time = math.nan if picture.time is None else round(picture.time - begin, 6) + 0.0  # not -0
                 seconds = seconds if math.isnan(time) else time
                 if number >= start and number % every == 0:
                     image = upright_image(picture, stream.sample_aspect_ratio, str(self.path))
@@ -85,9 +88,11 @@ class Video:
         if number < 0:
             reason = "; ".join(self.damage) or "there is none"
             raise UnreadableVideoError(f"{self.path}: no picture can be decoded ({reason})")
-        if stated and seconds < stated - END_TOLERANCE - float(1 / self.rate if self.rate else 0):
+        is_short = stated is not None and seconds < stated - END_TOLERANCE - float(1 / self.rate if self.rate else 0)
+        if is_short or number + 1 < MIN_SHARE * self._num_stated:
             self.damage.append(
-                f"{self.path}: it ends after {seconds:.2f} of {stated:.2f} s, at picture {number + 1}; copy it again"
+                f"{self.path}: it ends after {number + 1} pictures and {seconds:.2f} s, before the end that it states "
+                f"({self._num_frames} pictures); copy it again"
             )
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
@@ -116,14 +121,17 @@ class Video:
         if reasons:
             self.damage.append(f"{self.path}: {len(reasons)} damaged pictures ({reasons[0]}); copy the file again")
 
+    def _container(self) -> Any:
+        if not stat.S_ISREG(self.path.stat().st_mode):
+            raise UnreadableVideoError(f"{self.path}: not a regular file")
+        # As a file and nothing else: neither the name nor a playlist may lead to another protocol.
+        return av.open(f"file:{self.path}", options={"protocol_whitelist": "file"})
+
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any, float | None]]:
         """Open the file; yield container, picture stream, and the length in seconds that it states."""
         try:
-            if not stat.S_ISREG(self.path.stat().st_mode):
-                raise UnreadableVideoError(f"{self.path}: not a regular file")
-            # As a file and nothing else: neither the name nor a playlist may lead to another protocol.
-            container = av.open(f"file:{self.path}", options={"protocol_whitelist": "file"})
+            container = self._container()
         except (av.error.FFmpegError, OSError) as error:
             raise UnreadableVideoError(f"{self.path}: cannot be read as a video ({error.strerror})") from error
         with container:

@@ -6,29 +6,22 @@ Writes to `runs/predict/<time>`: `faces.csv`, `faces.parquet`, what was looked a
 figures of each person.
 """
 
-import contextlib
-import itertools
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
-import pyarrow.parquet as pq
-
 from affect.faces.tracking import Tracker
-from affect.storage.image_suffixes import has_image_suffix
-from datamodules.media.frame import Frame, FrameSource
-from datamodules.media.read_ahead import read_ahead
-from datamodules.media.video import Video
-from experiments.predict.annotate import VideoFile, draw_faces, write_picture
+from affect.storage.fingerprint import file_digest
+from datamodules.media.frame import FrameSource
+from datamodules.media.photographs import Photographs
+from experiments.predict.annotate import annotate
 from experiments.predict.config import PredictConfig
 from experiments.predict.figures import draw_people
-from experiments.predict.progress import frame_progress
+from experiments.predict.read_source import read_source, total_frames
 from experiments.predict.recognizer import Recognizer
-from experiments.predict.rows import Parts, Progress, Rows
-from experiments.predict.run import PredictionRun
+from experiments.predict.rows import Parts
+from experiments.predict.run import UNREADABLE, PredictionRun
 from experiments.predict.sources import open_source
 from experiments.predict.tables import treated, write_tables
 from experiments.runtime.command_line import run_experiment
@@ -37,11 +30,10 @@ from experiments.runtime.reports.figures import save_figure
 
 _log = logging.getLogger(__name__)
 
-CHUNK: Final = 64
-"""Pictures after which the rows are written: what a kill loses at most."""
-BATCH_BYTES: Final = 64_000_000
-"""Pixels of the pictures that are looked at together; at most `BATCH` of them."""
-BATCH: Final = 16
+SHOWN: Final = 5
+"""Messages about damage that are shown; all are in the run folder."""
+DAMAGED: Final = 1
+"""Exit status of a command that has finished, but could not read all of its source."""
 
 
 def predict(config: PredictConfig) -> Path:
@@ -51,6 +43,8 @@ def predict(config: PredictConfig) -> Path:
     if run.was_finished:
         _log.info("%s has finished", run.folder)
         return run.folder
+    if isinstance(source, Photographs) and source.ignored:
+        _log.warning("%s", source.ignored)
     recognizer = load_recognizer(config, source)
     parts = Parts(run.folder / "parts")
     progress = read_source(source, recognizer, Tracker(config.tracking.rules()), parts, config)
@@ -63,9 +57,13 @@ def predict(config: PredictConfig) -> Path:
         for name, figure in draw_people(run.folder / "faces.parquet", recognizer.labels, config.figures).items():
             save_figure(figure, run.folder / "figures" / f"{name}.png")
     summary = {"frames": progress.frames, "faces": num_faces, "people": num_people}
-    inputs = {"source": str(Path(config.source).resolve())}
+    inputs = {"backbone": recognizer.path, "backbone_sha256": file_digest(recognizer.path)}
     run.finish(inputs, summary, progress.damage)
     _log.info("%d frames, %d faces, %d people: %s", *summary.values(), run.folder / "faces.csv")
+    for message in progress.damage[:SHOWN]:
+        _log.warning("%s", message)
+    if len(progress.damage) > SHOWN:
+        _log.warning("%d more are in %s", len(progress.damage) - SHOWN, run.folder / UNREADABLE)
     return run.folder
 
 
@@ -82,93 +80,11 @@ def load_recognizer(config: PredictConfig, source: FrameSource) -> Recognizer:
     return recognizer
 
 
-def read_source(
-    source: FrameSource, recognizer: Recognizer, tracker: Tracker, parts: Parts, config: PredictConfig
-) -> Progress:
-    """Look at a source's pictures and write their rows, from where the parts end.
-
-    Returns:
-        The state at the end, with all messages about what could not be read.
-    """
-    progress = parts.progress()
-    if progress.tracker:
-        tracker.restore(progress.tracker)
-    earlier, count = progress.damage, progress.frames
-    with (
-        contextlib.closing(read_ahead(source.frames(progress.position, config.every), capacity=4)) as frames,
-        frame_progress("reading", total_frames(source, config.every), count, config.progress_bar) as advance,
-    ):
-        for chunk in chunks(frames):
-            rows = Rows(recognizer.labels)
-            for batch in batches(chunk):
-                for frame, faces in zip(batch, recognizer.recognize([frame.image for frame in batch]), strict=True):
-                    person = faces.boxes[:, 0].argsort().argsort() + 1  # of a photograph: from left to right
-                    if source.moves:
-                        person = tracker.update(count, frame.image, faces.boxes, faces.features)
-                    rows.add(frame, faces, person)
-                    position, count = frame.position + 1, count + 1
-                advance(len(batch))
-            progress = Progress(position, count, (*earlier, *source.damage), tracker.state())
-            parts.add(rows.table(), progress)
-    return replace(progress, damage=(*earlier, *source.damage))
-
-
-def total_frames(source: FrameSource, every: int) -> int | None:
-    """Return the number of pictures that are looked at, as far as it is known."""
-    return None if source.num_frames is None else -(-source.num_frames // every)
-
-
-def chunks(frames: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
-    """Cut a sequence into chunks, each to be used up before the next."""
-    for first in frames:
-        yield itertools.chain((first,), itertools.islice(frames, CHUNK - 1))
-
-
-def batches(chunk: Iterable[Frame]) -> Iterator[list[Frame]]:
-    """Gather pictures that are looked at together; the same ones wherever a run was interrupted."""
-    batch: list[Frame] = []
-    for frame in chunk:
-        batch.append(frame)
-        if len(batch) == BATCH or sum(each.image.nbytes for each in batch) >= BATCH_BYTES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def annotate(source: FrameSource, folder: Path, config: PredictConfig) -> None:
-    """Go through a source once more, and write its pictures or its video with the faces drawn."""
-    pictures = zip(source.frames(every=config.every), rows_by_picture(folder / "faces.parquet"), strict=True)
-    with (
-        contextlib.closing(read_ahead(pictures, capacity=4)) as drawn,
-        frame_progress("drawing", total_frames(source, config.every), 0, config.progress_bar) as advance,
-    ):
-        if isinstance(source, Video):
-            rate = source.rate and source.rate / config.every
-            with VideoFile.opened(folder / "annotated.mp4", rate) as video:
-                for frame, rows in drawn:
-                    video.add(frame, draw_faces(frame.image, rows))
-                    advance(1)
-            return
-        for frame, rows in drawn:
-            write_picture(folder / "annotated" / jpeg_name(frame.file), draw_faces(frame.image, rows))
-            advance(1)
-
-
-def jpeg_name(name: str) -> str:
-    """Return the name of a photograph's annotated copy; no two photographs have the same."""
-    stem = Path(name).stem
-    return name if name.endswith(".jpg") and not has_image_suffix(stem) else f"{name}.jpg"
-
-
-def rows_by_picture(path: Path) -> Iterator[pd.DataFrame]:
-    """Yield the rows of each picture from `faces.parquet`, a row group in memory at a time."""
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group).to_pandas()
-            yield from (rows for _, rows in rows.groupby("frame", sort=False))
-
-
 def main() -> None:
-    """Run from the command line."""
-    run_experiment(PredictConfig, "predict", predict, default_recipe=None)
+    """Run from the command line; with exit status DAMAGED if a part of the source could not be read."""
+    run_experiment(PredictConfig, "predict", _predict_or_complain, default_recipe=None)
+
+
+def _predict_or_complain(config: PredictConfig) -> None:
+    if (predict(config) / UNREADABLE).is_file():
+        raise SystemExit(DAMAGED)

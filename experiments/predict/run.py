@@ -17,6 +17,8 @@ from experiments.runtime.run import Run
 from experiments.runtime.run_folder import FINISHED, RunFolder, link_latest
 
 PARTS: Final = "parts"
+UNREADABLE: Final = "unreadable.txt"
+"""Messages about what could not be read of a source; absent if all was read."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,8 +63,9 @@ class PredictionRun:
     def finish(self, inputs: Mapping[str, Any], summary: Mapping[str, int], damage: Sequence[str]) -> None:
         """Record how the results were made, remove intermediate files, and make this run the latest."""
         if damage:
-            write_text(self.folder / "unreadable.txt", "\n".join(damage) + "\n")
-        environment = describe_environment(seed=0, accelerator="cpu")
+            write_text(self.folder / UNREADABLE, "\n".join(damage) + "\n")
+        environment = describe_environment(seed=0, accelerator="auto")
+        del environment["seed"]  # nothing is random
         write_json(self.folder / "metrics.json", dict(summary))
         write_json(self.folder / FINISHED, {**environment, **inputs})
         shutil.rmtree(self.folder / PARTS, ignore_errors=True)

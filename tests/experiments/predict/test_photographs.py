@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from affect.labels import BACKBONE_EXPRESSIONS
+from experiments.predict.annotate import jpeg_name
 from experiments.predict.config import NetworkConfig, PredictConfig
-from experiments.predict.predict import jpeg_name, predict
+from experiments.predict.predict import predict
 from experiments.predict.recognizer import Recognizer
 
 PORTRAIT = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
