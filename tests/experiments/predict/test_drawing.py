@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.predict.annotate import draw_faces
+from experiments.predict.drawing import draw_faces
 
 
 def face(person: int, left: int, top: int) -> dict:
