@@ -17,13 +17,14 @@ COMMANDS = {
     "synthetic.submit": "SubmitConfig", "synthetic.ablate": "AblationConfig", "upscale": "UpscalingConfig",
     "validate_submission": "ValidationConfig", "demo_seeds": "DemoSeedsConfig", "predict.predict": "PredictConfig",
     "import_model": "ImportConfig", "export.export": "ExportConfig", "export.check": "CheckConfig",
-    "models": "ModelsConfig",
+    "models": "ModelsConfig", "check_data.check": "CheckConfig",
 }  # fmt: skip
 RECIPE = {
     "pretrain.train_identity": "faces", "pretrain.train": "pretrain", "mtl.train": "mtl", "mtl.submit": "mtl",
     "mtl.train_baseline": "mtl_baseline", "synthetic.train": "synthetic", "synthetic.submit": "synthetic",
     "synthetic.ablate": "synthetic", "upscale": "upscaling", "validate_submission": None, "demo_seeds": None,
     "predict.predict": None, "import_model": None, "export.export": None, "export.check": None, "models": None,
+    "check_data.check": None,
 }  # fmt: skip
 """Folder of the recipes of each command."""
 
